@@ -1,0 +1,6 @@
+//! strongroom: content-addressed, deduplicating, encrypted backups.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod formats;
+pub mod words;
