@@ -1,0 +1,5 @@
+//! Layer 1: the parts a repository is built from. None of them knows what an object means.
+
+pub mod chunk;
+pub mod compress;
+pub mod crypto;
