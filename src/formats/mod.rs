@@ -4,4 +4,17 @@
 //! `docs/FORMAT.md` of the same name.
 
 pub mod blocks_table;
+pub mod checkpoint;
+pub mod config;
+pub mod description;
+pub mod directory;
+pub mod envelope;
+pub mod list;
+pub mod names;
+pub mod pack;
+pub mod record;
+pub mod sealed;
+pub mod segment;
+pub mod slot;
+pub mod state;
 pub mod tree;

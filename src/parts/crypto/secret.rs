@@ -48,7 +48,9 @@ impl Secret {
     /// The keyed BLAKE3 of `parts`, one after the other, cut to `N` bytes (at most 32).
     pub fn keyed_hash<const N: usize>(&self, parts: &[&[u8]]) -> [u8; N] {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        parts.iter().for_each(|p| drop(hasher.update(p)));
+        for part in parts {
+            hasher.update(part);
+        }
         hasher.finalize().as_bytes()[..N].try_into().expect("N is at most 32")
     }
 }

@@ -1,0 +1,240 @@
+//! The folded state: what the repository is after record n.
+//!
+//! Plain values. Which record changes them how is `machinery::repository::transitions`; how they are kept in
+//! the store is `formats::checkpoint`. There are no rows of blocks here: blocks are found through the packs'
+//! directories, and this names where those are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+use crate::parts::crypto::sign::Verifier;
+use crate::words::ids::{BlockId, ChunkId, CredentialId, KeyedTag, ObjectHash, OperationId, RunId, SnapshotId};
+
+use super::names::PackKind;
+use super::record::{Certificate, Outcome, RunKind};
+
+/// A credential, and whether it still is one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct CredentialState {
+    /// What the owner said of it.
+    #[n(0)]
+    pub certificate: Certificate,
+    /// Number of the record that revoked it.
+    #[n(1)]
+    pub revoked: Option<u64>,
+}
+
+/// How a run came to be over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Over {
+    /// Number of the record that ended or closed it.
+    #[n(0)]
+    pub number: u64,
+    /// How it ended; `None` if it was closed.
+    #[n(1)]
+    pub outcome: Option<Outcome>,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct RunState {
+    /// Whose it is.
+    #[n(0)]
+    pub writer: CredentialId,
+    /// What it is for.
+    #[n(1)]
+    pub kind: RunKind,
+    /// Keyed tag of its host.
+    #[n(2)]
+    pub host: KeyedTag,
+    /// Its writer's clock at Begin.
+    #[n(3)]
+    pub began_ms: i64,
+    /// `None` while it is open.
+    #[n(4)]
+    pub over: Option<Over>,
+}
+
+/// Where the directory of a pack is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum DirectoryHome {
+    /// Inside the record of this number.
+    #[n(0)]
+    Record(#[n(0)] u64),
+    /// In this segment.
+    #[n(1)]
+    Segment(#[n(0)] ObjectHash),
+}
+
+/// Dead chunks and the number of the record that found each.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Doom {
+    /// Number of the Doom record that last named the pack.
+    #[n(0)]
+    pub number: u64,
+    /// By block: first chunk, count, and the record that found them dead.
+    #[n(1)]
+    pub dead: BTreeMap<BlockId, Vec<(u32, u32, u64)>>,
+}
+
+/// A pack.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct PackState {
+    /// What it holds.
+    #[n(0)]
+    pub kind: PackKind,
+    /// The run whose folder it lies in.
+    #[n(1)]
+    pub run: RunId,
+    /// Its length in bytes.
+    #[n(2)]
+    pub len: u64,
+    /// Number of the record that published it.
+    #[n(3)]
+    pub published: u64,
+    /// Where its directory is.
+    #[n(4)]
+    pub home: DirectoryHome,
+    /// What was found dead in it.
+    #[n(5)]
+    pub doom: Option<Doom>,
+    /// Number of the record that condemned it.
+    #[n(6)]
+    pub condemned: Option<u64>,
+    /// Number of the record that declared it lost.
+    #[n(7)]
+    pub lost: Option<u64>,
+    /// Number of the record in which an owner vouched for it.
+    #[n(8)]
+    pub vouched: Option<u64>,
+}
+
+impl PackState {
+    /// Whether its blocks can be counted on.
+    pub fn live(&self) -> bool {
+        self.condemned.is_none() && self.lost.is_none()
+    }
+}
+
+/// A segment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct SegmentState {
+    /// The run whose folder it lies in.
+    #[n(0)]
+    pub run: RunId,
+    /// Sealed lengths of its parts.
+    #[n(1)]
+    pub parts: [u64; 3],
+    /// The packs whose directories it holds.
+    #[n(2)]
+    pub packs: Vec<ObjectHash>,
+    /// Number of the record that published it.
+    #[n(3)]
+    pub published: u64,
+    /// Number of the record that condemned it.
+    #[n(4)]
+    pub condemned: Option<u64>,
+}
+
+/// A snapshot that has not been forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct SnapshotState {
+    /// The run that published it.
+    #[n(0)]
+    pub run: RunId,
+    /// Number of the record that published it.
+    #[n(1)]
+    pub published: u64,
+    /// The time it stands for.
+    #[n(2)]
+    pub time_ms: i64,
+    /// Root of its tree.
+    #[n(3)]
+    pub root: ChunkId,
+    /// How complete it is.
+    #[n(4)]
+    pub outcome: Outcome,
+    /// Keyed tag of the host.
+    #[n(5)]
+    pub host: KeyedTag,
+    /// Keyed tag of the source.
+    #[n(6)]
+    pub source: KeyedTag,
+    /// The sealed description.
+    #[n(7)]
+    pub description: ByteVec,
+    /// Whether Forget is refused.
+    #[n(8)]
+    pub held: bool,
+    /// Whether a Lost left holes in it.
+    #[n(9)]
+    pub holed: bool,
+}
+
+/// What the repository is after record `number`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct State {
+    /// Number of the last record folded; 0 for none.
+    #[n(0)]
+    pub number: u64,
+    /// Hash of its bytes; of the config's if there is none.
+    #[n(1)]
+    pub hash: ObjectHash,
+    /// Whether it was valid.
+    #[n(2)]
+    pub valid: bool,
+    /// The owner's verifying key, from the config.
+    #[n(3)]
+    pub owner: Verifier,
+    /// The current epoch.
+    #[n(4)]
+    pub epoch: u32,
+    /// Credentials other than the owner, revoked ones too.
+    #[n(5)]
+    pub credentials: BTreeMap<CredentialId, CredentialState>,
+    /// All runs there ever were.
+    #[n(6)]
+    pub runs: BTreeMap<RunId, RunState>,
+    /// Packs that were published and not swept.
+    #[n(7)]
+    pub packs: BTreeMap<ObjectHash, PackState>,
+    /// Segments that were published and not swept.
+    #[n(8)]
+    pub segments: BTreeMap<ObjectHash, SegmentState>,
+    /// Snapshots that were published and not forgotten.
+    #[n(9)]
+    pub snapshots: BTreeMap<SnapshotId, SnapshotState>,
+    /// Operation ids seen.
+    #[n(10)]
+    pub operations: BTreeSet<OperationId>,
+    /// Numbers of void records.
+    #[n(11)]
+    pub void: BTreeSet<u64>,
+}
+
+impl State {
+    /// The state before any record, of the repository with this config.
+    pub fn new(owner: Verifier, config_hash: ObjectHash) -> Self {
+        Self {
+            number: 0,
+            hash: config_hash,
+            valid: true,
+            owner,
+            epoch: 0,
+            credentials: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            packs: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            operations: BTreeSet::new(),
+            void: BTreeSet::new(),
+        }
+    }
+
+    /// Runs that have not ended and were not closed.
+    pub fn open_runs(&self) -> impl Iterator<Item = (RunId, &RunState)> {
+        self.runs.iter().filter(|(_, r)| r.over.is_none()).map(|(id, r)| (*id, r))
+    }
+}
