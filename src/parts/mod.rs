@@ -1,0 +1,3 @@
+//! Layer 1: parts that know the words and nothing above them.
+
+pub mod store;
