@@ -546,3 +546,221 @@ fn is_refusal(errno: Errno) -> bool {
 fn modified_ms(stat: &Stat) -> i64 {
     stat.st_mtime.saturating_mul(1000).saturating_add((stat.st_mtime_nsec / 1_000_000) as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::super::list_all;
+    use super::*;
+
+    const NOW_MS: i64 = 4_000_000_000_000;
+
+    fn store() -> (tempfile::TempDir, LocalStore) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::init(&dir.path().join("repo"), 0).unwrap();
+        (dir, store)
+    }
+
+    fn bytes() -> Bytes {
+        Bytes::from_static(b"bytes")
+    }
+
+    fn staged_files(store: &LocalStore) -> usize {
+        std::fs::read_dir(store.path.join(STAGING)).unwrap().count()
+    }
+
+    #[test]
+    fn opening_what_is_not_there_is_an_error_and_creates_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("not/there");
+        assert!(matches!(LocalStore::open(&path, 0).unwrap_err(), StoreError::NoStore { .. }));
+        assert!(!dir.path().join("not").exists());
+        LocalStore::init(&path, 0).unwrap();
+        LocalStore::open(&path, 0).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_no_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        assert!(LocalStore::open(&path, 0).is_err() && LocalStore::init(&path, 0).is_err());
+    }
+
+    #[test]
+    fn only_the_owner_may_read_what_is_made() {
+        let (_dir, store) = store();
+        store.create("data/r/x", bytes()).unwrap();
+        for (path, mode) in [("", 0o700), ("data", 0o700), ("data/r", 0o700), (STAGING, 0o700), ("data/r/x", 0o600)] {
+            let found = std::fs::metadata(store.path.join(path)).unwrap().permissions().mode() & 0o777;
+            assert_eq!(found, mode, "{path}");
+        }
+    }
+
+    #[test]
+    fn nothing_stays_staged_whether_a_create_comes_first_or_late() {
+        let (_dir, store) = store();
+        assert_eq!(store.create("a", bytes()).unwrap(), Created::New);
+        assert_eq!(store.create("a", bytes()).unwrap(), Created::AlreadyThere);
+        assert_eq!(staged_files(&store), 0, "the probe of init leaves nothing either");
+    }
+
+    #[test]
+    fn publishing_spares_what_came_between_the_look_and_the_rename() {
+        let (_dir, store) = store();
+        let root = store.settle("").unwrap();
+        let late = store.stage("a", b"late").unwrap();
+        store.create("a", bytes()).unwrap();
+        assert_eq!(late.publish(root.as_fd(), "a").unwrap(), Created::AlreadyThere);
+        drop(late);
+        assert_eq!((store.get("a").unwrap(), staged_files(&store)), (bytes(), 0));
+    }
+
+    #[test]
+    fn leftovers_are_swept_after_a_day_and_nothing_else_is() {
+        let (_dir, store) = store();
+        store.create("a", bytes()).unwrap();
+        let staging = store.path.join(STAGING);
+        std::fs::write(staging.join("123000000001"), "half").unwrap();
+        std::fs::write(staging.join("notes.txt"), "somebody's").unwrap();
+        let made = std::fs::metadata(staging.join("123000000001")).unwrap();
+        let made_ms = made.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+        assert_eq!(store.sweep(made_ms + LEFTOVER_AGE_MS - 1).unwrap(), 0);
+        LocalStore::open(&store.path, made_ms + LEFTOVER_AGE_MS).unwrap();
+        let left: Vec<_> = std::fs::read_dir(staging).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["notes.txt"]);
+        assert_eq!(store.get("a").unwrap(), bytes());
+    }
+
+    #[test]
+    fn a_swept_writer_fails_and_publishes_nothing() {
+        let (_dir, store) = store();
+        let staged = store.stage("a", b"slow").unwrap();
+        assert_eq!(store.sweep(NOW_MS).unwrap(), 1);
+        let root = store.settle("").unwrap();
+        assert_eq!(staged.publish(root.as_fd(), "a").unwrap_err(), Errno::NOENT);
+        assert!(store.size("a").unwrap_err().is_missing());
+    }
+
+    #[test]
+    fn a_staging_folder_that_was_removed_is_made_again() {
+        let (_dir, store) = store();
+        std::fs::remove_dir(store.path.join(STAGING)).unwrap();
+        store.create("a", bytes()).unwrap();
+    }
+
+    #[test]
+    fn the_last_delete_in_a_run_removes_its_folder_and_a_create_makes_it_again() {
+        let (_dir, store) = store();
+        for _ in 0..2 {
+            store.create("data/r/x", bytes()).unwrap();
+            store.delete("data/r/x").unwrap();
+            assert!(!store.path.join("data/r").exists() && store.path.join("data").exists());
+        }
+    }
+
+    /// A prune deletes the last object of a folder while a backup is about to create one in it.
+    #[test]
+    fn creates_survive_folders_that_vanish_under_them() {
+        let (_dir, store) = store();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let store = &store;
+                scope.spawn(move || {
+                    for i in 0..50 {
+                        let name = format!("data/r/{thread}-{i}");
+                        assert_eq!(store.create(&name, bytes()).unwrap(), Created::New);
+                        assert_eq!(store.get(&name).unwrap(), bytes());
+                        store.delete(&name).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(list_all(&store, "").unwrap(), []);
+    }
+
+    #[test]
+    fn foreign_files_do_not_break_a_listing_and_are_reported() {
+        let (_dir, store) = store();
+        store.create("data/r/x", bytes()).unwrap();
+        let at = |path: &str| store.path.join(path);
+        std::fs::write(at("data/r/Thumbs.db"), "").unwrap();
+        std::fs::write(at("data/r/x#1"), "").unwrap();
+        std::fs::create_dir_all(at("lost+found/data")).unwrap();
+        std::fs::write(at("lost+found/data/y"), "").unwrap();
+        std::fs::write(at("data").join(std::ffi::OsStr::new(bad_utf8())), "").unwrap();
+        symlink("x", at("data/r/link")).unwrap();
+        symlink("..", at("data/up")).unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("data/r/socket")).unwrap();
+        let mut names = Vec::new();
+        let each = &mut |listed: Listed| {
+            names.push(listed.name);
+            ControlFlow::Continue(())
+        };
+        let mut foreign = store.list("", None, each).unwrap();
+        assert_eq!(names, ["data/r/x"]);
+        foreign.examples.sort();
+        let expected = [
+            "dangling",
+            "data/bad\u{fffd}",
+            "data/r/Thumbs.db",
+            "data/r/link",
+            "data/r/socket",
+            "data/r/x#1",
+            "data/up",
+            "lost+found",
+        ];
+        assert_eq!((foreign.count, foreign.examples), (8, expected.map(str::to_owned).to_vec()));
+    }
+
+    fn bad_utf8() -> &'static std::ffi::OsStr {
+        std::os::unix::ffi::OsStrExt::from_bytes(b"bad\xff")
+    }
+
+    #[test]
+    fn a_folder_may_be_on_another_disk_behind_a_link_at_the_root() {
+        let (dir, store) = store();
+        std::fs::create_dir(dir.path().join("elsewhere")).unwrap();
+        std::fs::write(dir.path().join("elsewhere/x"), "bytes").unwrap();
+        symlink("../elsewhere", store.path.join("data")).unwrap();
+        assert_eq!(list_all(&store, "").unwrap()[0].name, "data/x");
+        assert_eq!(store.get("data/x").unwrap(), bytes());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_never_waited_for() {
+        let (_dir, store) = store();
+        std::fs::create_dir(store.path.join("log")).unwrap();
+        rustix::fs::mknodat(&store.root, "pipe", FileType::Fifo, Mode::RWXU, 0).unwrap();
+        symlink("/etc/passwd", store.path.join("link")).unwrap();
+        assert!(store.get("log").unwrap_err().is_missing() && store.size("log").unwrap_err().is_missing());
+        for name in ["pipe", "link"] {
+            assert!(matches!(store.get(name).unwrap_err(), StoreError::Other { .. }), "{name}");
+            assert!(store.size(name).is_err(), "{name}");
+        }
+        store.delete("log").unwrap();
+        assert!(store.path.join("log").exists(), "a folder is no object");
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_folder_hides_nothing() {
+        let (_dir, store) = store();
+        store.create("a", bytes()).unwrap();
+        assert!(store.get("a/b").unwrap_err().is_missing() && store.size("a/b").unwrap_err().is_missing());
+        assert!(matches!(store.create("a/b", bytes()).unwrap_err(), StoreError::Other { .. }));
+        store.delete("a/b").unwrap();
+        assert_eq!(list_all(&store, "a").unwrap(), []);
+    }
+
+    /// A disk was unmounted in the middle of a backup, which went on into the empty mount point.
+    #[test]
+    fn a_root_that_is_moved_away_takes_the_store_with_it() {
+        let (dir, store) = store();
+        std::fs::rename(&store.path, dir.path().join("moved")).unwrap();
+        std::fs::create_dir(&store.path).unwrap();
+        store.create("a", bytes()).unwrap();
+        assert!(dir.path().join("moved/a").exists() && !store.path.join("a").exists());
+    }
+}

@@ -293,9 +293,8 @@ impl Script {
                 return Outcome::Faulted(crash.fault);
             }
         }
-        let matching = |rule: &&mut Rule| {
-            rule.times > 0 && rule.verb.is_none_or(|v| v == verb) && name.starts_with(&rule.prefix)
-        };
+        let matching =
+            |rule: &&mut Rule| rule.times > 0 && rule.verb.is_none_or(|v| v == verb) && name.starts_with(&rule.prefix);
         // Every matching rule counts the call; the first that is due decides.
         let mut decided = Outcome::Done;
         for rule in self.rules.iter_mut().filter(matching) {
