@@ -12,6 +12,7 @@
 //! This is made of system calls rather than on `object_store::local`, for it was measured to be faster; the
 //! figures are in `docs/store.md`.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -122,7 +123,7 @@ impl LocalStore {
         let first = self.stage("#probe", b"first")?;
         let second = self.stage("#probe", b"second")?;
         // Deleted in the end like any staged file.
-        let target = Staged { store: self, file: None, name: self.staged_name() };
+        let target = Staged { store: self, file: None, name: self.staged_name(), renamed: Cell::new(false) };
         let last = split(&target.name).1;
         match first.publish(folder.as_fd(), last) {
             Ok(Created::New) => {}
@@ -189,7 +190,9 @@ impl LocalStore {
         loop {
             let name = self.staged_name();
             match rustix::fs::openat(&self.root, &name, NEW_FILE, Mode::RUSR | Mode::WUSR) {
-                Ok(file) => return Ok(Staged { store: self, file: Some(file.into()), name }),
+                Ok(file) => {
+                    return Ok(Staged { store: self, file: Some(file.into()), name, renamed: Cell::new(false) });
+                }
                 Err(Errno::EXIST) => {}
                 Err(Errno::NOENT) => drop(self.settle(STAGING)?),
                 Err(errno) => return Err(errno.into()),
@@ -366,17 +369,18 @@ struct Staged<'a> {
     store: &'a LocalStore,
     file: Option<File>,
     name: String,
+    renamed: Cell<bool>,
 }
 
 impl Staged<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let file = self.file.as_mut().expect("a file is staged open");
         if bytes.len() >= PREALLOCATE_LEN_MIN {
-            // Fewer, longer extents, and a full disk says so before it is written to.
-            match rustix::fs::fallocate(&*file, FallocateFlags::empty(), 0, bytes.len() as u64) {
-                Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => return Err(errno.into()),
-                // Where it is not known it is not needed.
-                Ok(()) | Err(_) => {}
+            // Fewer, longer extents, and a full disk says so before it is written to. Where the call is not known
+            // it is not needed.
+            let allocated = rustix::fs::fallocate(&*file, FallocateFlags::empty(), 0, bytes.len() as u64);
+            if let Err(errno @ (Errno::NOSPC | Errno::DQUOT)) = allocated {
+                return Err(errno.into());
             }
         }
         file.write_all(bytes)?;
@@ -387,7 +391,10 @@ impl Staged<'_> {
     fn publish(&self, folder: BorrowedFd<'_>, last: &str) -> Result<Created, Errno> {
         let root = &self.store.root;
         match rustix::fs::renameat_with(root, &self.name, folder, last, RenameFlags::NOREPLACE) {
-            Ok(()) => return Ok(Created::New),
+            Ok(()) => {
+                self.renamed.set(true);
+                return Ok(Created::New);
+            }
             Err(Errno::EXIST) => return Ok(Created::AlreadyThere),
             // NFS, older ZFS and many FUSE file systems know no such rename.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
@@ -410,8 +417,11 @@ impl Staged<'_> {
 
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
-        // Gone already if it was renamed; a leftover, which a later open sweeps, if this fails.
-        let _ = rustix::fs::unlinkat(&self.store.root, &self.name, AtFlags::empty());
+        // Once it was renamed, the staged name may be another process's (of the same number, on another machine).
+        if !self.renamed.get() {
+            // If this fails it is a leftover, which a later open sweeps.
+            let _ = rustix::fs::unlinkat(&self.store.root, &self.name, AtFlags::empty());
+        }
     }
 }
 

@@ -268,3 +268,160 @@ impl Drop for Permit<'_> {
         self.0.freed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use futures_util::FutureExt;
+    use futures_util::stream::BoxStream;
+    use object_store::memory::InMemory;
+    use object_store::{
+        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, PutMultipartOptions, PutPayload, PutResult,
+        Result,
+    };
+
+    use super::*;
+
+    /// What a faulty server does with one PUT.
+    #[derive(Debug, Clone, Copy)]
+    enum Put {
+        /// Answers 409, which `object_store` tells as "already exists", and stores nothing.
+        Conflict,
+        /// Stores, and answers nothing in time.
+        TimeoutAfter,
+        /// Says that the credentials do not allow it.
+        Forbidden,
+    }
+
+    /// An in-memory store whose PUTs go wrong as scripted, and whose listing may be out of order.
+    #[derive(Debug)]
+    struct Faulty {
+        inner: InMemory,
+        puts: Mutex<VecDeque<Put>>,
+        reversed: bool,
+    }
+
+    impl fmt::Display for Faulty {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("faulty")
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl ObjectStore for Faulty {
+        async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+            let put = self.puts.lock().unwrap().pop_front();
+            let path = location.to_string();
+            match put {
+                None => self.inner.put_opts(location, payload, opts).await,
+                Some(Put::Conflict) => Err(Error::AlreadyExists { path, source: "409".into() }),
+                Some(Put::Forbidden) => Err(Error::PermissionDenied { path, source: "403".into() }),
+                Some(Put::TimeoutAfter) => {
+                    self.inner.put_opts(location, payload, opts).await?;
+                    Err(Error::Generic { store: "faulty", source: "timed out".into() })
+                }
+            }
+        }
+        async fn put_multipart_opts(&self, at: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+            self.inner.put_multipart_opts(at, opts).await
+        }
+        async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+            self.inner.get_opts(location, options).await
+        }
+        fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+            self.inner.delete_stream(locations)
+        }
+        fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+            let list = self.inner.list(prefix);
+            if !self.reversed {
+                return list;
+            }
+            let reverse = |mut all: Vec<_>| {
+                all.reverse();
+                futures_util::stream::iter(all)
+            };
+            list.collect::<Vec<_>>().map(reverse).flatten_stream().boxed()
+        }
+        async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+            self.inner.list_with_delimiter(prefix).await
+        }
+        async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+            self.inner.copy_opts(from, to, options).await
+        }
+    }
+
+    fn faulty(puts: &[Put]) -> ObjectStoreAdapter {
+        let faulty =
+            Faulty { inner: InMemory::new(), puts: Mutex::new(puts.iter().copied().collect()), reversed: false };
+        ObjectStoreAdapter::new(Arc::new(faulty), "faulty".into(), 1).unwrap()
+    }
+
+    fn create(store: &ObjectStoreAdapter) -> std::result::Result<Created, StoreError> {
+        store.create("log/1", Bytes::from_static(b"bytes"))
+    }
+
+    /// S3 may answer 409 to two conditional PUTs at once and store neither; `object_store` says "already
+    /// exists" to both. Taken at its word, a record would have been lost.
+    #[test]
+    fn a_conflict_that_stored_nothing_is_tried_again() {
+        let store = faulty(&[Put::Conflict, Put::Conflict]);
+        assert_eq!(create(&store).unwrap(), Created::New);
+        assert_eq!((store.requests().create, store.requests().size), (3, 2));
+    }
+
+    #[test]
+    fn a_conflict_that_does_not_end_is_ambiguous_and_never_already_there() {
+        let store = faulty(&[Put::Conflict; 9]);
+        assert!(matches!(create(&store).unwrap_err(), StoreError::Ambiguous { .. }));
+    }
+
+    #[test]
+    fn a_time_out_is_ambiguous_and_trying_again_finds_the_object() {
+        let store = faulty(&[Put::TimeoutAfter]);
+        assert!(matches!(create(&store).unwrap_err(), StoreError::Ambiguous { .. }));
+        assert_eq!(create(&store).unwrap(), Created::AlreadyThere);
+    }
+
+    #[test]
+    fn a_refusal_is_not_ambiguous() {
+        let error = create(&faulty(&[Put::Forbidden])).unwrap_err();
+        assert!(matches!(error, StoreError::Denied { verb: Verb::Create, .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_listing_out_of_order_is_an_error_and_foreign_names_are_left_out() {
+        let inner = InMemory::new();
+        let store = ObjectStoreAdapter::new(Arc::new(inner.clone()), "m".into(), 1).unwrap();
+        for name in ["a", "b"] {
+            store.create(name, Bytes::new()).unwrap();
+        }
+        store.request(Verb::Create, inner.put(&Path::from("Foreign"), "".into())).unwrap();
+        let mut names = Vec::new();
+        let mut each = |listed: Listed| {
+            names.push(listed.name);
+            ControlFlow::Continue(())
+        };
+        let foreign = store.list("", None, &mut each).unwrap();
+        assert_eq!((names, foreign.examples), (vec!["a".to_owned(), "b".to_owned()], vec!["Foreign".to_owned()]));
+
+        let reversed = Faulty { inner, puts: Mutex::default(), reversed: true };
+        let store = ObjectStoreAdapter::new(Arc::new(reversed), "r".into(), 1).unwrap();
+        let error = store.list("", None, &mut |_| ControlFlow::Continue(())).unwrap_err();
+        assert!(matches!(error, StoreError::Other { verb: Verb::List, .. }));
+    }
+
+    #[test]
+    fn a_callback_may_use_the_only_permit() {
+        let store = faulty(&[]);
+        create(&store).unwrap();
+        let mut sizes = 0;
+        store
+            .list("log", None, &mut |listed| {
+                sizes += store.size(&listed.name).unwrap();
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(sizes, 5);
+    }
+}
