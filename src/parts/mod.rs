@@ -3,3 +3,4 @@
 pub mod chunk;
 pub mod compress;
 pub mod crypto;
+pub mod store;

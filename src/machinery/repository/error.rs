@@ -1,0 +1,129 @@
+//! What can go wrong with a repository.
+
+use std::path::PathBuf;
+
+use crate::formats::envelope::FormatError;
+use crate::parts::store::StoreError;
+use crate::words::ids::RepositoryId;
+
+/// Why the repository could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// The store could not do its part.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is a store and no repository in it.
+    #[error("there is no repository at {location}")]
+    NoRepository {
+        /// The path or URL.
+        location: String,
+    },
+    /// A repository is there already.
+    #[error("there is a repository at {location} already")]
+    AlreadyInitialized {
+        /// The path or URL.
+        location: String,
+    },
+    /// No slot opens with this passphrase.
+    #[error("the passphrase opens none of the {slots} key slots")]
+    WrongPassphrase {
+        /// How many slots were tried.
+        slots: usize,
+    },
+    /// An object is not what it should be.
+    #[error("{name} is damaged: {cause}")]
+    Damaged {
+        /// The object.
+        name: String,
+        /// What is wrong with it.
+        cause: FormatError,
+    },
+    /// An object was written by a newer program.
+    #[error("{name} cannot be read: {cause}")]
+    Newer {
+        /// The object.
+        name: String,
+        /// Which version it is.
+        cause: FormatError,
+    },
+    /// An object that must be there is not.
+    #[error("{name} is missing")]
+    Missing {
+        /// The object, or what was looked for.
+        name: String,
+    },
+    /// The log's history is not what this machine has seen before, or what its records say of each other.
+    #[error("the log of this repository is not trustworthy: {what}")]
+    History {
+        /// What does not fit.
+        what: String,
+    },
+    /// What others wrote meanwhile makes this operation impossible.
+    #[error("refused: {what}")]
+    Refused {
+        /// Why.
+        what: String,
+    },
+    /// The local cache could not be used.
+    #[error("the local cache {path} cannot be used")]
+    Cache {
+        /// Its file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The local state folder could not be used.
+    #[error("the local state in {path} cannot be used")]
+    Local {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The local state belongs to another repository, or is no state at all.
+    #[error("the local state in {path} is damaged")]
+    LocalDamaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The repository at this place is not the one that was there before.
+    #[error("expected repository {expected} and found {found}")]
+    OtherRepository {
+        /// The id expected.
+        expected: RepositoryId,
+        /// The id found.
+        found: RepositoryId,
+    },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// A part of the program that others wait for is gone.
+    #[error("a worker stopped: {0}")]
+    Worker(String),
+}
+
+/// What most functions here return.
+pub type Result<T, E = RepositoryError> = std::result::Result<T, E>;
+
+impl RepositoryError {
+    /// Wraps what is wrong with the object `name`.
+    pub fn object(name: impl Into<String>) -> impl FnOnce(FormatError) -> Self {
+        move |cause| match cause {
+            FormatError::Newer { .. } => Self::Newer { name: name.into(), cause },
+            _ => Self::Damaged { name: name.into(), cause },
+        }
+    }
+
+    /// Wraps an error of the local state folder.
+    pub fn local(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Local { path: path.into(), source }
+    }
+
+    /// Whether it says that an object is damaged or missing, so that other objects may still be fine.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Store(StoreError::Missing { .. } | StoreError::BadRange { .. })
+        )
+    }
+}

@@ -1,0 +1,208 @@
+//! The local state folder: the little that must not be lost with a cache.
+//!
+//! ```text
+//! <state>/<repository id>/head             last record number and hash this machine has seen
+//! <state>/<repository id>/runs/<run>/lock  locked by the process that writes the run
+//! <state>/<repository id>/runs/<run>/<pack>  directory of a pack that was uploaded and not yet published
+//! ```
+//!
+//! The head lets this machine notice a log that was rolled back. The directories let an interrupted backup
+//! go on, even under a credential that cannot open packs. Files are written whole (temporary name, fsync,
+//! rename) and readable by their owner only.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::formats::segment::{PackSummary, SegmentContent, encode_inline};
+use crate::words::ids::{ObjectHash, RepositoryId, RunId};
+
+use super::error::{RepositoryError, Result};
+
+/// The local state of one repository.
+#[derive(Debug, Clone)]
+pub struct LocalState {
+    folder: PathBuf,
+}
+
+/// Last position of the log that this machine has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Number of the record.
+    pub number: u64,
+    /// Hash of its bytes.
+    pub hash: ObjectHash,
+}
+
+/// The folder of one run, locked.
+#[derive(Debug)]
+pub struct RunFolder {
+    folder: PathBuf,
+    /// Held for the lock on it.
+    _lock: File,
+}
+
+impl LocalState {
+    /// Opens, and makes if needed, the state of `repository` below `root`.
+    pub fn open(root: &Path, repository: RepositoryId) -> Result<Self> {
+        let folder = root.join(repository.to_string());
+        make_folder(&folder.join("runs"))?;
+        Ok(Self { folder })
+    }
+
+    /// What was last seen; `None` if nothing was.
+    pub fn head(&self) -> Result<Option<Head>> {
+        let path = self.folder.join("head");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(RepositoryError::local(path)(e)),
+        };
+        let parsed = text.trim().split_once(' ').and_then(|(n, h)| Some(Head { number: n.parse().ok()?, hash: h.parse().ok()? }));
+        parsed.map(Some).ok_or(RepositoryError::LocalDamaged { path })
+    }
+
+    /// Remembers what was seen.
+    pub fn set_head(&self, head: Head) -> Result<()> {
+        write_whole(&self.folder, "head", format!("{} {}\n", head.number, head.hash).as_bytes(), false)
+    }
+
+    /// Begins the folder of a run and locks it.
+    pub fn begin_run(&self, run: RunId) -> Result<RunFolder> {
+        let folder = self.folder.join("runs").join(run.to_string());
+        make_folder(&folder)?;
+        let lock = lock(&folder)?.ok_or_else(|| RepositoryError::Refused { what: format!("run {} is another process's", run.0) })?;
+        Ok(RunFolder { folder, _lock: lock })
+    }
+
+    /// Folders of runs whose process is gone, locked now by this one.
+    pub fn abandoned_runs(&self) -> Result<Vec<(RunId, RunFolder)>> {
+        let runs = self.folder.join("runs");
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&runs).map_err(RepositoryError::local(&runs))? {
+            let entry = entry.map_err(RepositoryError::local(&runs))?;
+            let Some(number) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
+            let folder = entry.path();
+            if let Some(lock) = lock(&folder)? {
+                found.push((RunId(number), RunFolder { folder, _lock: lock }));
+            }
+        }
+        found.sort_by_key(|(run, _)| *run);
+        Ok(found)
+    }
+}
+
+impl RunFolder {
+    /// Keeps the directory of an uploaded pack until it is published.
+    pub fn keep(&self, pack: &PackSummary) -> Result<()> {
+        write_whole(&self.folder, &pack.name.to_string(), &encode_inline(std::slice::from_ref(pack)), true)
+    }
+
+    /// The directories that were kept. One cut short by a power cut is left out: its pack is uploaded again.
+    pub fn kept(&self) -> Result<Vec<PackSummary>> {
+        let mut packs = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(RepositoryError::local(&self.folder))? {
+            let entry = entry.map_err(RepositoryError::local(&self.folder))?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().and_then(|n| n.parse::<ObjectHash>().ok()) else { continue };
+            let bytes = fs::read(entry.path()).map_err(RepositoryError::local(entry.path()))?;
+            packs.extend(decode_kept(&bytes).filter(|p| p.name == name));
+        }
+        packs.sort_by_key(|p| p.directory.frames.first().and_then(|f| f.spans.first().copied()));
+        Ok(packs)
+    }
+
+    /// Forgets directories that are published now.
+    pub fn published(&self, packs: &[ObjectHash]) -> Result<()> {
+        for pack in packs {
+            let path = self.folder.join(pack.to_string());
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(RepositoryError::local(path)(e)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the folder: the run is over.
+    pub fn remove(self) -> Result<()> {
+        fs::remove_dir_all(&self.folder).map_err(RepositoryError::local(&self.folder))
+    }
+}
+
+fn decode_kept(bytes: &[u8]) -> Option<PackSummary> {
+    let mut content = SegmentContent::decode_inline(bytes).ok()?;
+    let location = content.locations.pop()?;
+    let directory = content.meta.pop().or_else(|| content.content?.pop())?.1;
+    let (name, kind, run, len, place) = (location.name, location.kind, location.run, location.len, location.place);
+    Some(PackSummary { name, kind, run, len, place, directory })
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(RepositoryError::local(path))
+}
+
+fn lock(folder: &Path) -> Result<Option<File>> {
+    let path = folder.join("lock");
+    let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = match open {
+        Ok(file) => file,
+        // Another process removed the folder between the listing and now.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(RepositoryError::local(path)(e)),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(RepositoryError::local(path)(e.into())),
+    }
+}
+
+fn write_whole(folder: &Path, name: &str, bytes: &[u8], sync: bool) -> Result<()> {
+    let (path, temporary) = (folder.join(name), folder.join(format!(".{name}.new")));
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        if sync {
+            file.sync_data()?;
+        }
+        fs::rename(&temporary, &path)
+    };
+    write().map_err(RepositoryError::local(path.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> (tempfile::TempDir, LocalState) {
+        let dir = tempfile::tempdir().unwrap();
+        let state = LocalState::open(dir.path(), RepositoryId([1; 16])).unwrap();
+        (dir, state)
+    }
+
+    #[test]
+    fn the_head_is_remembered_and_a_damaged_one_is_an_error() {
+        let (dir, state) = state();
+        assert_eq!(state.head().unwrap(), None);
+        let head = Head { number: 7, hash: ObjectHash([3; 32]) };
+        state.set_head(head).unwrap();
+        assert_eq!(state.head().unwrap(), Some(head));
+        fs::write(dir.path().join(RepositoryId([1; 16]).to_string()).join("head"), "seven").unwrap();
+        assert!(matches!(state.head(), Err(RepositoryError::LocalDamaged { .. })));
+    }
+
+    #[test]
+    fn a_run_that_is_being_written_is_not_abandoned() {
+        let (_dir, state) = state();
+        let run = state.begin_run(RunId(4)).unwrap();
+        assert!(state.abandoned_runs().unwrap().is_empty());
+        drop(run);
+        let found = state.abandoned_runs().unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, RunId(4));
+    }
+}

@@ -1,0 +1,61 @@
+//! From what a user types to a store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{LocalStore, Store, StoreError};
+
+/// Opens the store at `location`: a path, or one with `file:` or `local:` before it. What is not there is
+/// [`StoreError::NoStore`], and nothing is created.
+///
+/// `now_ms` is the time, by which leftovers of crashed writers are told from files that are being written.
+pub fn open(location: &str, now_ms: i64) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(LocalStore::open(Path::new(local_path(location)?), now_ms)?))
+}
+
+/// Makes the place at `location` fit to hold objects, creating folders as needed, and opens it. What is there
+/// already stays.
+pub fn init(location: &str, now_ms: i64) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(LocalStore::init(Path::new(local_path(location)?), now_ms)?))
+}
+
+/// The path that `location` means, if it means one.
+fn local_path(location: &str) -> Result<&str, StoreError> {
+    match location.split_once(':') {
+        Some(("file", rest)) => Ok(rest.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(rest)),
+        Some(("local", rest)) => Ok(rest),
+        Some((scheme, _)) if is_scheme(scheme) => Err(StoreError::Unsupported { scheme: scheme.to_owned() }),
+        _ => Ok(location),
+    }
+}
+
+/// Whether a user who writes `word:` means a kind of store rather than a file of that name. `./word:x` is
+/// always a file.
+fn is_scheme(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_a_path_unless_it_names_another_kind() {
+        for (location, path) in [
+            ("/a/b", "/a/b"),
+            ("a/b", "a/b"),
+            ("file:/a", "/a"),
+            ("file:///a", "/a"),
+            ("file:a", "a"),
+            ("local:a:b", "a:b"),
+            ("./s3:x", "./s3:x"),
+        ] {
+            assert_eq!(local_path(location).unwrap(), path, "{location}");
+        }
+        for (location, kind) in [("s3://bucket/x", "s3"), ("s3:bucket", "s3"), ("sftp://h/x", "sftp")] {
+            let error = open(location, 0).unwrap_err();
+            assert!(matches!(&error, StoreError::Unsupported { scheme } if scheme == kind), "{error}");
+        }
+    }
+}
