@@ -1,0 +1,173 @@
+//! Folding the log and appending to it.
+//!
+//! Whoever appends record n+1 has folded 1..n and holds that its own preconditions are true at n. If the
+//! number is taken, it folds what came, checks again, and tries the next. There are no locks.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::formats::envelope::{FormatError, check_checksum};
+use crate::formats::names;
+use crate::formats::record::{self, Operation, RECORD_VERSION, Record, SignedRecord};
+use crate::formats::state::State;
+use crate::words::ids::{ObjectHash, OperationId};
+use crate::words::world::random;
+
+use super::Repository;
+use super::error::{RepositoryError, Result};
+use super::local::Head;
+use super::put::{Stands, settle};
+use super::transitions::{self, Verdict};
+
+/// One record as it was folded: for `log` and `verify`.
+#[derive(Debug, Clone)]
+pub struct FoldedRecord {
+    /// Its number.
+    pub number: u64,
+    /// Hash of its bytes.
+    pub hash: ObjectHash,
+    /// What it says, if it could be opened.
+    pub record: Option<Record>,
+    /// Whether it counts, and why not.
+    pub verdict: Verdict,
+}
+
+impl Repository {
+    /// The folded state as far as it is known.
+    pub fn state(&self) -> Arc<State> {
+        self.state.lock().expect("nothing panics while it holds the lock").clone()
+    }
+
+    fn set_state(&self, state: State) -> Arc<State> {
+        let state = Arc::new(state);
+        *self.state.lock().expect("nothing panics while it holds the lock") = state.clone();
+        state
+    }
+
+    /// Folds what others have appended.
+    pub fn refresh(&self) -> Result<Arc<State>> {
+        let mut state = (*self.state()).clone();
+        let from = state.number;
+        self.fold_log(&mut state, &mut |_| Ok(()))?;
+        self.check_not_rolled_back(&state)?;
+        if state.number != from {
+            // Others' records may be visible before they are durable; nothing may build on them until they are.
+            self.store.sync()?;
+        }
+        self.local.set_head(Head { number: state.number, hash: state.hash })?;
+        let state = self.set_state(state);
+        self.sync_places(&state)?;
+        Ok(state)
+    }
+
+    /// Folds the records after `state.number`, handing each to `each`.
+    pub fn fold_log(&self, state: &mut State, each: &mut dyn FnMut(FoldedRecord) -> Result<()>) -> Result<()> {
+        let seen = self.local.head()?;
+        // The listing begins at the last record known: if that one is gone, the log was cut.
+        let after = state.number.checked_sub(1).map(names::record);
+        let mut numbers = Vec::new();
+        self.store.list(names::LOG, after.as_deref(), &mut |listed| {
+            if let Some(names::ObjectName::Record(n)) = names::ObjectName::parse(&listed.name) {
+                numbers.push(n);
+            }
+            ControlFlow::Continue(())
+        })?;
+        if state.number > 0 {
+            if numbers.first() != Some(&state.number) {
+                return Err(history(format!("record {} was there before and is missing now", state.number)));
+            }
+            numbers.remove(0);
+        }
+        if numbers.is_empty() && state.number > 0 {
+            let bytes = self.get(&names::record(state.number))?;
+            if record::hash(&bytes) != state.hash {
+                return Err(history(format!("record {} is not the one seen before", state.number)));
+            }
+        }
+        for number in numbers {
+            if number != state.number + 1 {
+                return Err(RepositoryError::Missing { name: names::record(state.number + 1) });
+            }
+            let bytes = self.get(&names::record(number))?;
+            let folded = self.fold_one(state, number, &bytes)?;
+            if seen.is_some_and(|head| head.number == number && head.hash != folded.hash) {
+                return Err(history(format!("record {number} is not the one that this machine has seen")));
+            }
+            each(folded)?;
+        }
+        Ok(())
+    }
+
+    fn fold_one(&self, state: &mut State, number: u64, bytes: &Bytes) -> Result<FoldedRecord> {
+        let name = names::record(number);
+        // A record whose own checksum fails is damage; one that is sound and says nothing we can open is void.
+        check_checksum(bytes).map_err(RepositoryError::object(&name))?;
+        let hash = record::hash(bytes);
+        let signed = match SignedRecord::decode(bytes, |e| self.keys.secret(e)) {
+            Ok(signed) => Some(signed),
+            Err(cause @ FormatError::Newer { .. }) => return Err(RepositoryError::object(name)(cause)),
+            Err(_) => None,
+        };
+        let verdict = transitions::step_signed(state, number, hash, signed.as_ref())
+            .map_err(|e| history(format!("record {number}: {e}")))?;
+        Ok(FoldedRecord { number, hash, record: signed.map(|s| s.record), verdict })
+    }
+
+    fn check_not_rolled_back(&self, state: &State) -> Result<()> {
+        match self.local.head()? {
+            Some(head) if head.number > state.number => Err(history(format!(
+                "this machine has seen record {}, and the log ends at {}; it was rolled back, or this is a copy",
+                head.number, state.number
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends a record with the operations that `build` makes for the state at the moment. `build` is called
+    /// again whenever others were faster, and checks what it relies on each time.
+    ///
+    /// Returns the number of the record.
+    pub fn append(&self, build: &mut dyn FnMut(&State) -> Result<Vec<Operation>>) -> Result<u64> {
+        let mut state = self.state();
+        loop {
+            let record = Record {
+                version: RECORD_VERSION,
+                number: state.number + 1,
+                previous: state.hash,
+                previous_valid: state.valid,
+                writer: self.keys.id(),
+                operation: OperationId(random(&*self.world)),
+                time_ms: self.world.now_ms(),
+                operations: build(&state)?,
+            };
+            transitions::judge(&state, &record).map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
+            let bytes = record.encode(self.keys.signer(), &self.keys.log_sealing(), random(&*self.world));
+            let bytes = Bytes::from(bytes);
+            match settle(&*self.store, &names::record(record.number), &bytes)? {
+                Stands::Theirs => state = self.refresh()?,
+                Stands::Ours => {
+                    let mut next = (*state).clone();
+                    let folded = self.fold_one(&mut next, record.number, &bytes)?;
+                    if folded.verdict != Verdict::Valid {
+                        return Err(history(format!("our own record {} is void", record.number)));
+                    }
+                    self.local.set_head(Head { number: next.number, hash: next.hash })?;
+                    let next = self.set_state(next);
+                    self.sync_places(&next)?;
+                    return Ok(record.number);
+                }
+            }
+        }
+    }
+
+    /// Reads an object; what is missing is looked for once more, because a listing may be older than a sweep.
+    pub fn get(&self, name: &str) -> Result<Bytes> {
+        Ok(self.store.get(name)?)
+    }
+}
+
+fn history(what: String) -> RepositoryError {
+    RepositoryError::History { what }
+}

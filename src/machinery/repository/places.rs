@@ -1,0 +1,179 @@
+//! Keeping the cache's rows in step with the folded state: which packs there are, and what is in them.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::formats::envelope::ENVELOPE_LEN;
+use crate::formats::names;
+use crate::formats::record::{InlineDirectories, Operation, SignedRecord};
+use crate::formats::segment::{self, PARTS, SegmentContent};
+use crate::formats::state::{DirectoryHome, SegmentState, State};
+use crate::words::ids::ObjectHash;
+
+use super::Repository;
+use super::error::{RepositoryError, Result};
+
+impl Repository {
+    /// Makes the cache know the packs that are live in `state`, and no others that were published.
+    pub(crate) fn sync_places(&self, state: &State) -> Result<()> {
+        let fingerprint = places_fingerprint(state);
+        {
+            let mut last = self.places_synced.lock().expect("nothing panics while it holds the lock");
+            if *last == Some(fingerprint) {
+                return Ok(());
+            }
+            *last = Some(fingerprint);
+        }
+        let known = self.cache.known_packs()?;
+        let unpublished: HashSet<ObjectHash> = self.cache.unpublished()?.into_iter().collect();
+        let gone: Vec<ObjectHash> = known
+            .iter()
+            .filter(|name| !unpublished.contains(*name) && !state.packs.get(*name).is_some_and(|p| p.live()))
+            .copied()
+            .collect();
+        self.cache.remove_places(&gone)?;
+        let live = state.packs.iter().filter(|(_, p)| p.live());
+        let (ours, new): (Vec<_>, Vec<_>) = live
+            .filter(|(name, _)| !known.contains(*name) || unpublished.contains(*name))
+            .partition(|(name, _)| unpublished.contains(*name));
+        self.cache.publish_places(&ours.iter().map(|(name, _)| **name).collect::<Vec<_>>())?;
+        let homes: HashSet<DirectoryHome> = new.iter().map(|(_, p)| p.home).collect();
+        for home in homes {
+            // Directories that cannot be read leave their blocks unknown: whoever needs one says so by name,
+            // and `verify` names the segment. Other segments serve on.
+            match self.directories(state, home, false) {
+                Ok(mut content) => {
+                    keep_live(&mut content, state);
+                    self.cache.add_places(&content, true)?;
+                }
+                Err(e) if e.is_damage() => self.note_damage(e),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches the content directories of all live packs that the cache has none of: what deduplication needs.
+    pub fn sync_content(&self) -> Result<()> {
+        let state = self.state();
+        let missing = self.cache.without_content()?;
+        let homes: HashSet<DirectoryHome> =
+            missing.iter().filter_map(|name| state.packs.get(name)).filter(|p| p.live()).map(|p| p.home).collect();
+        for home in homes {
+            match self.directories(&state, home, true) {
+                Ok(mut content) => {
+                    keep_live(&mut content, &state);
+                    self.cache.add_places(&content, true)?;
+                }
+                // What cannot be deduplicated against is stored again.
+                Err(e) if e.is_damage() => self.note_damage(e),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the directories kept at `home`; those of content packs only if asked for.
+    pub fn directories(&self, state: &State, home: DirectoryHome, content: bool) -> Result<SegmentContent> {
+        match home {
+            DirectoryHome::Record(number) => self.inline_directories(number),
+            DirectoryHome::Segment(name) => {
+                let missing = || RepositoryError::Missing { name: format!("segment {name}") };
+                self.segment(&name, state.segments.get(&name).ok_or_else(missing)?, content)
+            }
+        }
+    }
+
+    fn inline_directories(&self, number: u64) -> Result<SegmentContent> {
+        let name = names::record(number);
+        let bytes = self.get(&name)?;
+        let signed = SignedRecord::decode(&bytes, |e| self.keys.secret(e)).map_err(RepositoryError::object(&name))?;
+        let mut all = SegmentContent { content: Some(Vec::new()), ..SegmentContent::default() };
+        for operation in &signed.record.operations {
+            let (Operation::Publish { inline, .. } | Operation::Rewrite { inline, .. }) = operation else { continue };
+            let Some(InlineDirectories { bytes, .. }) = inline else { continue };
+            let part = SegmentContent::decode_inline(bytes).map_err(|e| RepositoryError::object(&name)(e.into()))?;
+            append(&mut all, part);
+        }
+        Ok(all)
+    }
+
+    fn segment(&self, name: &ObjectHash, segment: &SegmentState, content: bool) -> Result<SegmentContent> {
+        let object = names::segment(segment.run, name);
+        let damaged = RepositoryError::object(&object);
+        if content {
+            let bytes = self.get(&object)?;
+            if ObjectHash(*blake3::hash(&bytes).as_bytes()) != *name {
+                return Err(damaged(crate::formats::envelope::FormatError::Checksum));
+            }
+            return segment::open(&bytes, &self.keys.domain_keys.index, &segment.parts).map_err(damaged);
+        }
+        // The index key authenticates each part; the record that names the segment is signed.
+        let end = ENVELOPE_LEN as u64 + segment.parts[0] + segment.parts[1];
+        let bytes = self.store.get_range(&object, 0..end)?;
+        let open = || {
+            let mut texts = Vec::with_capacity(PARTS);
+            let mut at = ENVELOPE_LEN;
+            for (i, len) in segment.parts[..2].iter().enumerate() {
+                let end = at + *len as usize;
+                texts.push(segment::open_part(&bytes, &self.keys.domain_keys.index, i, &bytes[at..end])?);
+                at = end;
+            }
+            let locations = segment::decode_locations(&texts[0])?;
+            let content = SegmentContent { locations, meta: segment::decode_directories(&texts[1])?, content: None };
+            Ok(content.checked()?)
+        };
+        open().map_err(damaged)
+    }
+}
+
+/// Drops packs that are not live, or whose entry in the record says otherwise than the directory.
+fn keep_live(content: &mut SegmentContent, state: &State) {
+    let live: Vec<bool> = content
+        .locations
+        .iter()
+        .map(|l| {
+            let pack = state.packs.get(&l.name);
+            pack.is_some_and(|p| p.live() && p.kind == l.kind && p.run == l.run && p.len == l.len)
+        })
+        .collect();
+    if live.iter().all(|l| *l) {
+        return;
+    }
+    let mut position = HashMap::new();
+    for (i, _) in live.iter().enumerate().filter(|(_, live)| **live) {
+        position.insert(i as u32, position.len() as u32);
+    }
+    let mut i = 0;
+    content.locations.retain(|_| {
+        i += 1;
+        live[i - 1]
+    });
+    let renumber = |directories: &mut segment::Directories| {
+        directories.retain_mut(|(at, _)| {
+            let new = position.get(at).copied();
+            *at = new.unwrap_or_default();
+            new.is_some()
+        });
+    };
+    renumber(&mut content.meta);
+    content.content.iter_mut().for_each(renumber);
+}
+
+fn append(all: &mut SegmentContent, part: SegmentContent) {
+    let offset = all.locations.len() as u32;
+    let shifted = |d: segment::Directories| d.into_iter().map(move |(i, d)| (i + offset, d)).collect::<Vec<_>>();
+    all.locations.extend(part.locations);
+    all.meta.extend(shifted(part.meta));
+    all.content.get_or_insert_default().extend(shifted(part.content.unwrap_or_default()));
+}
+
+/// Changes whenever the set of live packs may have changed.
+fn places_fingerprint(state: &State) -> (usize, u64, usize) {
+    let newest = state
+        .packs
+        .values()
+        .map(|p| p.published.max(p.condemned.unwrap_or(0)).max(p.lost.unwrap_or(0)))
+        .max()
+        .unwrap_or(0);
+    (state.packs.len(), newest, state.packs.values().filter(|p| p.live()).count())
+}
