@@ -9,8 +9,18 @@
 //! backup cannot make it go on in the empty mount point. Files are made with mode 0600 and folders with 0700,
 //! less the umask. Symbolic links are followed to the root, and from the root to its folders; nowhere else.
 //!
-//! This is made of system calls rather than on `object_store::local`, for it was measured to be faster; the
-//! figures are in `docs/store.md`.
+//! This is made of system calls rather than on `object_store::local`, for they were measured to be faster (2
+//! cores, ext4, everything fsynced, medians of 9 alternating rounds; best round in brackets):
+//!
+//! |                                  | `object_store` 0.14.2 | this          |
+//! |----------------------------------|-----------------------|---------------|
+//! | create 32 MiB, 1 thread, MiB/s   |   850  (1090)         |  1039  (1406) |
+//! | create 32 MiB, 4 threads, MiB/s  |   593  (1767)         |  1432  (1909) |
+//! | create 1 KiB, per second         |  1429  (1604)         |  1779  (2006) |
+//! | get 32 MiB, cached, MiB/s        |  1310  (1637)         |  1548  (2308) |
+//! | get_range 64 KiB, cached, MiB/s  |  1301  (3106)         |  7794  (8249) |
+//! | get_range 1 MiB, cached, MiB/s   |  4833  (5310)         |  9824 (10231) |
+//! | list 40,000 names, names/s       |  281 k (305 k)        | 662 k (799 k) |
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -393,14 +403,17 @@ impl Staged<'_> {
         match rustix::fs::renameat_with(root, &self.name, folder, last, RenameFlags::NOREPLACE) {
             Ok(()) => {
                 self.renamed.set(true);
-                return Ok(Created::New);
+                Ok(Created::New)
             }
-            Err(Errno::EXIST) => return Ok(Created::AlreadyThere),
+            Err(Errno::EXIST) => Ok(Created::AlreadyThere),
             // NFS, older ZFS and many FUSE file systems know no such rename.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(errno),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.publish_by_link(folder, last),
+            Err(errno) => Err(errno),
         }
-        match rustix::fs::linkat(root, &self.name, folder, last, AtFlags::empty()) {
+    }
+
+    fn publish_by_link(&self, folder: BorrowedFd<'_>, last: &str) -> Result<Created, Errno> {
+        match rustix::fs::linkat(&self.store.root, &self.name, folder, last, AtFlags::empty()) {
             Ok(()) => Ok(Created::New),
             // NFS repeats a request whose answer was lost, and the second one meets the link of the first.
             Err(Errno::EXIST) if self.links() == Some(2) => Ok(Created::New),
@@ -625,6 +638,19 @@ mod tests {
         assert_eq!(late.publish(root.as_fd(), "a").unwrap(), Created::AlreadyThere);
         drop(late);
         assert_eq!((store.get("a").unwrap(), staged_files(&store)), (bytes(), 0));
+    }
+
+    #[test]
+    fn where_no_rename_spares_a_link_does() {
+        let (_dir, store) = store();
+        let root = store.settle("").unwrap();
+        let (first, second) = (store.stage("a", b"first").unwrap(), store.stage("a", b"second").unwrap());
+        assert_eq!(first.publish_by_link(root.as_fd(), "a").unwrap(), Created::New);
+        assert_eq!(second.publish_by_link(root.as_fd(), "a").unwrap(), Created::AlreadyThere);
+        // What NFS does when the answer to a link is lost.
+        assert_eq!(first.publish_by_link(root.as_fd(), "a").unwrap(), Created::New);
+        drop((first, second));
+        assert_eq!((store.get("a").unwrap(), staged_files(&store)), (Bytes::from_static(b"first"), 0));
     }
 
     #[test]
