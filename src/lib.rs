@@ -3,5 +3,6 @@
 #![warn(missing_docs)]
 
 pub mod formats;
+pub mod machinery;
 pub mod parts;
 pub mod words;

@@ -1,0 +1,3 @@
+//! Layer 3: the machines that operations are built from.
+
+pub mod source;

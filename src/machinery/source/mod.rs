@@ -1,0 +1,34 @@
+//! What is backed up: trees of files, and the output of commands.
+//!
+//! - `walk` goes through a tree in order while a few threads look ahead; `exclude` and `presets` say what to
+//!   leave out, `stat` and `metadata` what is known of an entry, `directory` and `file` open it.
+//! - `command` runs a command whose output is backed up; `sniff` sees whether a dump was compressed too early.
+//!
+//! Reading never follows a symbolic link, never changes an access time where that can be helped, and never
+//! waits for a named pipe. A problem with one path is a `Problem`, not the end of the run.
+//!
+//! Nothing here knows of repositories; what to do with what was read is for the backup operation.
+
+mod agenda;
+pub mod command;
+pub mod directory;
+pub mod exclude;
+pub mod file;
+pub mod metadata;
+pub mod presets;
+pub mod problem;
+mod scan;
+pub mod sniff;
+pub mod stat;
+pub mod walk;
+
+pub use command::{CommandError, CommandOutcome, CommandSource, StreamCommand};
+pub use directory::Directory;
+pub use exclude::{Decision, ExcludeError, ExcludeOptions, ExcludeRules, RuleSummary};
+pub use file::{SourceFile, changed, open_file};
+pub use metadata::{OwnerNames, read_link, read_metadata};
+pub use presets::Preset;
+pub use problem::{Problem, ProblemKind};
+pub use sniff::{Compressed, sniff};
+pub use stat::{FileKind, Stat};
+pub use walk::{Entry, Event, Listing, WalkOptions, stat_root, walk};
