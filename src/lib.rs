@@ -3,4 +3,5 @@
 #![warn(missing_docs)]
 
 pub mod formats;
+pub mod machinery;
 pub mod words;
