@@ -21,9 +21,9 @@ use super::path::{RelativePath, names, split};
 /// Directory handles that are kept; some for each thread of a restore.
 const KEPT_MAX: usize = 32;
 
-const FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const RESOLVE: ResolveFlags =
-    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+// Without O_NOFOLLOW, so that a link as last name is `ELOOP` like any other and not `ENOTDIR`.
+const FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// The root of a target and the handles below it that were used last.
 #[derive(Debug)]
@@ -58,14 +58,16 @@ impl Beneath {
     }
 
     /// The handle of a directory.
+    #[cfg(test)]
     pub(super) fn directory(&self, path: &RelativePath) -> Result<Arc<OwnedFd>, TargetError> {
         self.handle(path.as_bytes()).map_err(|errno| not_opened(path, errno))
     }
 
     /// The place of an entry: its directory's handle, and its name.
     pub(super) fn place<'a>(&self, path: &'a RelativePath) -> Result<Place<'a>, TargetError> {
-        let (parent, name) =
-            path.split().ok_or_else(|| TargetError::WrongKind { path: path.clone(), kind: "the root of the target" })?;
+        let (parent, name) = path
+            .split()
+            .ok_or_else(|| TargetError::WrongKind { path: path.clone(), kind: "the root of the target" })?;
         let dir = self.handle(parent).map_err(|errno| not_opened(&path.parent().unwrap_or_default(), errno))?;
         Ok(Place { dir, name, path })
     }
@@ -147,6 +149,20 @@ pub(super) fn open_one(dir: BorrowedFd<'_>, name: &[u8], how: OFlags) -> Result<
         Errno::NOTDIR if kind_at(dir, name) == Ok(Some(FileType::Symlink)) => Errno::LOOP,
         errno => errno,
     })
+}
+
+/// Opens the directory `name` within `dir` for reading unless something is mounted there, be it the same
+/// file system again: that is `EXDEV`.
+pub(super) fn open_unmounted(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::openat2(dir, name, flags, Mode::empty(), RESOLVE | ResolveFlags::NO_XDEV) {
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let fd = open_one(dir, name, OFlags::RDONLY)?;
+            let (there, here) = (rustix::fs::fstat(&fd)?, rustix::fs::fstat(dir)?);
+            if there.st_dev == here.st_dev { Ok(fd) } else { Err(Errno::XDEV) }
+        }
+        answer => answer,
+    }
 }
 
 /// What kind of thing `name` is; `None` if there is nothing.

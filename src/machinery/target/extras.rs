@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::beneath::{Place, open_one};
+use super::beneath::{Place, open_one, open_unmounted};
 use super::error::TargetError;
 use super::path::RelativePath;
 use super::{LOST_AND_FOUND, Target, entries_of, temporary_prefix};
@@ -60,7 +60,6 @@ impl Target {
 /// Removes a directory with everything in it.
 struct Emptying<'a> {
     place: &'a Place<'a>,
-    device: u64,
     removed: u64,
     /// From the entry itself down to where we are.
     levels: Vec<Level>,
@@ -71,8 +70,7 @@ struct Emptying<'a> {
 impl<'a> Emptying<'a> {
     fn new(place: &'a Place<'a>) -> Result<Self, TargetError> {
         let at = open_one(place.dir.as_fd(), b".", OFlags::PATH).map_err(TargetError::io("open", place.path))?;
-        let device = place.stat_of(&at)?.st_dev;
-        Ok(Self { place, device, removed: 0, levels: Vec::new(), at })
+        Ok(Self { place, removed: 0, levels: Vec::new(), at })
     }
 
     fn run(mut self) -> Result<u64, TargetError> {
@@ -89,18 +87,16 @@ impl<'a> Emptying<'a> {
     fn go_down(&mut self, name: Vec<u8>) -> Result<(), TargetError> {
         let path = self.place.path;
         let above = identity(&self.place.stat_of(&self.at)?);
-        let dir = match open_one(self.at.as_fd(), &name, OFlags::RDONLY) {
+        let dir = match open_unmounted(self.at.as_fd(), &name) {
             Ok(dir) => dir,
             // It was replaced by something that is no directory, or removed.
             Err(Errno::LOOP | Errno::NOTDIR | Errno::NOENT) => {
                 self.removed += remove(&self.at, &name, AtFlags::empty(), path)?;
                 return Ok(());
             }
+            Err(Errno::XDEV) => return Err(TargetError::OtherFileSystem { path: path.clone() }),
             Err(errno) => return Err(TargetError::io("open to remove", path)(errno)),
         };
-        if self.place.stat_of(&dir)?.st_dev != self.device {
-            return Err(TargetError::OtherFileSystem { path: path.clone() });
-        }
         let mut pending = Vec::new();
         for (entry, kind) in entries_of(&dir).map_err(TargetError::io("read to remove", path))? {
             match kind {
@@ -117,8 +113,8 @@ impl<'a> Emptying<'a> {
         let path = self.place.path;
         let Some(level) = self.levels.pop() else { return Ok(()) };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let above =
-            rustix::fs::openat(&self.at, "..", flags, Mode::empty()).map_err(TargetError::io("open to remove", path))?;
+        let above = rustix::fs::openat(&self.at, "..", flags, Mode::empty())
+            .map_err(TargetError::io("open to remove", path))?;
         // Somebody may have moved the directory, even out of the target: `..` must be where we came from.
         if identity(&self.place.stat_of(&above)?) != level.above {
             return Err(TargetError::Replaced { path: path.clone() });

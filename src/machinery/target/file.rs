@@ -184,7 +184,7 @@ impl TargetFile {
         let name = self.shared.name_on_disk(name, self.temporary);
         let ours = self.token()?;
         let there = stat_at(self.dir.as_fd(), &name).map_err(TargetError::io("look at", &self.path))?;
-        if !there.is_some_and(|stat| (stat.st_dev, stat.st_ino) == (ours.device, ours.inode)) {
+        if there.is_none_or(|stat| (stat.st_dev, stat.st_ino) != (ours.device, ours.inode)) {
             return Ok(());
         }
         rustix::fs::unlinkat(&self.dir, name.as_ref(), AtFlags::empty()).map_err(TargetError::io("remove", &self.path))
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(runs(0, &bytes), [block(10)..block(14), block(49)..block(50)]);
         // The blocks are those of the file, not of the piece.
         let shifted = runs(100, &bytes);
-        assert_eq!(shifted.last().unwrap(), &(block(49) - 100..block(50) - 100));
+        assert_eq!(shifted.last().unwrap(), &(block(50) - 100..block(51) - 100));
         bytes[block(100) - 1] = 1;
         assert_eq!(runs(0, &bytes).last().unwrap(), &(block(99)..block(100)));
         assert_eq!(runs(0, &bytes[..0]), []);

@@ -128,8 +128,8 @@ impl Target {
         let root = open_root(path).map_err(|errno| failed(errno.into()))?;
         let beneath = Beneath::new(root);
         if options.overwrite == Overwrite::Refuse {
-            let found = entries_of(&beneath.open_readable(&RelativePath::root())?)
-                .map_err(|errno| failed(errno.into()))?;
+            let found =
+                entries_of(&beneath.open_readable(&RelativePath::root())?).map_err(|errno| failed(errno.into()))?;
             if found.iter().any(|(name, kind)| name != LOST_AND_FOUND || *kind != FileType::Directory) {
                 return Err(TargetError::NotEmpty { path: path.to_owned() });
             }
@@ -143,12 +143,7 @@ impl Target {
 
     /// Whether a file is to be written, or what has its name is kept. `TargetError::InTheWay` comes only
     /// when the file is made.
-    pub fn plan_file(
-        &self,
-        path: &RelativePath,
-        meta: &Metadata,
-        file: &FileNode,
-    ) -> Result<FilePlan, TargetError> {
+    pub fn plan_file(&self, path: &RelativePath, meta: &Metadata, file: &FileNode) -> Result<FilePlan, TargetError> {
         if matches!(self.shared.overwrite, Overwrite::Refuse | Overwrite::Always) {
             return Ok(FilePlan::Write);
         }
