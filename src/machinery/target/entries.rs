@@ -26,7 +26,7 @@ pub enum DirectoryMade {
 #[derive(Debug)]
 pub enum Made {
     /// It was made; some of its attributes may not have been set.
-    Made(Vec<Problem>),
+    Done(Vec<Problem>),
     /// What was there is kept.
     Kept,
     /// A socket: only a running service can make one.
@@ -109,6 +109,7 @@ impl Target {
         let name = self.shared.name_on_disk(place.name, temporary);
         let failed = |errno| TargetError::io("open", path)(errno);
         let fd = open_entry(place.dir.as_fd(), &name).map_err(failed)?;
+        // Somebody may have put another entry there, a further name of a file outside: that keeps its owner.
         if FileType::from_raw_mode(rustix::fs::fstat(&fd).map_err(failed)?.st_mode) != kind {
             return Err(TargetError::Replaced { path: path.clone() });
         }
@@ -117,7 +118,7 @@ impl Target {
         if temporary.is_some() {
             self.shared.rename_onto(&place, &name)?;
         }
-        Ok(Made::Made(problems))
+        Ok(Made::Done(problems))
     }
 
     /// Gives the file `existing` the further name `new`.
@@ -136,7 +137,7 @@ impl Target {
         if let Some(number) = temporary {
             self.shared.rename_onto(&place, temporary_name(number).as_bytes())?;
         }
-        Ok(Made::Made(Vec::new()))
+        Ok(Made::Done(Vec::new()))
     }
 
     /// Whether what is at `place` stays: always, never, or if it `is_same`.

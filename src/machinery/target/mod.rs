@@ -48,9 +48,10 @@ pub enum Overwrite {
     /// The target must be empty.
     #[default]
     Refuse,
-    /// They are kept.
+    /// They are kept, whatever they are: also what another mode's restore left half done when it crashed.
     Never,
-    /// They are replaced unless kind, size and time of modification are as recorded.
+    /// They are replaced unless kind, size and time of modification are as recorded. The time is set last,
+    /// so this is how a restore that crashed is resumed.
     IfChanged,
     /// They are replaced.
     Always,
@@ -141,7 +142,7 @@ impl Target {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Whether a file is to be written, or what has its name is kept. `TargetError::InTheWay` comes only
+    /// Whether a file is to be written, or what has its name is kept. That something is in the way shows only
     /// when the file is made.
     pub fn plan_file(&self, path: &RelativePath, meta: &Metadata, file: &FileNode) -> Result<FilePlan, TargetError> {
         if matches!(self.shared.overwrite, Overwrite::Refuse | Overwrite::Always) {

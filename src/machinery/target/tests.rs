@@ -81,7 +81,7 @@ fn no_problems(problems: Vec<Problem>) {
 #[track_caller]
 fn made(answer: Made) -> Vec<Problem> {
     match answer {
-        Made::Made(problems) => problems,
+        Made::Done(problems) => problems,
         other => panic!("{other:?}"),
     }
 }
@@ -466,6 +466,26 @@ fn an_attribute_that_cannot_be_set_is_a_problem_and_the_file_is_there() {
     let target = open_with(&dir.path().join("without"), |options| options.xattrs = false);
     no_problems(write(&target, "a", &with_xattr(meta(0o600), "user.a", b""), b"a"));
     assert_eq!(xattr(dir.path().join("without/a"), "user.a"), None);
+}
+
+/// On systems with labels each file has `security.selinux`, mostly the right one; that a user cannot set it
+/// again made one problem of every file.
+#[test]
+fn an_attribute_that_cannot_be_set_but_is_as_recorded_is_no_problem() {
+    if !is_root() {
+        return;
+    }
+    let (_dir, at) = for_nobody();
+    fs::write(at.join("a"), "a").unwrap();
+    std::os::unix::fs::chown(at.join("a"), Some(NOBODY), Some(NOBODY)).unwrap();
+    rustix::fs::setxattr(at.join("a"), "security.test", b"label", XattrFlags::empty()).unwrap();
+    as_nobody(move || {
+        let target = overwriting(&at, Overwrite::IfChanged);
+        let labelled = |label| with_xattr(owned(0o600, NOBODY, NOBODY), "security.test", label);
+        no_problems(target.refresh_file(&path("a"), &labelled(b"label")).unwrap());
+        assert_eq!(target.refresh_file(&path("a"), &labelled(b"lab")).unwrap().len(), 1);
+        assert_eq!(target.refresh_file(&path("a"), &labelled(b"labels")).unwrap().len(), 1);
+    });
 }
 
 #[test]
