@@ -4,5 +4,6 @@
 
 pub mod formats;
 pub mod machinery;
+pub mod operations;
 pub mod parts;
 pub mod words;

@@ -32,7 +32,8 @@ pub struct Record {
     /// Its number.
     #[n(1)]
     pub number: u64,
-    /// BLAKE3 of the bytes of the record before it; of the config for record 1.
+    /// `State::hash` before it: BLAKE3 of the bytes of the record before it if that was valid, of the config's for
+    /// record 1; after a void record, chained so that it still covers all of the history.
     #[n(2)]
     pub previous: ObjectHash,
     /// Whether the writer holds the record before it to be valid.

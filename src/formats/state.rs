@@ -71,7 +71,7 @@ pub enum DirectoryHome {
 /// Dead chunks and the number of the record that found each.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Doom {
-    /// Number of the Doom record that last named the pack.
+    /// Number of the Doom record that last named the pack; the older one if neither found anything dead.
     #[n(0)]
     pub number: u64,
     /// By block: first chunk, count, and the record that found them dead.
@@ -179,7 +179,8 @@ pub struct State {
     /// Number of the last record folded; 0 for none.
     #[n(0)]
     pub number: u64,
-    /// Hash of its bytes; of the config's if there is none.
+    /// What the next record must name as `previous`: after a valid record the hash of its bytes, after a void
+    /// one a hash of this value before it and of its bytes; the hash of the config's bytes if there is none.
     #[n(1)]
     pub hash: ObjectHash,
     /// Whether it was valid.
@@ -212,6 +213,9 @@ pub struct State {
     /// Numbers of void records.
     #[n(11)]
     pub void: BTreeSet<u64>,
+    /// Ids of snapshots that were forgotten. None may come back: a file cache may still name one as a parent.
+    #[n(12)]
+    pub forgotten: BTreeSet<SnapshotId>,
 }
 
 impl State {
@@ -230,6 +234,7 @@ impl State {
             snapshots: BTreeMap::new(),
             operations: BTreeSet::new(),
             void: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
         }
     }
 

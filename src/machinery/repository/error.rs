@@ -123,7 +123,9 @@ impl RepositoryError {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. } | Self::Missing { .. } | Self::Store(StoreError::Missing { .. } | StoreError::BadRange { .. })
+            Self::Damaged { .. }
+                | Self::Missing { .. }
+                | Self::Store(StoreError::Missing { .. } | StoreError::BadRange { .. })
         )
     }
 }

@@ -126,7 +126,8 @@ impl ChunkIndex {
             return Ok(*known);
         }
         let place = repository.cache.pack(frame.pack)?;
-        let usable = place.filter(|p| p.run == self.run || repository.may_deduplicate(&self.state, &p.name)).map(|p| p.name);
+        let usable =
+            place.filter(|p| p.run == self.run || repository.may_deduplicate(&self.state, &p.name)).map(|p| p.name);
         self.packs.insert(frame.pack, usable);
         Ok(usable)
     }
@@ -139,7 +140,9 @@ impl ChunkIndex {
 
     /// Chunks of this run are in the cache now: they need not be held in memory.
     pub fn release(&mut self, repository: &Repository, ids: impl Iterator<Item = ChunkId>) -> Result<()> {
-        ids.for_each(|id| drop(self.own.remove(&id)));
+        for id in ids {
+            self.own.remove(&id);
+        }
         self.finder = ChunkFinder::new(&repository.cache)?;
         self.state = repository.state();
         self.packs.clear();

@@ -61,7 +61,10 @@ impl LocalState {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(RepositoryError::local(path)(e)),
         };
-        let parsed = text.trim().split_once(' ').and_then(|(n, h)| Some(Head { number: n.parse().ok()?, hash: h.parse().ok()? }));
+        let parsed = text
+            .trim()
+            .split_once(' ')
+            .and_then(|(n, h)| Some(Head { number: n.parse().ok()?, hash: h.parse().ok()? }));
         parsed.map(Some).ok_or(RepositoryError::LocalDamaged { path })
     }
 
@@ -74,7 +77,8 @@ impl LocalState {
     pub fn begin_run(&self, run: RunId) -> Result<RunFolder> {
         let folder = self.folder.join("runs").join(run.to_string());
         make_folder(&folder)?;
-        let lock = lock(&folder)?.ok_or_else(|| RepositoryError::Refused { what: format!("run {} is another process's", run.0) })?;
+        let lock = lock(&folder)?
+            .ok_or_else(|| RepositoryError::Refused { what: format!("run {} is another process's", run.0) })?;
         Ok(RunFolder { folder, _lock: lock })
     }
 

@@ -19,7 +19,7 @@ use super::Repository;
 use super::error::{RepositoryError, Result};
 use super::local::Head;
 use super::put::{Stands, settle};
-use super::transitions::{self, Verdict};
+use super::transitions::{self, LogEntry, Signed, Verdict};
 
 /// One record as it was folded: for `log` and `verify`.
 #[derive(Debug, Clone)]
@@ -80,7 +80,8 @@ impl Repository {
             }
             numbers.remove(0);
         }
-        if numbers.is_empty() && state.number > 0 {
+        // After a void record the state's hash covers more than its bytes; the next valid one will be compared.
+        if numbers.is_empty() && state.number > 0 && state.valid {
             let bytes = self.get(&names::record(state.number))?;
             if record::hash(&bytes) != state.hash {
                 return Err(history(format!("record {} is not the one seen before", state.number)));
@@ -92,7 +93,7 @@ impl Repository {
             }
             let bytes = self.get(&names::record(number))?;
             let folded = self.fold_one(state, number, &bytes)?;
-            if seen.is_some_and(|head| head.number == number && head.hash != folded.hash) {
+            if seen.is_some_and(|head| head.number == number && head.hash != state.hash) {
                 return Err(history(format!("record {number} is not the one that this machine has seen")));
             }
             each(folded)?;
@@ -105,14 +106,14 @@ impl Repository {
         // A record whose own checksum fails is damage; one that is sound and says nothing we can open is void.
         check_checksum(bytes).map_err(RepositoryError::object(&name))?;
         let hash = record::hash(bytes);
-        let signed = match SignedRecord::decode(bytes, |e| self.keys.secret(e)) {
-            Ok(signed) => Some(signed),
-            Err(cause @ FormatError::Newer { .. }) => return Err(RepositoryError::object(name)(cause)),
-            Err(_) => None,
-        };
-        let verdict = transitions::step_signed(state, number, hash, signed.as_ref())
-            .map_err(|e| history(format!("record {number}: {e}")))?;
-        Ok(FoldedRecord { number, hash, record: signed.map(|s| s.record), verdict })
+        let decoded = SignedRecord::decode(bytes, |e| self.keys.secret(e));
+        if let Err(cause @ FormatError::Newer { .. }) = decoded {
+            return Err(RepositoryError::object(name)(cause));
+        }
+        let content = decoded.as_ref().map(|signed| signed as &dyn Signed);
+        let verdict =
+            transitions::step(state, &LogEntry { number, hash, content }).map_err(|e| history(e.to_string()))?;
+        Ok(FoldedRecord { number, hash, record: decoded.ok().map(|s| s.record), verdict })
     }
 
     fn check_not_rolled_back(&self, state: &State) -> Result<()> {

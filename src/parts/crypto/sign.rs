@@ -34,6 +34,12 @@ impl Signer {
     }
 }
 
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Signer({})", self.public().id().short())
+    }
+}
+
 /// Checks what one credential signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Verifier(pub [u8; 32]);

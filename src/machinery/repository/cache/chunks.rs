@@ -22,10 +22,7 @@ pub fn prefix(id: &ChunkId) -> i64 {
 }
 
 /// Adds rows (key, block, number within the block) as one generation, and merges if there are too many.
-pub(super) fn add_generation(
-    transaction: &Transaction,
-    mut entries: Vec<(i64, BlockId, u32)>,
-) -> rusqlite::Result<()> {
+pub(super) fn add_generation(transaction: &Transaction, mut entries: Vec<(i64, BlockId, u32)>) -> rusqlite::Result<()> {
     if entries.is_empty() {
         return Ok(());
     }

@@ -219,17 +219,16 @@ impl FileCacheWriter {
         }
         // Rows of directories that were not visited do not belong to this snapshot.
         let visited: std::collections::HashSet<i64> = self.visited.iter().copied().collect();
-        let rows: usize =
-            transaction.query_row("SELECT count(*) FROM files WHERE source = ?1", [source], |r| r.get::<_, i64>(0))?
-                as usize;
+        let rows: usize = transaction
+            .query_row("SELECT count(*) FROM files WHERE source = ?1", [source], |r| r.get::<_, i64>(0))?
+            as usize;
         if rows != visited.len() {
             let stale: Vec<i64> = {
                 let mut statement = transaction.prepare_cached("SELECT directory FROM files WHERE source = ?1")?;
                 let keys = statement.query_map([source], |row| row.get::<_, i64>(0))?;
                 keys.collect::<rusqlite::Result<Vec<i64>>>()?.into_iter().filter(|k| !visited.contains(k)).collect()
             };
-            let mut delete =
-                transaction.prepare_cached("DELETE FROM files WHERE source = ?1 AND directory = ?2")?;
+            let mut delete = transaction.prepare_cached("DELETE FROM files WHERE source = ?1 AND directory = ?2")?;
             for key in stale {
                 delete.execute(params![source, key])?;
             }

@@ -289,13 +289,7 @@ fn add_pack(transaction: &Transaction, location: &PackLocation, published: bool)
         add_frame.execute(params![row, pack, n as i64, offset, frame.sealed_len])?;
         offset += i64::from(frame.sealed_len);
         for span in &frame.spans {
-            add_block.execute(params![
-                span.block.run.0 as i64,
-                span.block.number,
-                span.first,
-                span.count,
-                row
-            ])?;
+            add_block.execute(params![span.block.run.0 as i64, span.block.number, span.first, span.count, row])?;
         }
     }
     Ok((pack, first_frame))
@@ -309,9 +303,7 @@ fn add_directory(
 ) -> rusqlite::Result<()> {
     let mut bytes = Vec::new();
     directory.encode(&mut bytes);
-    transaction
-        .prepare_cached("UPDATE frames SET directory = ?1 WHERE id = ?2")?
-        .execute(params![bytes, frame])?;
+    transaction.prepare_cached("UPDATE frames SET directory = ?1 WHERE id = ?2")?.execute(params![bytes, frame])?;
     if kind == PackKind::Meta {
         let mut add =
             transaction.prepare_cached("INSERT OR IGNORE INTO meta(prefix, frame, place) VALUES(?1, ?2, ?3)")?;

@@ -1,0 +1,266 @@
+//! The repository: objects in a store, understood.
+//!
+//! It knows records, packs, blocks, nodes and runs; it does not know file systems or what a backup is. All
+//! methods may be called from several threads.
+//!
+//! * [`log`]: folding and appending; [`transitions`]: what a record does, purely
+//! * [`run`]: adding chunks, nodes and snapshots; [`packer`]: the pipeline from blocks to uploaded packs
+//! * [`index`]: deduplication; [`reader`]: blocks and nodes back; [`trees`]: directories and content lists
+//! * [`cache`] and [`local`]: what this machine keeps
+
+pub mod cache;
+pub mod error;
+pub mod index;
+pub mod keyring;
+pub mod local;
+pub mod log;
+pub mod packer;
+pub mod places;
+pub mod put;
+pub mod reader;
+pub mod run;
+pub mod snapshots;
+pub mod transitions;
+pub mod trees;
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use crate::formats::checkpoint;
+use crate::formats::config::{Config, Parameters};
+use crate::formats::names::{self, ObjectName};
+use crate::formats::record;
+use crate::formats::slot::{self, Slot, SlotError, Way};
+use crate::formats::state::State;
+use crate::parts::crypto::keys::{Domain, DomainKeys, Epoch, EpochKeys, owner_signer};
+use crate::parts::crypto::password::COST_MIN;
+use crate::parts::crypto::secret::Secret;
+use crate::parts::crypto::sign::Verifier;
+use crate::parts::store::{Store, StoreError};
+use crate::words::ids::RepositoryId;
+use crate::words::world::{World, random};
+
+pub use error::{RepositoryError, Result};
+use keyring::Keyring;
+use local::LocalState;
+
+/// Where this machine keeps its cache and its state.
+#[derive(Debug, Clone)]
+pub struct LocalPlaces {
+    /// May be deleted at any time.
+    pub cache: PathBuf,
+    /// Must not be.
+    pub state: PathBuf,
+}
+
+/// An open repository.
+#[derive(Debug)]
+pub struct Repository {
+    /// Where its objects are.
+    pub store: Arc<dyn Store>,
+    /// Who it is.
+    pub config: Config,
+    /// What this credential holds.
+    pub keys: Keyring,
+    /// Time and randomness.
+    pub world: Arc<dyn World>,
+    cache: cache::Cache,
+    local: LocalState,
+    state: Mutex<Arc<State>>,
+    places_synced: Mutex<Option<(usize, u64, usize)>>,
+    read_cache: reader::ReadCache,
+    damage: Mutex<Vec<RepositoryError>>,
+}
+
+impl std::fmt::Debug for dyn World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("World")
+    }
+}
+
+/// Makes a repository in an empty store. Returns its id.
+pub fn init(store: &dyn Store, passphrase: &[u8], parameters: Parameters, world: &dyn World) -> Result<RepositoryId> {
+    match store.get(names::CONFIG) {
+        Ok(_) => return Err(RepositoryError::AlreadyInitialized { location: store.location() }),
+        Err(StoreError::Missing { .. }) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let master = Secret::random(world);
+    let owner = owner_signer(&master);
+    let config = Config {
+        id: RepositoryId(random(world)),
+        created_ms: world.now_ms(),
+        owner: owner.public(),
+        public: Verifier(EpochKeys::derive(&master, Epoch::default()).public),
+        parameters,
+    };
+    let slot = slot::seal(Way::Passphrase, COST_MIN, random(world), passphrase, &master)
+        .map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
+    // The config comes last: from then on there is a repository, and its key is there.
+    put::put(store, &names::slot(&random(world)), &Bytes::from(slot))?;
+    match put::settle(store, names::CONFIG, &Bytes::from(config.encode(&owner, random(world))))? {
+        put::Stands::Ours => Ok(config.id),
+        put::Stands::Theirs => Err(RepositoryError::AlreadyInitialized { location: store.location() }),
+    }
+}
+
+/// Reads and checks the config of a store.
+pub fn read_config(store: &dyn Store) -> Result<(Config, Bytes)> {
+    let bytes = match store.get(names::CONFIG) {
+        Ok(bytes) => bytes,
+        Err(StoreError::Missing { .. }) => return Err(no_config(store)),
+        Err(e) => return Err(e.into()),
+    };
+    let config = Config::decode(&bytes).map_err(RepositoryError::object(names::CONFIG))?;
+    Ok((config, bytes))
+}
+
+/// A store without a config is no repository, unless other objects say that it was one.
+fn no_config(store: &dyn Store) -> RepositoryError {
+    let mut any = false;
+    for folder in [names::LOG, names::KEYS] {
+        let listed = store.list(folder, None, &mut |_| {
+            any = true;
+            ControlFlow::Break(())
+        });
+        if let Err(e) = listed {
+            return e.into();
+        }
+    }
+    match any {
+        true => RepositoryError::Missing { name: names::CONFIG.to_owned() },
+        false => RepositoryError::NoRepository { location: store.location() },
+    }
+}
+
+fn master_key(store: &dyn Store, config: &Config, passphrase: &[u8]) -> Result<Secret> {
+    let mut slots = Vec::new();
+    store.list(names::KEYS, None, &mut |listed| {
+        if let Some(ObjectName::Slot(_)) = ObjectName::parse(&listed.name) {
+            slots.push(listed.name);
+        }
+        ControlFlow::Continue(())
+    })?;
+    if slots.is_empty() {
+        return Err(RepositoryError::Missing { name: format!("every key slot below {}/", names::KEYS) });
+    }
+    let mut damaged = None;
+    for name in &slots {
+        let bytes = store.get(name)?;
+        let opened = Slot::decode(&bytes).map_err(SlotError::from).and_then(|slot| slot.open(passphrase));
+        match opened {
+            Ok(master) if owner_signer(&master).public() == config.owner => return Ok(master),
+            Ok(_) => {
+                let what = format!("{name} opens, and its key is not the one that signed the config");
+                return Err(RepositoryError::History { what });
+            }
+            Err(SlotError::WrongPassphrase) => {}
+            Err(SlotError::Format(cause)) => damaged = Some(RepositoryError::object(name)(cause)),
+        }
+    }
+    Err(damaged.unwrap_or(RepositoryError::WrongPassphrase { slots: slots.len() }))
+}
+
+impl Repository {
+    /// Opens the repository in `store` with the owner's passphrase, and folds its log.
+    pub fn open(
+        store: Arc<dyn Store>,
+        passphrase: &Zeroizing<Vec<u8>>,
+        places: &LocalPlaces,
+        world: Arc<dyn World>,
+    ) -> Result<Arc<Self>> {
+        let (config, config_bytes) = read_config(&*store)?;
+        let master = master_key(&*store, &config, passphrase)?;
+        let keys = Keyring::owner(&master, config.id);
+        let cache = cache::Cache::open(&places.cache, config.id)?;
+        let local = LocalState::open(&places.state, config.id)?;
+        let empty = State::new(config.owner, record::hash(&config_bytes));
+        let known = cache.state()?.filter(|s| s.owner == config.owner);
+        let repository = Self {
+            store,
+            config,
+            keys,
+            world,
+            cache,
+            local,
+            state: Mutex::new(Arc::new(empty)),
+            places_synced: Mutex::new(None),
+            read_cache: reader::ReadCache::default(),
+            damage: Mutex::default(),
+        };
+        let start = match known {
+            Some(state) => Some(state),
+            None => repository.newest_checkpoint()?,
+        };
+        if let Some(state) = start {
+            *repository.state.lock().expect("nothing panics while it holds the lock") = Arc::new(state);
+        }
+        repository.refresh()?;
+        Ok(Arc::new(repository))
+    }
+
+    /// The newest checkpoint that can be read: where a newcomer starts.
+    fn newest_checkpoint(&self) -> Result<Option<State>> {
+        let mut names = Vec::new();
+        self.store.list(names::CHECKPOINT, None, &mut |listed| {
+            if let Some(ObjectName::Checkpoint(_)) = ObjectName::parse(&listed.name) {
+                names.push(listed.name);
+            }
+            ControlFlow::Continue(())
+        })?;
+        for name in names.iter().rev() {
+            let bytes = self.get(name)?;
+            match checkpoint::decode(&bytes, &self.config.owner, |e| self.keys.secret(e)) {
+                Ok(state) => return Ok(Some(state)),
+                // A damaged checkpoint costs time, not safety: the log is folded from further back.
+                Err(cause) => self.note_damage(RepositoryError::object(name)(cause)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The state before any record: where a full check begins.
+    pub fn empty_state(&self) -> Result<State> {
+        let (config, bytes) = read_config(&*self.store)?;
+        Ok(State::new(config.owner, record::hash(&bytes)))
+    }
+
+    /// The cache of this repository.
+    pub fn cache(&self) -> &cache::Cache {
+        &self.cache
+    }
+
+    /// Remembers damage that was met and could be worked around.
+    fn note_damage(&self, error: RepositoryError) {
+        self.damage.lock().expect("nothing panics while it holds the lock").push(error);
+    }
+
+    /// Damage that was met and could be worked around so far.
+    pub fn take_damage(&self) -> Vec<RepositoryError> {
+        std::mem::take(&mut *self.damage.lock().expect("nothing panics while it holds the lock"))
+    }
+
+    /// Writes the folded state to the cache, so that the next command starts here.
+    pub fn save_cache(&self) -> Result<()> {
+        self.cache.set_state(&self.state())
+    }
+
+    /// A chunker's table for this domain.
+    pub fn gear_table(&self) -> crate::parts::chunk::GearTable {
+        crate::parts::chunk::GearTable::new(&self.keys.domain_keys.chunker)
+    }
+
+    /// Keys of the domain.
+    pub fn domain_keys(&self) -> &DomainKeys {
+        &self.keys.domain_keys
+    }
+
+    /// The only domain of this version.
+    pub fn domain(&self) -> Domain {
+        self.keys.domain
+    }
+}

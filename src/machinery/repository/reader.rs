@@ -1,0 +1,290 @@
+//! Reading blocks and nodes: fetch, open, decompress, and recompute every id before a byte is believed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use crate::formats::directory::{FrameDirectory, PackDirectory};
+use crate::formats::envelope::{ENVELOPE_LEN, FormatError};
+use crate::formats::names;
+use crate::formats::pack::PackReader;
+use crate::words::ids::{ChunkId, Reference};
+
+use super::Repository;
+use super::cache::places::{FramePlace, PackPlace};
+use super::error::{RepositoryError, Result};
+
+/// Opened frames of meta packs held in memory, in bytes of plaintext.
+const FRAMES_LEN_MAX: usize = 64 << 20;
+/// Opened packs (key and directory) held in memory.
+const PACKS_MAX: usize = 256;
+
+/// A pack whose key was found and whose directory was read.
+pub struct OpenPack {
+    /// Where it is.
+    pub place: PackPlace,
+    /// Name of the object.
+    pub object: String,
+    /// Its directory.
+    pub directory: PackDirectory,
+    reader: PackReader,
+    /// Offset of each frame.
+    offsets: Vec<u64>,
+}
+
+/// A frame's plaintext and what it holds; every id was recomputed.
+#[derive(Debug)]
+pub struct OpenFrame {
+    /// Its directory.
+    pub directory: FrameDirectory,
+    /// Its chunks, one after the other.
+    pub plaintext: Vec<u8>,
+    /// Offset of each chunk, and the end.
+    offsets: Vec<u32>,
+}
+
+impl OpenFrame {
+    /// The bytes of chunks `from..to` of the frame.
+    pub fn chunks(&self, from: usize, to: usize) -> &[u8] {
+        &self.plaintext[self.offsets[from] as usize..self.offsets[to] as usize]
+    }
+
+    /// The bytes of those chunks of `reference` that the frame holds in one piece starting at its first one,
+    /// and how many chunks that is.
+    pub fn take(&self, reference: &Reference) -> Option<(&[u8], u32)> {
+        let at = self.directory.position(reference.block, reference.first)?;
+        let mut before = 0usize;
+        for span in &self.directory.spans {
+            let end = before + span.count as usize;
+            if at < end {
+                let count = (reference.count as usize).min(end - at);
+                return Some((self.chunks(at, at + count), count as u32));
+            }
+            before = end;
+        }
+        None
+    }
+}
+
+/// What was opened lately.
+#[derive(Default)]
+pub struct ReadCache {
+    packs: Mutex<Recent<i64, Arc<OpenPack>>>,
+    frames: Mutex<Recent<i64, Arc<OpenFrame>>>,
+}
+
+impl std::fmt::Debug for ReadCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReadCache(..)")
+    }
+}
+
+/// Values by key; the least recently used go first.
+struct Recent<K, V> {
+    values: HashMap<K, (u64, usize, V)>,
+    clock: u64,
+    weight: usize,
+}
+
+impl<K, V> Default for Recent<K, V> {
+    fn default() -> Self {
+        Self { values: HashMap::new(), clock: 0, weight: 0 }
+    }
+}
+
+impl<K: std::hash::Hash + Eq + Copy, V: Clone> Recent<K, V> {
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.clock += 1;
+        let (used, _, value) = self.values.get_mut(key)?;
+        *used = self.clock;
+        Some(value.clone())
+    }
+
+    fn put(&mut self, key: K, weight: usize, value: V, weight_max: usize) {
+        self.clock += 1;
+        self.weight += weight;
+        if let Some((_, old, _)) = self.values.insert(key, (self.clock, weight, value)) {
+            self.weight -= old;
+        }
+        if self.weight > weight_max {
+            // Half of it goes at once, so that the sorting is paid for by many puts.
+            let mut ages: Vec<(u64, K)> = self.values.iter().map(|(k, v)| (v.0, *k)).collect();
+            ages.sort_unstable_by_key(|a| a.0);
+            for (_, key) in ages {
+                if self.weight <= weight_max / 2 {
+                    break;
+                }
+                let (_, weight, _) = self.values.remove(&key).expect("the keys were taken from the map");
+                self.weight -= weight;
+            }
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("nothing panics while it holds the lock")
+}
+
+impl Repository {
+    /// The bytes of a tree or list node. Every place it is at is tried before it is called damaged or missing.
+    pub fn node(&self, id: &ChunkId) -> Result<Bytes> {
+        let mut failure = None;
+        for place in self.cache.meta(id)? {
+            match self.meta_frame(place.frame, &place.directory) {
+                Ok(frame) => return Ok(Bytes::copy_from_slice(frame.chunks(place.place, place.place + 1))),
+                Err(e) if e.is_damage() => failure = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+        Err(failure.unwrap_or_else(|| RepositoryError::Missing { name: format!("tree or list node {id}") }))
+    }
+
+    /// Whether the node is stored where this writer may refer to it.
+    pub fn node_is_usable(&self, id: &ChunkId) -> Result<bool> {
+        let state = self.state();
+        for place in self.cache.meta(id)? {
+            let pack = self.cache.pack(place.frame.pack)?;
+            if pack.is_some_and(|p| self.may_deduplicate(&state, &p.name)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn meta_frame(&self, place: FramePlace, directory: &FrameDirectory) -> Result<Arc<OpenFrame>> {
+        if let Some(frame) = locked(&self.read_cache.frames).get(&place.row) {
+            return Ok(frame);
+        }
+        let pack = self.open_pack(place.pack)?;
+        let frame = Arc::new(self.read_frame(&pack, place.place)?);
+        if frame.directory.chunks != directory.chunks {
+            // The ids that led here are not those of the pack itself.
+            return Err(pack.damaged(FormatError::Malformed("its directory differs from the segment's".to_owned())));
+        }
+        locked(&self.read_cache.frames).put(place.row, frame.plaintext.len(), frame.clone(), FRAMES_LEN_MAX);
+        Ok(frame)
+    }
+
+    /// Opens a pack of the cache: finds its key and reads its directory.
+    pub fn open_pack(&self, row: i64) -> Result<Arc<OpenPack>> {
+        if let Some(pack) = locked(&self.read_cache.packs).get(&row) {
+            return Ok(pack);
+        }
+        let missing = || RepositoryError::Missing { name: format!("a pack of the cache ({row})") };
+        let place = self.cache.pack(row)?.ok_or_else(missing)?;
+        let pack = Arc::new(self.open_pack_at(place)?);
+        locked(&self.read_cache.packs).put(row, 1, pack.clone(), PACKS_MAX);
+        Ok(pack)
+    }
+
+    fn open_pack_at(&self, place: PackPlace) -> Result<OpenPack> {
+        let object = names::pack(place.kind, place.run, &place.name);
+        let damaged = RepositoryError::object(&object);
+        let envelope = self.store.get_range(&object, 0..ENVELOPE_LEN as u64)?;
+        let at = place.directory.offset;
+        let sealed = self.store.get_range(&object, at..at + u64::from(place.directory.len))?;
+        let open = || {
+            let reader = PackReader::new(place.kind, &envelope, |e| self.keys.secret(e))?;
+            let directory = reader.directory(&sealed, place.directory)?;
+            Ok((reader, directory))
+        };
+        let (reader, directory) = open().map_err(damaged)?;
+        Ok(OpenPack::new(place, object, reader, directory))
+    }
+
+    /// Opens a whole pack that is in memory, from its own trailer.
+    pub fn open_pack_bytes(&self, place: PackPlace, bytes: &[u8]) -> Result<OpenPack> {
+        let object = names::pack(place.kind, place.run, &place.name);
+        let open = || {
+            let reader = PackReader::new(place.kind, bytes, |e| self.keys.secret(e))?;
+            let short = || FormatError::Malformed("it is cut short".to_owned());
+            let at = bytes.len().checked_sub(crate::formats::pack::TRAILER_LEN).ok_or_else(short)?;
+            let found = reader.trailer(&bytes[at..], bytes.len() as u64)?;
+            let start = found.offset as usize;
+            let directory = reader.directory(&bytes[start..start + found.len as usize], found)?;
+            Ok((reader, directory))
+        };
+        let (reader, directory) = open().map_err(RepositoryError::object(&object))?;
+        Ok(OpenPack::new(place, object, reader, directory))
+    }
+
+    /// Fetches and opens one frame.
+    pub fn read_frame(&self, pack: &OpenPack, number: u32) -> Result<OpenFrame> {
+        let range = pack.range(number, number + 1)?;
+        let sealed = self.store.get_range(&pack.object, range)?;
+        self.open_frame(pack, number, sealed.to_vec())
+    }
+
+    /// Opens a frame whose sealed bytes are here; recomputes every chunk id.
+    pub fn open_frame(&self, pack: &OpenPack, number: u32, sealed: Vec<u8>) -> Result<OpenFrame> {
+        let directory = pack.directory.frames.get(number as usize).ok_or_else(|| pack.no_frame(number))?;
+        let prefix = match &directory.base {
+            Some(base) => self.content(base)?,
+            None => Vec::new(),
+        };
+        let plaintext =
+            pack.reader.frame(number, sealed, directory, &prefix).map_err(RepositoryError::object(&pack.object))?;
+        let mut offsets = Vec::with_capacity(directory.chunks.len() + 1);
+        let mut at = 0u32;
+        for chunk in &directory.chunks {
+            offsets.push(at);
+            let end = at + chunk.len;
+            if self.keys.domain_keys.chunk(&plaintext[at as usize..end as usize]) != chunk.id {
+                let what = format!("chunk {} of frame {number} is not what its id says", offsets.len() - 1);
+                return Err(pack.damaged(FormatError::Malformed(what)));
+            }
+            at = end;
+        }
+        offsets.push(at);
+        Ok(OpenFrame { directory: directory.clone(), plaintext, offsets })
+    }
+
+    /// The bytes of a reference, for a base: small, and rarely needed.
+    fn content(&self, reference: &Reference) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut rest = *reference;
+        while rest.count > 0 {
+            let places = self.cache.block(rest.block)?;
+            let place = places.iter().find(|p| (p.span.first..p.span.end()).contains(&rest.first));
+            let missing = || RepositoryError::Missing { name: format!("block {}", rest.block) };
+            let pack = self.open_pack(place.ok_or_else(missing)?.frame.pack)?;
+            let number = place.ok_or_else(missing)?.frame.place;
+            if pack.directory.frames.get(number as usize).is_some_and(|f| f.base.is_some()) {
+                return Err(pack.damaged(FormatError::Malformed("a base has a base".to_owned())));
+            }
+            let frame = self.read_frame(&pack, number)?;
+            let (bytes, count) = frame.take(&rest).ok_or_else(missing)?;
+            out.extend_from_slice(bytes);
+            rest.first += count;
+            rest.count -= count;
+        }
+        Ok(out)
+    }
+}
+
+impl OpenPack {
+    fn new(place: PackPlace, object: String, reader: PackReader, directory: PackDirectory) -> Self {
+        let mut offsets = vec![ENVELOPE_LEN as u64];
+        for frame in &directory.frames {
+            offsets.push(offsets[offsets.len() - 1] + u64::from(frame.sealed_len));
+        }
+        Self { place, object, directory, reader, offsets }
+    }
+
+    /// The bytes of frames `from..to` in the object.
+    pub fn range(&self, from: u32, to: u32) -> Result<std::ops::Range<u64>> {
+        match (self.offsets.get(from as usize), self.offsets.get(to as usize)) {
+            (Some(start), Some(end)) => Ok(*start..*end),
+            _ => Err(self.no_frame(to)),
+        }
+    }
+
+    fn no_frame(&self, number: u32) -> RepositoryError {
+        self.damaged(FormatError::Malformed(format!("it has no frame {number}")))
+    }
+
+    fn damaged(&self, cause: FormatError) -> RepositoryError {
+        RepositoryError::object(&self.object)(cause)
+    }
+}

@@ -1,0 +1,140 @@
+//! Snapshots with their descriptions opened, and choosing among them.
+
+use std::collections::BTreeSet;
+
+use crate::formats::description::{self, SnapshotDescription};
+use crate::formats::record::Outcome;
+use crate::formats::state::SnapshotState;
+use crate::words::ids::SnapshotId;
+
+use super::Repository;
+use super::error::{RepositoryError, Result};
+
+/// A snapshot and what is said of it.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// As the log has it.
+    pub state: SnapshotState,
+    /// Host, source, paths, tags, figures.
+    pub described: SnapshotDescription,
+}
+
+/// Which snapshots are meant. Empty fields do not restrict.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotFilter {
+    /// Any of these hosts.
+    pub hosts: Vec<String>,
+    /// Any of these sets of tags: all tags of one set.
+    pub tags: Vec<Vec<String>>,
+    /// Any of these paths.
+    pub paths: Vec<Vec<u8>>,
+    /// Any of these sources.
+    pub sources: Vec<String>,
+}
+
+impl SnapshotFilter {
+    /// Whether the snapshot is meant.
+    pub fn matches(&self, snapshot: &Snapshot) -> bool {
+        let d = &snapshot.described;
+        let any = |empty: bool, found: bool| empty || found;
+        any(self.hosts.is_empty(), self.hosts.contains(&d.host))
+            && any(self.sources.is_empty(), self.sources.contains(&d.source))
+            && any(self.tags.is_empty(), self.tags.iter().any(|set| set.iter().all(|t| d.tags.contains(t))))
+            && any(self.paths.is_empty(), self.paths.iter().any(|p| d.paths.iter().any(|q| q[..] == p[..])))
+    }
+}
+
+/// How a snapshot was named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotName {
+    /// The first digits of its id.
+    Prefix(String),
+    /// The newest, or the n-th before it.
+    Latest(usize),
+    /// The newest at or before this time, in milliseconds since the epoch.
+    At(i64),
+}
+
+/// No snapshot, or not one, is meant.
+#[derive(Debug, thiserror::Error)]
+pub enum ChoiceError {
+    /// Nothing matches.
+    #[error("no snapshot matches {0}")]
+    None(String),
+    /// Several ids begin so.
+    #[error("{prefix} is the beginning of {count} snapshot ids")]
+    Ambiguous {
+        /// What was given.
+        prefix: String,
+        /// How many.
+        count: usize,
+    },
+    /// The newest could be of several hosts, and none was named.
+    #[error("`latest` spans several hosts: {}", .candidates.join(", "))]
+    SeveralHosts {
+        /// Each host with its newest snapshot.
+        candidates: Vec<String>,
+    },
+    /// The repository could not tell.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+}
+
+impl Repository {
+    /// All live snapshots, oldest first.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let state = self.state();
+        let mut all = Vec::with_capacity(state.snapshots.len());
+        for (id, snapshot) in &state.snapshots {
+            let name = || format!("the description of snapshot {id} in record {}", snapshot.published);
+            let described = description::open(&snapshot.description, |e| self.keys.secret(e))
+                .map_err(|cause| RepositoryError::object(name())(cause))?;
+            all.push(Snapshot { id: *id, state: snapshot.clone(), described });
+        }
+        all.sort_by_key(|s| (s.state.time_ms, s.state.published, s.id));
+        Ok(all)
+    }
+
+    /// The one snapshot that is meant.
+    pub fn choose(&self, name: &SnapshotName, filter: &SnapshotFilter) -> std::result::Result<Snapshot, ChoiceError> {
+        choose(self.snapshots()?, name, filter)
+    }
+}
+
+/// Chooses among snapshots that are sorted oldest first.
+pub fn choose(
+    all: Vec<Snapshot>,
+    name: &SnapshotName,
+    filter: &SnapshotFilter,
+) -> std::result::Result<Snapshot, ChoiceError> {
+    if let SnapshotName::Prefix(prefix) = name {
+        let mut found: Vec<Snapshot> =
+            all.into_iter().filter(|s| s.id.to_string().starts_with(&prefix.to_lowercase())).collect();
+        return match found.len() {
+            0 => Err(ChoiceError::None(prefix.clone())),
+            1 => Ok(found.remove(0)),
+            count => Err(ChoiceError::Ambiguous { prefix: prefix.clone(), count }),
+        };
+    }
+    let usable = |s: &Snapshot| filter.matches(s) && s.state.outcome != Outcome::Failed;
+    let mut found: Vec<Snapshot> = all.into_iter().filter(usable).collect();
+    if let SnapshotName::At(time) = name {
+        found.retain(|s| s.state.time_ms <= *time);
+    }
+    let hosts: BTreeSet<&str> = found.iter().map(|s| s.described.host.as_str()).collect();
+    if filter.hosts.is_empty() && hosts.len() > 1 {
+        let newest = |host: &str| found.iter().rfind(|s| s.described.host == host).expect("every host has one");
+        let candidates = hosts.iter().map(|h| format!("{h} ({})", newest(h).id.short())).collect();
+        return Err(ChoiceError::SeveralHosts { candidates });
+    }
+    let back = if let SnapshotName::Latest(n) = name { *n } else { 0 };
+    let at = found.len().checked_sub(back + 1);
+    let what = match name {
+        SnapshotName::Latest(0) => "`latest`".to_owned(),
+        SnapshotName::Latest(n) => format!("`latest~{n}`"),
+        _ => "this time".to_owned(),
+    };
+    at.map(|i| found.swap_remove(i)).ok_or(ChoiceError::None(what))
+}

@@ -1,0 +1,11 @@
+//! Layer 4: what a user asks for, as functions over a repository: (repository, options, observer) -> report.
+//!
+//! Nothing here prints, asks or exits; findings go to the observer, figures and outcomes into the report.
+
+pub mod backup;
+pub mod cat;
+pub mod history;
+pub mod list;
+pub mod restore;
+pub mod stats;
+pub mod verify;
