@@ -1,10 +1,20 @@
 //! Cat: one file of a snapshot as a stream of bytes, every chunk checked before it is written.
 
+use std::collections::HashMap;
 use std::io::Write;
+use std::sync::Arc;
 
+use crate::formats::tree::{DataRun, FileNode, NodeKind};
+use crate::machinery::repository::reader::OpenFrame;
 use crate::machinery::repository::snapshots::Snapshot;
 use crate::machinery::repository::{Repository, RepositoryError};
+use crate::words::ids::Reference;
 use crate::words::observer::Observer;
+
+use super::list;
+
+/// Opened frames held in memory, in bytes: nights of a dump go back and forth between a few hundred blocks.
+const FRAMES_LEN_MAX: usize = 256 << 20;
 
 /// Why a file could not be streamed. What was written before is sound.
 #[derive(Debug, thiserror::Error)]
@@ -35,11 +45,168 @@ pub enum CatError {
 
 /// Writes the file at `path` of the snapshot to `out`; returns how many bytes it has.
 pub fn cat(
-    _repository: &Repository,
-    _snapshot: &Snapshot,
-    _path: &[u8],
-    _out: &mut dyn Write,
-    _observer: &dyn Observer,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    path: &[u8],
+    out: &mut dyn Write,
+    observer: &dyn Observer,
 ) -> Result<u64, CatError> {
-    todo!()
+    let (printable, id) = (String::from_utf8_lossy(path).into_owned(), snapshot.id.short());
+    let node = match list::find(repository, snapshot, path) {
+        Ok(node) => node,
+        Err(RepositoryError::Missing { name }) if name.ends_with(&format!("in snapshot {id}")) => {
+            return Err(CatError::NoSuchPath { snapshot: id, path: printable });
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let Some(NodeKind::File(file)) = node.map(|n| n.kind) else {
+        return Err(CatError::NotAFile { snapshot: id, path: printable });
+    };
+    stream(repository, &file, out, observer)
+}
+
+/// Writes the content of a file, its holes as zeros.
+pub fn stream(
+    repository: &Repository,
+    file: &FileNode,
+    out: &mut dyn Write,
+    observer: &dyn Observer,
+) -> Result<u64, CatError> {
+    let mut frames = Frames { repository, open: HashMap::new(), order: Default::default(), len: 0 };
+    let mut sparse = Spread::new(file);
+    let mut failure = None;
+    let read = repository.for_each_extent(&file.content, &mut |extent| {
+        if observer.interrupted() {
+            return Err(RepositoryError::Interrupted);
+        }
+        let mut rest = extent.reference;
+        while rest.count > 0 {
+            let frame = frames.frame(&rest)?;
+            let (bytes, count) = frame.take(&rest).ok_or_else(|| missing_block(&rest))?;
+            if let Err(e) = sparse.write(bytes, out) {
+                failure = Some(e);
+                return Err(RepositoryError::Interrupted);
+            }
+            observer.advance(bytes.len() as u64);
+            rest.first += count;
+            rest.count -= count;
+        }
+        Ok(())
+    });
+    if let Some(e) = failure {
+        return Err(CatError::Write(e));
+    }
+    read?;
+    sparse.finish(out).and_then(|()| out.flush()).map_err(CatError::Write)?;
+    if sparse.written != file.size {
+        let what = format!("a file has {} bytes instead of {}", sparse.written, file.size);
+        let cause = crate::formats::envelope::FormatError::Malformed(what);
+        return Err(RepositoryError::object("its content list")(cause).into());
+    }
+    Ok(sparse.written)
+}
+
+/// The error for a block that has no place.
+pub fn missing_block(reference: &Reference) -> RepositoryError {
+    let (first, last) = (reference.first, reference.end() - 1);
+    RepositoryError::Missing { name: format!("block {} (chunks {first} to {last})", reference.block) }
+}
+
+struct Frames<'a> {
+    repository: &'a Repository,
+    open: HashMap<i64, Arc<OpenFrame>>,
+    order: std::collections::VecDeque<i64>,
+    len: usize,
+}
+
+impl Frames<'_> {
+    /// The frame that holds the first chunk of `reference`. Every place is tried before it is called damaged.
+    fn frame(&mut self, reference: &Reference) -> Result<Arc<OpenFrame>, RepositoryError> {
+        let mut failure = None;
+        for place in self.repository.cache().block(reference.block)? {
+            if !(place.span.first..place.span.end()).contains(&reference.first) {
+                continue;
+            }
+            if let Some(frame) = self.open.get(&place.frame.row) {
+                return Ok(frame.clone());
+            }
+            let read = self.repository.open_pack(place.frame.pack);
+            match read.and_then(|pack| self.repository.read_frame(&pack, place.frame.place)) {
+                Ok(frame) => return Ok(self.keep(place.frame.row, frame)),
+                Err(e) if e.is_damage() => failure = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+        Err(failure.unwrap_or_else(|| missing_block(reference)))
+    }
+
+    fn keep(&mut self, row: i64, frame: OpenFrame) -> Arc<OpenFrame> {
+        let frame = Arc::new(frame);
+        self.len += frame.plaintext.len();
+        self.open.insert(row, frame.clone());
+        self.order.push_back(row);
+        while self.len > FRAMES_LEN_MAX && self.order.len() > 1 {
+            let oldest = self.order.pop_front().expect("there are at least two");
+            if let Some(frame) = self.open.remove(&oldest) {
+                self.len -= frame.plaintext.len();
+            }
+        }
+        frame
+    }
+}
+
+/// Puts the holes back between the data.
+struct Spread<'a> {
+    runs: Option<std::slice::Iter<'a, DataRun>>,
+    left: u64,
+    size: u64,
+    written: u64,
+}
+
+impl<'a> Spread<'a> {
+    fn new(file: &'a FileNode) -> Self {
+        Self { runs: file.sparse.as_ref().map(|r| r.iter()), left: 0, size: file.size, written: 0 }
+    }
+
+    fn write(&mut self, mut bytes: &[u8], out: &mut dyn Write) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            let mut n = bytes.len();
+            if let Some(runs) = &mut self.runs {
+                if self.left == 0 {
+                    if let Some(run) = runs.next() {
+                        self.left = run.data;
+                        let hole = run.hole;
+                        self.zeros(hole, out)?;
+                        continue;
+                    }
+                    // More data than the runs say: the length will tell.
+                    self.left = u64::MAX;
+                }
+                n = n.min(usize::try_from(self.left).unwrap_or(usize::MAX));
+                self.left -= n as u64;
+            }
+            out.write_all(&bytes[..n])?;
+            self.written += n as u64;
+            bytes = &bytes[n..];
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut dyn Write) -> std::io::Result<()> {
+        match self.runs {
+            Some(_) => self.zeros(self.size.saturating_sub(self.written), out),
+            None => Ok(()),
+        }
+    }
+
+    fn zeros(&mut self, mut n: u64, out: &mut dyn Write) -> std::io::Result<()> {
+        let zeros = [0u8; 64 << 10];
+        while n > 0 {
+            let part = n.min(zeros.len() as u64);
+            out.write_all(&zeros[..part as usize])?;
+            self.written += part;
+            n -= part;
+        }
+        Ok(())
+    }
 }

@@ -33,3 +33,58 @@ pub(super) fn revoke(draft: &mut Draft<'_>, credential: CredentialId, epoch: u32
     draft.epoch = epoch;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::*;
+    use super::{Role, VoidReason};
+    use crate::formats::record::RunKind;
+    use crate::parts::crypto::sign::Verifier;
+
+    const CAROL: Verifier = Verifier([44; 32]);
+
+    #[test]
+    fn only_the_owner_admits_and_revokes() {
+        let mut scene = Scene::new();
+        let refused = |what| VoidReason::NotAllowed { writer: ALICE.id(), what };
+        scene.void(ALICE, vec![admit(certificate(Role::Backup, CAROL, &[], &[]))], refused("admit credentials"));
+        scene.void(ALICE, vec![revoke(BOB, 1)], refused("revoke credentials"));
+    }
+
+    #[test]
+    fn an_admitted_credential_may_sign_from_the_next_record_on() {
+        let mut scene = Scene::new();
+        scene.void(CAROL, vec![note()], VoidReason::UnknownWriter(CAROL.id()));
+        scene.ok(OWNER, vec![admit(certificate(Role::Backup, CAROL, &[7], &[]))]);
+        scene.ok(CAROL, vec![begin(RunKind::Backup, 7)]);
+    }
+
+    #[test]
+    fn a_credential_is_admitted_once_for_ever_and_never_as_owner() {
+        let mut scene = Scene::new();
+        for known in [ALICE, OWNER] {
+            let again = vec![admit(certificate(Role::Backup, known, &[], &[]))];
+            scene.void(OWNER, again, VoidReason::CredentialExists(known.id()));
+        }
+        let owner = vec![admit(certificate(Role::Owner, CAROL, &[], &[]))];
+        scene.void(OWNER, owner, VoidReason::SecondOwner(CAROL.id()));
+        scene.ok(OWNER, vec![revoke(ALICE, 1)]);
+        let back = vec![admit(certificate(Role::Backup, ALICE, &[], &[]))];
+        scene.void(OWNER, back, VoidReason::CredentialExists(ALICE.id()));
+    }
+
+    #[test]
+    fn a_known_live_credential_is_revoked_into_the_next_epoch() {
+        let mut scene = Scene::new();
+        for epoch in [0, 2, u32::MAX] {
+            scene.void(OWNER, vec![revoke(ALICE, epoch)], VoidReason::WrongEpoch { stated: epoch, current: 0 });
+        }
+        for unknown in [CAROL, OWNER] {
+            scene.void(OWNER, vec![revoke(unknown, 1)], VoidReason::NotRevocable(unknown.id()));
+        }
+        let number = scene.ok(OWNER, vec![revoke(ALICE, 1), revoke(BOB, 2)]);
+        assert_eq!(scene.state.epoch, 2);
+        assert_eq!(scene.state.credentials[&ALICE.id()].revoked, Some(number));
+        scene.void(OWNER, vec![revoke(ALICE, 3)], VoidReason::NotRevocable(ALICE.id()));
+    }
+}

@@ -6,7 +6,7 @@
 //!
 //! # All or nothing, without copying the state
 //!
-//! A record is judged operation by operation against a [`draft`]: a layer above the unchanged state that holds
+//! A record is judged operation by operation against a draft: a layer above the unchanged state that holds
 //! only the entries the record touches, so that later operations see the effect of earlier ones. If one
 //! operation is refused the draft is dropped; else its entries are moved into the state. A record costs what it
 //! touches, times a logarithm of what there is; a Rewrite also looks once at every run.

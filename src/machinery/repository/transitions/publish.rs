@@ -142,3 +142,137 @@ fn add_snapshot(draft: &mut Draft<'_>, run: RunId, snapshot: &SnapshotEntry) -> 
     draft.snapshots.put(snapshot.id, new);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::*;
+    use super::{DirectoryHome, RunId, SegmentEntry, VoidReason};
+    use crate::formats::record::{Operation, RunKind};
+    use crate::parts::crypto::sign::Verifier;
+
+    fn scene() -> (Scene, u64) {
+        let mut scene = Scene::new();
+        let run = scene.ok(ALICE, vec![begin(RunKind::Backup, 1)]);
+        (scene, run)
+    }
+
+    fn bring(run: u64, packs: &[(u64, u64)], segments: Vec<SegmentEntry>, in_record: &[u64]) -> Operation {
+        let packs = packs.iter().map(|(run, n)| pack(*run, *n)).collect();
+        Operation::Publish { run: RunId(run), packs, segments, inline: inline(in_record), snapshots: vec![] }
+    }
+
+    #[test]
+    fn a_pack_is_published_with_the_home_of_its_directory() {
+        let (mut scene, run) = scene();
+        let number = scene.ok(ALICE, vec![bring(run, &[(run, 1), (run, 2)], vec![segment(run, 9, &[2])], &[1])]);
+        let packs = &scene.state.packs;
+        assert_eq!(packs[&name(1)].home, DirectoryHome::Record(number));
+        assert_eq!(packs[&name(2)].home, DirectoryHome::Segment(name(9)));
+        assert!(packs.values().all(|p| p.live() && p.run == RunId(run) && p.published == number));
+        assert_eq!(scene.state.segments[&name(9)].packs, [name(2)]);
+    }
+
+    #[test]
+    fn every_new_pack_has_exactly_one_directory_and_no_other_pack_gets_one() {
+        let (mut scene, run) = scene();
+        scene.ok(ALICE, vec![publish(run, &[1], vec![])]);
+        let segments = |packs: &[&[u64]]| -> Vec<_> {
+            packs.iter().enumerate().map(|(i, p)| segment(run, 100 + i as u64, p)).collect()
+        };
+        let new = [(run, 2)];
+        for (operation, reason) in [
+            (bring(run, &new, vec![], &[]), VoidReason::NoDirectory(name(2))),
+            (bring(run, &new, segments(&[&[2]]), &[2]), VoidReason::TwoDirectories(name(2))),
+            (bring(run, &new, segments(&[&[2], &[2]]), &[]), VoidReason::TwoDirectories(name(2))),
+            (bring(run, &new, segments(&[&[2, 2]]), &[]), VoidReason::TwoDirectories(name(2))),
+            (bring(run, &new, vec![], &[2, 2]), VoidReason::TwoDirectories(name(2))),
+            (bring(run, &new, segments(&[&[1, 2]]), &[]), VoidReason::ForeignDirectory(name(1))),
+            (bring(run, &new, vec![], &[2, 3]), VoidReason::ForeignDirectory(name(3))),
+        ] {
+            scene.void(ALICE, vec![operation], reason);
+        }
+    }
+
+    #[test]
+    fn packs_and_segments_lie_in_the_folder_of_the_run_and_are_new() {
+        let (mut scene, run) = scene();
+        let other = scene.ok(BOB, vec![begin(RunKind::Backup, 2)]);
+        scene.ok(ALICE, vec![publish_segment(run, &[1], 9)]);
+        let (pack, segment_name) = (name(2), name(8));
+        for (operation, reason) in [
+            (bring(run, &[(other, 2)], vec![], &[2]), VoidReason::PackOfAnotherRun { pack, run: RunId(other) }),
+            (bring(run, &[(run, 1)], vec![], &[1]), VoidReason::PackExists(name(1))),
+            (bring(run, &[(run, 2), (run, 2)], vec![], &[2]), VoidReason::PackExists(name(2))),
+            (bring(run, &[], vec![segment(run, 9, &[])], &[]), VoidReason::SegmentExists(name(9))),
+            (
+                bring(run, &[], vec![segment(other, 8, &[])], &[]),
+                VoidReason::SegmentOfAnotherRun { segment: segment_name, run: RunId(other) },
+            ),
+        ] {
+            scene.void(ALICE, vec![operation], reason);
+        }
+        scene.void(BOB, vec![bring(other, &[(other, 1)], vec![], &[1])], VoidReason::PackExists(name(1)));
+    }
+
+    #[test]
+    fn only_the_writer_of_a_run_publishes_in_it() {
+        let (mut scene, run) = scene();
+        for writer in [BOB, OWNER] {
+            scene.void(writer, vec![publish(run, &[1], vec![])], VoidReason::RunOfAnother(RunId(run)));
+        }
+        scene.void(ALICE, vec![publish(99, &[1], vec![])], VoidReason::RunNotOpen(RunId(99)));
+    }
+
+    #[test]
+    fn a_credential_publishes_for_the_hosts_and_sources_of_its_certificate() {
+        let (alice, bob) = (ALICE.id(), BOB.id());
+        let cases: [(Verifier, u8, u8, Option<VoidReason>); 7] = [
+            (ALICE, 1, 1, None),
+            (ALICE, 1, 200, None),
+            (ALICE, 2, 1, Some(VoidReason::ForeignHost(alice))),
+            (BOB, 2, 2, None),
+            (BOB, 2, 1, Some(VoidReason::ForeignSource(bob))),
+            (BOB, 1, 2, Some(VoidReason::ForeignHost(bob))),
+            (OWNER, 55, 66, None),
+        ];
+        for (writer, host, source, refused) in cases {
+            let mut scene = Scene::new();
+            let run = scene.ok(writer, vec![begin(RunKind::Backup, if writer == BOB { 2 } else { 1 })]);
+            let operations = vec![publish(run, &[], vec![snapshot(1, &[], host, source)])];
+            match refused {
+                Some(reason) => scene.void(writer, operations, reason),
+                None => drop(scene.ok(writer, operations)),
+            }
+        }
+    }
+
+    #[test]
+    fn parents_are_live_and_whole() {
+        let (mut scene, run) = scene();
+        scene.ok(ALICE, vec![publish(run, &[], [1, 2, 3].map(|n| snapshot(n, &[], 1, 1)).to_vec())]);
+        scene.ok(OWNER, vec![Operation::Forget { snapshots: snaps(&[1]) }, lost(&[], &[2])]);
+        let child = |parents: &[u64]| vec![publish(run, &[], vec![snapshot(9, parents, 1, 1)])];
+        scene.void(ALICE, child(&[3, 1]), VoidReason::ParentNotLive(snap(1)));
+        scene.void(ALICE, child(&[2]), VoidReason::ParentHoled(snap(2)));
+        scene.void(ALICE, child(&[77]), VoidReason::ParentNotLive(snap(77)));
+        scene.void(ALICE, child(&[9]), VoidReason::ParentNotLive(snap(9)));
+        let neighbours = vec![snapshot(8, &[], 1, 1), snapshot(9, &[8], 1, 1)];
+        scene.void(ALICE, vec![publish(run, &[], neighbours)], VoidReason::ParentNotLive(snap(8)));
+        scene.ok(ALICE, child(&[3]));
+    }
+
+    /// A file cache has read under snapshot 1. It is forgotten and its content deleted. If a hostile machine
+    /// could publish the id anew, the cache would take it for a live parent and reuse what is gone.
+    #[test]
+    fn a_snapshot_id_never_comes_back() {
+        let (mut scene, run) = scene();
+        let one = |n| publish(run, &[], vec![snapshot(n, &[], 1, 1)]);
+        scene.ok(ALICE, vec![one(1), one(2)]);
+        scene.void(ALICE, vec![one(2)], VoidReason::SnapshotExists(snap(2)));
+        scene.void(ALICE, vec![one(3), one(3)], VoidReason::SnapshotExists(snap(3)));
+        scene.ok(OWNER, vec![Operation::Forget { snapshots: snaps(&[1]) }]);
+        let other = scene.ok(BOB, vec![begin(RunKind::Backup, 2)]);
+        let stolen = publish(other, &[], vec![snapshot(1, &[], 2, 2)]);
+        scene.void(BOB, vec![stolen], VoidReason::SnapshotExists(snap(1)));
+    }
+}

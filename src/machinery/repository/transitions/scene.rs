@@ -9,7 +9,7 @@ use crate::formats::record::{
 };
 use crate::formats::state::State;
 use crate::parts::crypto::sign::Verifier;
-use crate::words::ids::{BlockId, ChunkId, CredentialId, KeyedTag, ObjectHash, OperationId, RunId, SnapshotId};
+use crate::words::ids::{BlockId, ChunkId, KeyedTag, ObjectHash, OperationId, RunId, SnapshotId};
 
 use super::{LogEntry, Signed, Verdict, VoidReason, judge, step};
 

@@ -226,7 +226,7 @@ fn reasons_name_the_thing() {
     }
 }
 
-/// 20,000 records with 100,000 packs. In a second or so without optimization; a copy of the state per record
+/// 20,000 records with 100,000 packs. A third of a second without optimization; a copy of the state per record
 /// would take hours.
 #[test]
 fn folding_costs_what_a_record_touches() {
@@ -241,7 +241,7 @@ fn folding_costs_what_a_record_touches() {
         assert!(step(&mut state, &entry).unwrap().is_valid());
     };
     append(vec![begin(RunKind::Backup, 1)]);
-    for n in 0..20_000 {
+    for n in 0..20_000u64 {
         let packs: Vec<u64> = (n * 5..n * 5 + 5).map(|p| p.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
         append(vec![publish(2, &packs, vec![])]);
     }

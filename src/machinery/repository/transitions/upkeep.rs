@@ -74,3 +74,140 @@ fn check_orphan(draft: &Draft<'_>, run: RunId, name: &ObjectHash) -> Result<(), 
         draft.packs.get(name).is_some_and(|p| p.run == run) || draft.segments.get(name).is_some_and(|s| s.run == run);
     if published { Err(VoidReason::NotOrphan { name: *name, run }) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::*;
+    use super::super::{Sweepable, covered, orphaned, sweepable};
+    use super::{RunId, VoidReason};
+    use crate::formats::record::{Operation, RunKind};
+
+    /// Packs 1 and 2 in segment 9, and snapshot 1, of run 2, which is over; a prune is open.
+    fn scene() -> (Scene, u64) {
+        let mut scene = Scene::new();
+        let run = scene.ok(ALICE, vec![begin(RunKind::Backup, 1)]);
+        let snapshots = publish(run, &[], vec![snapshot(1, &[], 1, 1)]);
+        scene.ok(ALICE, vec![publish_segment(run, &[1, 2], 9), snapshots, end(run)]);
+        let prune = scene.ok(OWNER, vec![begin(RunKind::Prune, 1)]);
+        (scene, prune)
+    }
+
+    fn vouch(packs: &[u64]) -> Operation {
+        Operation::Vouch { packs: packs.iter().map(|p| name(*p)).collect() }
+    }
+
+    fn all_condemned() -> (Scene, u64) {
+        let (mut scene, prune) = scene();
+        scene.ok(OWNER, vec![doom_ranges(1, &[]), doom_ranges(2, &[]), rewrite(prune, &[30], &[1, 2], &[9])]);
+        (scene, prune)
+    }
+
+    #[test]
+    fn only_the_owner_loses_vouches_and_sweeps() {
+        for (operation, what) in
+            [(lost(&[1], &[]), "declare packs lost"), (vouch(&[1]), "vouch for packs"), (swept(&[], &[], &[]), "sweep")]
+        {
+            scene().0.void(ALICE, vec![operation], VoidReason::NotAllowed { writer: ALICE.id(), what });
+        }
+    }
+
+    #[test]
+    fn lost_is_for_ever_and_leaves_holes() {
+        let (mut scene, _) = scene();
+        scene.void(OWNER, vec![lost(&[77], &[])], VoidReason::PackNotLive(name(77)));
+        scene.void(OWNER, vec![lost(&[1], &[77])], VoidReason::UnknownSnapshot(snap(77)));
+        let number = scene.ok(OWNER, vec![doom_ranges(1, &[]), lost(&[1], &[1])]);
+        assert_eq!(scene.state.packs[&name(1)].lost, Some(number));
+        assert!(scene.state.snapshots[&snap(1)].holed);
+        scene.void(OWNER, vec![lost(&[1], &[])], VoidReason::PackNotLive(name(1)));
+        scene.ok(OWNER, vec![lost(&[2], &[1])]);
+        scene.ok(OWNER, vec![Operation::Healed { snapshots: snaps(&[1]) }]);
+        assert!(!scene.state.packs[&name(1)].live());
+    }
+
+    #[test]
+    fn the_first_voucher_for_a_live_pack_counts() {
+        let (mut scene, _) = scene();
+        let first = scene.ok(OWNER, vec![vouch(&[1])]);
+        scene.ok(OWNER, vec![vouch(&[1, 2])]);
+        assert_eq!(scene.state.packs[&name(1)].vouched, Some(first));
+        scene.void(OWNER, vec![vouch(&[77])], VoidReason::PackNotLive(name(77)));
+        scene.ok(OWNER, vec![lost(&[1], &[])]);
+        scene.void(OWNER, vec![vouch(&[1])], VoidReason::PackNotLive(name(1)));
+    }
+
+    #[test]
+    fn what_an_earlier_record_condemned_is_swept_and_leaves_the_state() {
+        let (mut scene, prune) = all_condemned();
+        assert_eq!(sweepable(&scene.state), Sweepable::default());
+        scene.ok(OWNER, vec![note()]);
+        let ripe = Sweepable { packs: vec![name(1), name(2)], segments: vec![name(9)] };
+        assert_eq!(sweepable(&scene.state), ripe);
+        scene.ok(OWNER, vec![swept(&[1, 2], &[9], &[])]);
+        assert_eq!(scene.state.packs.keys().collect::<Vec<_>>(), [&name(30)]);
+        assert!(scene.state.segments.is_empty());
+        scene.void(OWNER, vec![swept(&[1], &[], &[])], VoidReason::NotCondemned(name(1)));
+        // Nor can the name come back: its run is over.
+        scene.void(ALICE, vec![publish(2, &[1], vec![])], VoidReason::RunNotOpen(RunId(2)));
+        scene.ok(OWNER, vec![end(prune)]);
+    }
+
+    #[test]
+    fn what_is_not_condemned_before_the_record_is_not_swept() {
+        let (mut scene, prune) = scene();
+        for (operation, n) in [(swept(&[1], &[], &[]), 1), (swept(&[], &[9], &[]), 9), (swept(&[77], &[], &[]), 77)] {
+            scene.void(OWNER, vec![operation], VoidReason::NotCondemned(name(n)));
+        }
+        let at_once = vec![doom_ranges(1, &[]), rewrite(prune, &[], &[1], &[]), swept(&[1], &[], &[])];
+        scene.void(OWNER, at_once, VoidReason::NotCondemned(name(1)));
+    }
+
+    /// A pack of an open run was condemned and swept. Had the state forgotten its name, the run could publish
+    /// the deleted pack again.
+    #[test]
+    fn what_an_open_run_could_publish_again_is_not_swept() {
+        let (mut scene, prune) = scene();
+        scene.ok(OWNER, vec![publish_segment(prune, &[50], 95), doom_ranges(50, &[])]);
+        scene.ok(OWNER, vec![rewrite(prune, &[], &[50], &[95])]);
+        scene.ok(OWNER, vec![note()]);
+        assert_eq!(sweepable(&scene.state), Sweepable::default());
+        let run = RunId(prune);
+        for (operation, n) in [(swept(&[50], &[], &[]), 50), (swept(&[], &[95], &[]), 95)] {
+            scene.void(OWNER, vec![operation], VoidReason::SweptOfOpenRun { name: name(n), run });
+        }
+        scene.void(OWNER, vec![publish(prune, &[50], vec![])], VoidReason::PackExists(name(50)));
+        scene.ok(OWNER, vec![end(prune), swept(&[50], &[95], &[])]);
+    }
+
+    #[test]
+    fn an_orphan_belongs_to_a_run_that_was_over_before_and_was_not_published() {
+        let (mut scene, prune) = scene();
+        let not_over = |run| VoidReason::RunNotOver(RunId(run));
+        for run in [prune, 99, 1] {
+            scene.void(OWNER, vec![swept(&[], &[], &[(run, 70)])], not_over(run));
+            assert!(!orphaned(&scene.state, RunId(run), &name(70)));
+        }
+        scene.void(OWNER, vec![end(prune), swept(&[], &[], &[(prune, 70)])], not_over(prune));
+        for n in [1, 9] {
+            let reason = VoidReason::NotOrphan { name: name(n), run: RunId(2) };
+            scene.void(OWNER, vec![swept(&[], &[], &[(2, n)])], reason);
+            assert!(!orphaned(&scene.state, RunId(2), &name(n)));
+        }
+        scene.ok(OWNER, vec![end(prune)]);
+        assert!(orphaned(&scene.state, RunId(2), &name(70)));
+        assert!(!orphaned(&scene.state, RunId(prune), &name(70)));
+        // Pack 1 of run 2 says nothing of an object of the same name in another run's folder.
+        scene.ok(OWNER, vec![swept(&[], &[], &[(2, 70), (prune, 1)])]);
+        assert!(orphaned(&scene.state, RunId(prune), &name(70)));
+    }
+
+    #[test]
+    fn a_void_record_covers_nothing() {
+        let (mut scene, _) = all_condemned();
+        let condemned = scene.state.number;
+        scene.fold(scene.record(ALICE, vec![end(99)]));
+        assert_eq!((covered(&scene.state), sweepable(&scene.state)), (condemned, Sweepable::default()));
+        scene.ok(BOB, vec![note()]);
+        assert_eq!(sweepable(&scene.state).packs, [name(1), name(2)]);
+    }
+}

@@ -1,0 +1,179 @@
+//! Backing up a stream: standard input, or what a command writes. The exit status of the command decides.
+
+use std::io::{self, Read};
+
+use crate::formats::description::{RunDescription, SnapshotDescription};
+use crate::formats::record::Outcome;
+use crate::formats::tree::{FileNode, FileTime, Metadata, Node, NodeKind, Owner};
+use crate::machinery::repository::run::Run;
+use crate::machinery::source::{StreamCommand, sniff};
+use crate::words::observer::{Observer, Severity, Unit};
+
+use super::tree::{TreeBackup, build};
+use super::{BackupError, BackupOptions, Counted, SourceReport, StreamSource, described, publish};
+
+/// What came of reading a stream to its end.
+struct Drained {
+    /// The first bytes, for recognising what it is.
+    start: Vec<u8>,
+    /// Last words of the command, or why it failed.
+    said: Result<String, (String, String)>,
+}
+
+/// Backs up one stream as a snapshot with one file.
+pub(super) fn backup_stream(
+    run: &mut Run,
+    options: &BackupOptions,
+    stream: StreamSource,
+    observer: &dyn Observer,
+    last: bool,
+    before: &[SourceReport],
+    begun: &RunDescription,
+) -> Result<SourceReport, BackupError> {
+    let repository = run.repository().clone();
+    let started_ms = repository.world.now_ms();
+    let name = stream.name().to_owned();
+    let source = if options.paths.is_empty() && before.is_empty() && last {
+        options.source.clone().unwrap_or_else(|| name.clone())
+    } else {
+        name.clone()
+    };
+    observer.phase(&format!("backing up {name}"), None, Unit::Bytes);
+    let counted = Counted::of(run);
+    let mut backup = TreeBackup::new(run, observer, None);
+    let read = backup.store_stream(|cutter, emit| drain(stream, observer, cutter, emit))?;
+    let (content, content_id, len) = backup.take_content()?;
+    let (mut figures, mut findings) = (backup.figures, std::mem::take(&mut backup.findings));
+    (figures.files, figures.files_read, figures.bytes, figures.bytes_read) = (1, 1, len, len);
+    drop(backup);
+    let failure = match &read {
+        Err(e) => Some((format!("{name}: cannot read the stream: {e}"), String::new())),
+        Ok(Drained { said: Err((what, tail)), .. }) => Some((what.clone(), tail.clone())),
+        Ok(_) => None,
+    };
+    if let Some((error, tail)) = failure {
+        observer.finding(Severity::Error, &error);
+        counted.add_to(run, &mut figures);
+        let error = if tail.is_empty() { error } else { format!("{error}\n{tail}") };
+        let (snapshot, outcome) = (None, Outcome::Failed);
+        return Ok(SourceReport {
+            source,
+            snapshot,
+            outcome,
+            figures,
+            error: Some(error),
+            rules_unmatched: vec![],
+            rules: vec![],
+        });
+    }
+    if let Ok(Drained { start, said }) = read {
+        if let Some(found) = sniff(&start) {
+            let text = format!("{name} arrives compressed ({}), so nights will not deduplicate: {}", found.what, found.advice);
+            observer.finding(Severity::Warning, &text);
+            findings.push(text);
+        }
+        findings.extend(said.ok().filter(|s| !s.is_empty()));
+    }
+    let mtime = FileTime { secs: started_ms.div_euclid(1000), nanos: (started_ms.rem_euclid(1000) * 1_000_000) as u32 };
+    let owner = Owner {
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        ..Owner::default()
+    };
+    let meta = Metadata { mode: 0o600, owner, mtime, ..Metadata::default() };
+    let file = FileNode { size: len, content, content_id, sparse: None, changed_while_read: false };
+    let node = Node { name: name.as_bytes().to_vec(), meta, kind: NodeKind::File(file) };
+    let root = build(run, vec![node])?;
+    run.flush()?;
+    counted.add_to(run, &mut figures);
+    figures.duration_ms = (repository.world.now_ms() - started_ms).max(0) as u64;
+    let paths = vec![name.as_bytes().to_vec().into()];
+    let described = SnapshotDescription { source: source.clone(), paths, figures, findings, ..described(options) };
+    let outcome = Outcome::Complete;
+    let id = publish(run, options, described, root, outcome, Vec::new(), started_ms, last, before, begun)?;
+    Ok(SourceReport {
+        source,
+        snapshot: Some(id),
+        outcome,
+        figures,
+        error: None,
+        rules_unmatched: vec![],
+        rules: vec![],
+    })
+}
+
+/// Reads the stream to its end, handing on what is cut; then asks how the command ended.
+fn drain(
+    stream: StreamSource,
+    observer: &dyn Observer,
+    cutter: &super::content::Cutter,
+    emit: &mut dyn FnMut(super::content::Group) -> bool,
+) -> io::Result<Drained> {
+    let mut start = Vec::new();
+    let mut stopped = false;
+    let mut cut = |reader: &mut dyn Read| {
+        let mut read = |buffer: &mut [u8]| loop {
+            match reader.read(buffer) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Ok(n) => {
+                    let want = sniff_len().saturating_sub(start.len()).min(n);
+                    start.extend_from_slice(&buffer[..want]);
+                    observer.advance(n as u64);
+                    return Ok(n);
+                }
+                Err(e) => return Err(e),
+            }
+        };
+        let mut emit = |group| {
+            let more = emit(group);
+            stopped |= !more;
+            more
+        };
+        cutter.cut_stream(&mut read, &mut emit)
+    };
+    match stream {
+        StreamSource::Reader { mut reader, .. } => {
+            cut(&mut reader)?;
+            Ok(Drained { start, said: Ok(String::new()) })
+        }
+        StreamSource::Command(source) => {
+            let (lines, said) = crossbeam_channel::unbounded();
+            let spawned = StreamCommand::spawn(&source, move |line| drop(lines.send(line.to_owned())));
+            let mut command = match spawned {
+                Ok(command) => command,
+                Err(e) => return Ok(Drained { start, said: Err((with_causes(&e), String::new())) }),
+            };
+            cut(&mut command)?;
+            if stopped {
+                // Nobody wants the rest; dropping the command ends it.
+                return Ok(Drained { start, said: Ok(String::new()) });
+            }
+            let ended = command.finish();
+            for line in said.try_iter() {
+                observer.finding(Severity::Note, &format!("{}: {line}", source.name));
+            }
+            let said = match ended {
+                Ok(outcome) => Ok(String::from_utf8_lossy(outcome.stderr_tail.as_ref()).trim().to_owned()),
+                Err(e) => {
+                    let tail = String::from_utf8_lossy(e.stderr_tail().as_ref()).trim().to_owned();
+                    Err((with_causes(&e), tail))
+                }
+            };
+            Ok(Drained { start, said })
+        }
+    }
+}
+
+fn sniff_len() -> usize {
+    crate::machinery::source::sniff::SNIFF_LEN
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,701 @@
+//! Backing up a tree: walk, compare, read, store, and build directories bottom-up.
+//!
+//! The walk runs ahead on threads of its own and compares each directory with the file cache. Files to read
+//! are handed to the readers in batches; results are stored in the order of the walk, so that neighbours in
+//! the tree become neighbours in blocks. A directory is built once all below it is stored.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, bounded};
+
+use crate::formats::description::Figures;
+use crate::formats::tree::{Content, FileNode, Metadata, Node, NodeKind};
+use crate::machinery::repository::cache::files::{FileCacheReader, FileCacheWriter, SeenDirectory, SeenFile};
+use crate::machinery::repository::run::{Lane, Run};
+use crate::machinery::repository::trees::{ListBuilder, TreeBuilder};
+use crate::machinery::repository::{Repository, RepositoryError};
+use crate::machinery::source::{
+    Directory, Entry, Event, ExcludeRules, FileKind, Listing, OwnerNames, Problem, ProblemKind, Stat, WalkOptions,
+    changed, read_link, read_metadata, walk,
+};
+use crate::parts::crypto::keys::ContentHasher;
+use crate::words::ids::{ChunkId, ContentId, Extent, Reference};
+use crate::words::observer::{Observer, Severity};
+
+use super::content::{Cutter, Group, Piece};
+use super::read::{
+    BATCH_FILES, BATCH_LEN, BATCHED_LEN_MAX, Batch, FileContent, FileJob, READS_MAX, ReadBatch, Readers, look,
+    name_of, open, stored_len, stream_file,
+};
+
+/// Batches that may be read or wait to be stored at once: bounds memory.
+const BATCHES_MAX: usize = 10;
+/// A file touched so lately is not cached: it may change again without its time showing it.
+const RACY_MS: i64 = 2000;
+
+/// What stopped a tree.
+#[derive(Debug)]
+pub enum Stop {
+    /// The user.
+    Interrupted,
+    /// The repository.
+    Repository(RepositoryError),
+}
+
+impl From<RepositoryError> for Stop {
+    fn from(e: RepositoryError) -> Self {
+        Self::Repository(e)
+    }
+}
+
+/// Stores chunks of one file or stream after the other.
+pub struct ContentSink {
+    list: ListBuilder,
+    hasher: ContentHasher,
+    len: u64,
+}
+
+impl ContentSink {
+    /// For files of this repository.
+    pub fn new(repository: &Repository) -> Self {
+        Self { list: ListBuilder::default(), hasher: ContentHasher::new(repository.domain_keys()), len: 0 }
+    }
+
+    /// Stores consecutive chunks.
+    pub fn add(&mut self, run: &mut Run, lane: Lane, pieces: &[Piece], bytes: &[u8]) -> Result<(), RepositoryError> {
+        let mut at = 0;
+        for piece in pieces {
+            let end = at + piece.len as usize;
+            let (block, first) = run.chunk(lane, piece.id, &bytes[at..end])?;
+            self.hasher.add(piece.id);
+            let reference = Reference { block, first, count: 1 };
+            self.list.push(run, Extent { reference, len: u64::from(piece.len) })?;
+            self.len += u64::from(piece.len);
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// What was stored since the last time: its references, content id and length.
+    pub fn take(&mut self, run: &mut Run) -> Result<(Content, ContentId, u64), RepositoryError> {
+        Ok((self.list.take(run)?, self.hasher.take(), std::mem::take(&mut self.len)))
+    }
+}
+
+/// What the scanning thread finds out about a directory.
+struct Note {
+    meta: Metadata,
+    problems: Vec<Problem>,
+    /// Per entry, in their order.
+    entries: Vec<Found>,
+    had_row: bool,
+}
+
+enum Found {
+    /// A directory, visited on its own.
+    Directory,
+    /// As the file cache has it.
+    Unchanged(SeenFile),
+    /// A regular file to read.
+    Read,
+    /// Anything else, complete.
+    Other(Node),
+    /// Gone or unreadable; the problem is told.
+    Lost,
+}
+
+/// A directory whose entries are being gathered.
+struct Pending {
+    parent: Option<u64>,
+    name: Vec<u8>,
+    path: PathBuf,
+    meta: Metadata,
+    nodes: Vec<Node>,
+    seen: Vec<SeenFile>,
+    /// Whether the file cache has exactly these files already.
+    unchanged: bool,
+}
+
+enum Action {
+    Batch(Receiver<ReadBatch>),
+    Long(FileJob, Arc<Directory>),
+    Leave(u64),
+}
+
+/// One tree backup in progress.
+pub struct TreeBackup<'a> {
+    run: &'a mut Run,
+    repository: Arc<Repository>,
+    observer: &'a dyn Observer,
+    cutter: Cutter,
+    owners: Arc<OwnerNames>,
+    readers: Readers,
+    seen: Option<FileCacheReader>,
+    /// Rows for the file cache.
+    pub rows: FileCacheWriter,
+    /// Counts.
+    pub figures: Figures,
+    /// The first findings, for the snapshot's description.
+    pub findings: Vec<String>,
+    /// Whether anything was reused unread.
+    pub reused: bool,
+    sink: ContentSink,
+    directories: HashMap<u64, Pending>,
+    next_directory: u64,
+    open: Vec<u64>,
+    queue: VecDeque<Action>,
+    in_flight: usize,
+    batch: Vec<FileJob>,
+    batch_len: u64,
+    threads: usize,
+}
+
+const FINDINGS_MAX: usize = 100;
+
+impl<'a> TreeBackup<'a> {
+    /// Prepares to back up roots of one source; `seen` is what its last backup saw.
+    pub fn new(run: &'a mut Run, observer: &'a dyn Observer, seen: Option<FileCacheReader>) -> Self {
+        let repository = run.repository().clone();
+        let cutter = Cutter::new(&repository);
+        let owners = Arc::new(OwnerNames::from_system());
+        let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+        let readers = Readers::start(threads, &cutter, &owners);
+        let sink = ContentSink::new(&repository);
+        Self {
+            run,
+            repository,
+            observer,
+            cutter,
+            owners,
+            readers,
+            seen,
+            rows: FileCacheWriter::default(),
+            figures: Figures::default(),
+            findings: Vec::new(),
+            reused: false,
+            sink,
+            directories: HashMap::new(),
+            next_directory: 0,
+            open: Vec::new(),
+            queue: VecDeque::new(),
+            in_flight: 0,
+            batch: Vec::new(),
+            batch_len: 0,
+            threads,
+        }
+    }
+
+    /// The run that everything is stored by.
+    pub fn run(&mut self) -> &mut Run {
+        self.run
+    }
+
+    /// Backs up the directory at `root`; returns its node, named as `name`.
+    pub fn directory(&mut self, root: &Path, name: &[u8], rules: &ExcludeRules) -> Result<Option<Node>, Stop> {
+        let handle = match Directory::open(root) {
+            Ok(handle) => Arc::new(handle),
+            Err(e) => {
+                self.problem(&Problem::reading(root, &e));
+                return Ok(None);
+            }
+        };
+        let repository = self.repository.clone();
+        let owners = self.owners.clone();
+        let seen = self.seen.take();
+        let options = WalkOptions { threads: self.threads, ..WalkOptions::default() };
+        let annotate = |listing: &Listing| note(&repository, &owners, seen.as_ref(), listing);
+        let mut result = None;
+        let walked = walk(root, rules, &options, annotate, |event| {
+            if self.observer.interrupted() {
+                return Err(Stop::Interrupted);
+            }
+            match event {
+                Event::Enter(listing, note) => self.enter(&handle, listing, note, name)?,
+                Event::Leave => {
+                    let directory = self.open.pop().expect("every Leave has its Enter");
+                    self.queue.push_back(Action::Leave(directory));
+                }
+            }
+            while self.in_flight > BATCHES_MAX {
+                self.advance(&mut result)?;
+            }
+            // Directories without files to read must not pile up either.
+            while self.in_flight == 0 && self.batch.is_empty() && !self.queue.is_empty() {
+                self.advance(&mut result)?;
+            }
+            Ok(())
+        });
+        walked?;
+        self.send_batch(&handle);
+        while !self.queue.is_empty() {
+            self.advance(&mut result)?;
+        }
+        self.seen = seen;
+        Ok(result)
+    }
+
+    fn enter(&mut self, root: &Arc<Directory>, listing: Listing, note: Note, root_name: &[u8]) -> Result<(), Stop> {
+        let serial = self.next_directory;
+        self.next_directory += 1;
+        let name = match listing.below.file_name() {
+            Some(name) => name.as_bytes().to_vec(),
+            None => root_name.to_vec(),
+        };
+        self.figures.directories += 1;
+        listing.problems.iter().chain(&note.problems).for_each(|p| self.problem(p));
+        let mut pending = Pending {
+            parent: self.open.last().copied(),
+            name,
+            path: listing.path.clone(),
+            meta: note.meta,
+            nodes: Vec::with_capacity(listing.entries.len()),
+            seen: Vec::with_capacity(listing.entries.len()),
+            unchanged: note.had_row,
+        };
+        let path = Arc::new((listing.path, listing.below));
+        let mut to_read = Vec::new();
+        for (entry, found) in listing.entries.into_iter().zip(note.entries) {
+            match found {
+                Found::Directory => {}
+                Found::Unchanged(file) => self.unchanged(&mut pending, file),
+                Found::Read => {
+                    pending.unchanged = false;
+                    to_read.push(entry);
+                }
+                Found::Other(node) => {
+                    pending.unchanged = false;
+                    self.figures.others += 1;
+                    self.remember(&mut pending, &entry.stat, node);
+                }
+                Found::Lost => pending.unchanged = false,
+            }
+        }
+        self.directories.insert(serial, pending);
+        self.open.push(serial);
+        for entry in to_read {
+            self.hand_out(root, serial, &path, entry);
+        }
+        Ok(())
+    }
+
+    fn unchanged(&mut self, pending: &mut Pending, file: SeenFile) {
+        match &file.node.kind {
+            NodeKind::File(f) => {
+                self.figures.files += 1;
+                self.figures.bytes += f.size;
+                self.reused = true;
+            }
+            _ => self.figures.others += 1,
+        }
+        pending.nodes.push(file.node.clone());
+        pending.seen.push(file);
+    }
+
+    fn remember(&self, pending: &mut Pending, stat: &Stat, node: Node) {
+        let newest = stat.mtime.max(stat.ctime);
+        let touched_ms = newest.secs.saturating_mul(1000) + i64::from(newest.nanos / 1_000_000);
+        let racy = self.repository.world.now_ms() - touched_ms < RACY_MS;
+        let torn = matches!(&node.kind, NodeKind::File(f) if f.changed_while_read);
+        if !racy && !torn {
+            let (inode, device, ctime) = (stat.inode, stat.device, stat.ctime);
+            pending.seen.push(SeenFile { inode, device, ctime, node: node.clone() });
+        }
+        pending.nodes.push(node);
+    }
+
+    /// Gives a file to the readers, or puts it into the queue if it is long.
+    fn hand_out(&mut self, root: &Arc<Directory>, directory: u64, path: &Arc<(PathBuf, PathBuf)>, entry: Entry) {
+        let job = FileJob { directory, path: path.clone(), name: entry.name };
+        if entry.stat.size > BATCHED_LEN_MAX {
+            self.send_batch(root);
+            self.queue.push_back(Action::Long(job, root.clone()));
+            self.in_flight += 1;
+            return;
+        }
+        self.batch.push(job);
+        self.batch_len += entry.stat.size;
+        if self.batch_len >= BATCH_LEN || self.batch.len() >= BATCH_FILES {
+            self.send_batch(root);
+        }
+    }
+
+    fn send_batch(&mut self, root: &Arc<Directory>) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let files = std::mem::take(&mut self.batch);
+        self.batch_len = 0;
+        // A batch may hold files of several directories, and those that were left meanwhile wait in the queue:
+        // the batch goes before the first of them.
+        let directories: HashSet<u64> = files.iter().map(|f| f.directory).collect();
+        let waits = |a: &Action| matches!(a, Action::Leave(d) if directories.contains(d));
+        let at = self.queue.iter().position(waits).unwrap_or(self.queue.len());
+        let result = self.readers.read(Batch { root: root.clone(), files });
+        self.queue.insert(at, Action::Batch(result));
+        self.in_flight += 1;
+    }
+
+    /// Carries out the next action of the queue.
+    fn advance(&mut self, result: &mut Option<Node>) -> Result<(), Stop> {
+        match self.queue.pop_front() {
+            Some(Action::Batch(receiver)) => {
+                self.in_flight -= 1;
+                let gone = || RepositoryError::Worker("a reader of files panicked".to_owned());
+                let batch = receiver.recv().map_err(|_| gone())?;
+                self.store_batch(batch)
+            }
+            Some(Action::Long(job, root)) => {
+                self.in_flight -= 1;
+                self.store_long(job, &root)
+            }
+            Some(Action::Leave(directory)) => self.leave(directory, result),
+            None => Ok(()),
+        }
+    }
+
+    fn store_batch(&mut self, batch: ReadBatch) -> Result<(), Stop> {
+        for file in batch.files {
+            if self.observer.interrupted() {
+                return Err(Stop::Interrupted);
+            }
+            file.problems.iter().for_each(|p| self.problem(p));
+            match file.outcome {
+                Err(problem) => self.problem(&problem),
+                Ok(read) => {
+                    let len = stored_len(read.stat.size, read.sparse.as_deref());
+                    let bytes = &batch.bytes[read.at..read.at + len];
+                    self.sink.add(self.run, read.lane, &read.pieces, bytes)?;
+                    self.file_done(file.directory, file.name, read)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn file_done(&mut self, directory: u64, name: Vec<u8>, read: FileContent) -> Result<(), Stop> {
+        let (content, content_id, len) = self.sink.take(self.run)?;
+        let FileContent { stat, meta, sparse, changed, .. } = read;
+        self.figures.files += 1;
+        self.figures.files_read += 1;
+        self.figures.bytes += stat.size;
+        self.figures.bytes_read += len;
+        self.observer.advance(len);
+        let node = FileNode { size: stat.size, content, content_id, sparse, changed_while_read: changed };
+        let mut pending = self.directories.remove(&directory).expect("a directory is open until its Leave");
+        if changed {
+            self.figures.changed += 1;
+            let path = pending.path.join(name_of(&name));
+            self.say(Severity::Warning, format!("{}: it changed while it was read", path.display()));
+        }
+        self.remember(&mut pending, &stat, Node { name, meta, kind: NodeKind::File(node) });
+        self.directories.insert(directory, pending);
+        Ok(())
+    }
+
+    /// Reads and stores a long file, again if it changes meanwhile.
+    fn store_long(&mut self, job: FileJob, root: &Directory) -> Result<(), Stop> {
+        let path = job.path.0.join(name_of(&job.name));
+        self.observer.current(&path.to_string_lossy());
+        let directory = match root.open_below(&job.path.1) {
+            Ok(directory) => directory,
+            Err(e) => return Ok(self.problem(&Problem::reading(&path, &e))),
+        };
+        let mut opened = match open(&directory, &job.name) {
+            Ok(opened) => opened,
+            Err(e) => return Ok(self.problem(&Problem::reading(&path, &e))),
+        };
+        let mut reads = 0;
+        let torn = loop {
+            reads += 1;
+            let mut read = match self.store_stream(|cutter, emit| stream_file(&opened, cutter, emit))? {
+                Ok(read) => read,
+                Err(e) => {
+                    self.sink.take(self.run)?;
+                    return Ok(self.problem(&Problem::reading(&path, &e)));
+                }
+            };
+            let (after, sparse) = match look(&opened.file) {
+                Ok(found) => found,
+                Err(e) => {
+                    self.sink.take(self.run)?;
+                    return Ok(self.problem(&Problem::reading(&path, &e)));
+                }
+            };
+            let complete = read == stored_len(opened.stat.size, opened.sparse.as_deref()) as u64;
+            if complete && !changed(&opened.stat, &after) {
+                break false;
+            }
+            if reads >= READS_MAX && complete {
+                // Sound as far as it goes: the length and holes that it had when it was read.
+                let size = opened.stat.size;
+                opened.stat = Stat { size, ..after };
+                break true;
+            }
+            if reads > READS_MAX {
+                // It shrinks under our hands: keep just what was read.
+                opened.sparse = None;
+                read = self.sink_len();
+                opened.stat = Stat { size: read, ..after };
+                break true;
+            }
+            self.sink.take(self.run)?;
+            opened.stat = after;
+            opened.sparse = if reads >= READS_MAX { None } else { sparse };
+        };
+        let (meta, problems) = read_metadata(&directory, &job.name, &opened.stat, &self.owners);
+        problems.iter().for_each(|p| self.problem(p));
+        let (stat, sparse) = (opened.stat, opened.sparse);
+        let lane = Lane::Fine;
+        let read = FileContent { stat, meta, sparse, lane, pieces: Vec::new(), at: 0, changed: torn };
+        self.file_done(job.directory, job.name, read)
+    }
+
+    fn sink_len(&self) -> u64 {
+        self.sink.len
+    }
+
+    /// Stores what `produce` reads and cuts on a thread of its own.
+    pub fn store_stream<T: Send>(
+        &mut self,
+        produce: impl FnOnce(&Cutter, &mut dyn FnMut(Group) -> bool) -> std::io::Result<T> + Send,
+    ) -> Result<std::io::Result<T>, Stop> {
+        let (groups, stored) = bounded::<Group>(3);
+        let cutter = self.cutter.clone();
+        std::thread::scope(|scope| {
+            let producer = scope.spawn(move || produce(&cutter, &mut |group| groups.send(group).is_ok()));
+            let mut outcome = Ok(());
+            for group in &stored {
+                if self.observer.interrupted() {
+                    outcome = Err(Stop::Interrupted);
+                    break;
+                }
+                if let Err(e) = self.sink.add(self.run, group.lane, &group.pieces, &group.bytes) {
+                    outcome = Err(Stop::Repository(e));
+                    break;
+                }
+            }
+            // The producer sees the closed channel and stops.
+            drop(stored);
+            let panicked = || Stop::Repository(RepositoryError::Worker("a reader panicked".to_owned()));
+            let produced = producer.join().map_err(|_| panicked())?;
+            outcome.map(|()| produced)
+        })
+    }
+
+    /// What was stored by the last [`TreeBackup::store_stream`].
+    pub fn take_content(&mut self) -> Result<(Content, ContentId, u64), RepositoryError> {
+        self.sink.take(self.run)
+    }
+
+    fn leave(&mut self, directory: u64, result: &mut Option<Node>) -> Result<(), Stop> {
+        let pending = self.directories.remove(&directory).expect("a directory is left once");
+        let Pending { parent, name, path, meta, mut nodes, mut seen, unchanged } = pending;
+        nodes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let id = build(self.run, nodes)?;
+        if unchanged {
+            self.rows.unchanged(path.as_os_str().as_bytes());
+        } else {
+            seen.sort_unstable_by(|a, b| a.node.name.cmp(&b.node.name));
+            self.rows.changed(path.as_os_str().as_bytes(), &SeenDirectory { files: seen });
+        }
+        let node = Node { name, meta, kind: NodeKind::Directory(id) };
+        match parent {
+            Some(parent) => {
+                self.directories.get_mut(&parent).expect("a parent is left after its children").nodes.push(node);
+            }
+            None => *result = Some(node),
+        }
+        Ok(())
+    }
+
+    /// Backs up a source that is a single entry and no directory.
+    pub fn single(&mut self, path: &Path) -> Result<Option<Node>, Stop> {
+        let (parent, name) = match Directory::open_parent(path) {
+            Ok(found) => found,
+            Err(e) => {
+                self.problem(&Problem::reading(path, &e));
+                return Ok(None);
+            }
+        };
+        let stat = match parent.stat(&name) {
+            Ok(stat) => stat,
+            Err(e) => {
+                self.problem(&Problem::reading(path, &e));
+                return Ok(None);
+            }
+        };
+        if stat.kind != FileKind::File {
+            self.figures.others += 1;
+            return Ok(match other(&parent, &name, &stat, &self.owners) {
+                Ok((node, problems)) => {
+                    problems.iter().for_each(|p| self.problem(p));
+                    Some(node)
+                }
+                Err(e) => {
+                    self.problem(&Problem::reading(path, &e));
+                    None
+                }
+            });
+        }
+        // As the only file of a directory that is not kept.
+        let serial = self.next_directory;
+        self.next_directory += 1;
+        let (path, below) = (parent.path().to_owned(), PathBuf::new());
+        let pending = Pending {
+            parent: None,
+            name: Vec::new(),
+            path: path.clone(),
+            meta: Metadata::default(),
+            nodes: Vec::new(),
+            seen: Vec::new(),
+            unchanged: false,
+        };
+        self.directories.insert(serial, pending);
+        self.store_long(FileJob { directory: serial, path: Arc::new((path, below)), name }, &parent)?;
+        Ok(self.directories.remove(&serial).and_then(|mut d| d.nodes.pop()))
+    }
+
+    /// Metadata of a directory that leads to a source.
+    pub fn ancestor(&mut self, path: &Path) -> Metadata {
+        let read = || -> std::io::Result<(Metadata, Vec<Problem>)> {
+            let followed = path.join("");
+            let directory = Directory::open(&followed)?;
+            let stat = directory.stat(b".")?;
+            Ok(read_metadata(&directory, b".", &stat, &self.owners))
+        };
+        match read() {
+            Ok((meta, problems)) => {
+                problems.iter().for_each(|p| self.problem(p));
+                meta
+            }
+            Err(_) => Metadata { mode: 0o755, ..Metadata::default() },
+        }
+    }
+
+    fn problem(&mut self, problem: &Problem) {
+        let severity = match problem.what {
+            ProblemKind::Vanished => {
+                self.figures.vanished += 1;
+                Severity::Warning
+            }
+            ProblemKind::Unreadable | ProblemKind::Attribute => {
+                self.figures.unreadable += 1;
+                Severity::Error
+            }
+        };
+        self.say(severity, problem.to_string());
+    }
+
+    /// Tells the observer, and keeps the first findings for the snapshot.
+    pub fn say(&mut self, severity: Severity, text: String) {
+        self.observer.finding(severity, &text);
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(text);
+        }
+    }
+
+    /// The snapshot whose content may be reused unread, if any was.
+    pub fn parent(&self) -> Option<crate::words::ids::SnapshotId> {
+        self.seen.as_ref().filter(|_| self.reused).map(|s| s.snapshot)
+    }
+}
+
+/// Stores a directory; the nodes are sorted.
+pub fn build(run: &mut Run, nodes: Vec<Node>) -> Result<ChunkId, RepositoryError> {
+    let mut builder = TreeBuilder::default();
+    for node in nodes {
+        builder.push(run, node)?;
+    }
+    builder.finish(run)
+}
+
+/// Runs on a scanning thread: compares a directory with the file cache and reads what is not file content.
+fn note(repository: &Repository, owners: &OwnerNames, seen: Option<&FileCacheReader>, listing: &Listing) -> Note {
+    let row = seen.and_then(|s| s.directory(repository.cache(), listing.path.as_os_str().as_bytes()));
+    let mut problems = Vec::new();
+    let handle = listing.directory();
+    let meta = match &handle {
+        Ok(handle) => {
+            let (meta, found) = read_metadata(handle, b".", &listing.stat, owners);
+            problems.extend(found);
+            meta
+        }
+        Err(_) => Metadata { mode: listing.stat.mode, mtime: listing.stat.mtime, ..Metadata::default() },
+    };
+    let mut matched = 0;
+    let entries = listing.entries.iter().map(|entry| {
+        if entry.stat.kind == FileKind::Directory {
+            return Found::Directory;
+        }
+        let known = row.as_ref().and_then(|r| r.get(&entry.name));
+        if let Some(file) = known.filter(|f| is_unchanged(f, &entry.stat)) {
+            matched += 1;
+            let mut file = file.clone();
+            if let Some(link) = &mut file.node.meta.link {
+                // Device numbers change when a machine boots; links of one file must still agree.
+                link.device = entry.stat.device;
+            }
+            return Found::Unchanged(file);
+        }
+        if entry.stat.kind == FileKind::File {
+            return Found::Read;
+        }
+        let path = || listing.path.join(name_of(&entry.name));
+        let read = match &handle {
+            Ok(handle) => other(handle, &entry.name, &entry.stat, owners),
+            Err(e) => Err(std::io::Error::new(e.kind(), e.to_string())),
+        };
+        match read {
+            Ok((node, found)) => {
+                problems.extend(found);
+                Found::Other(node)
+            }
+            Err(e) => {
+                problems.push(Problem::reading(&path(), &e));
+                Found::Lost
+            }
+        }
+    });
+    let entries: Vec<Found> = entries.collect();
+    let had_row = row.is_some_and(|r| r.files.len() == matched);
+    Note { meta, problems, entries, had_row }
+}
+
+/// Whether a file is as it was seen: kind, size, times and inode.
+pub fn is_unchanged(file: &SeenFile, stat: &Stat) -> bool {
+    let kind = match &file.node.kind {
+        NodeKind::File(f) => stat.kind == FileKind::File && f.size == stat.size,
+        NodeKind::Symlink(_) => stat.kind == FileKind::Symlink,
+        NodeKind::Fifo => stat.kind == FileKind::Fifo,
+        NodeKind::CharDevice(..) => stat.kind == FileKind::CharDevice,
+        NodeKind::BlockDevice(..) => stat.kind == FileKind::BlockDevice,
+        NodeKind::Socket => stat.kind == FileKind::Socket,
+        NodeKind::Directory(_) => false,
+    };
+    kind && file.inode == stat.inode
+        && file.ctime == stat.ctime
+        && file.node.meta.mtime == stat.mtime
+        && (stat.nlink > 1) == file.node.meta.link.is_some()
+}
+
+/// The node of an entry that is neither a directory nor a regular file.
+fn other(
+    directory: &Directory,
+    name: &[u8],
+    stat: &Stat,
+    owners: &OwnerNames,
+) -> std::io::Result<(Node, Vec<Problem>)> {
+    let kind = match stat.kind {
+        FileKind::Symlink => NodeKind::Symlink(read_link(directory, name)?),
+        FileKind::Fifo => NodeKind::Fifo,
+        FileKind::CharDevice => NodeKind::CharDevice(stat.rdev_major, stat.rdev_minor),
+        FileKind::BlockDevice => NodeKind::BlockDevice(stat.rdev_major, stat.rdev_minor),
+        FileKind::Socket => NodeKind::Socket,
+        FileKind::File | FileKind::Directory => return Err(rustix::io::Errno::STALE.into()),
+    };
+    let (meta, problems) = read_metadata(directory, name, stat, owners);
+    Ok((Node { name: name.to_vec(), meta, kind }, problems))
+}
