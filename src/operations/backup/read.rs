@@ -11,7 +11,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::formats::tree::{DataRun, Metadata};
 use crate::machinery::repository::run::Lane;
-use crate::machinery::source::{Directory, FileKind, OwnerNames, Problem, SourceFile, Stat, changed, open_file, read_metadata};
+use crate::machinery::source::{
+    Directory, FileKind, OwnerNames, Problem, SourceFile, Stat, changed, open_file, read_metadata,
+};
 
 use super::content::{Cutter, Group, Piece};
 
@@ -253,11 +255,7 @@ fn read_runs(file: &SourceFile, size: u64, sparse: Option<&[DataRun]>, bytes: &m
 /// Reads a long file as a stream of groups: once, from its stat and holes at the beginning.
 ///
 /// Returns how many bytes were read.
-pub fn stream_file(
-    opened: &Opened,
-    cutter: &Cutter,
-    emit: &mut dyn FnMut(Group) -> bool,
-) -> io::Result<u64> {
+pub fn stream_file(opened: &Opened, cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool) -> io::Result<u64> {
     opened.file.will_read_all();
     let whole = [DataRun { hole: 0, data: opened.stat.size }];
     let runs = opened.sparse.as_deref().unwrap_or(&whole);

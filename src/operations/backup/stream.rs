@@ -68,18 +68,16 @@ pub(super) fn backup_stream(
     }
     if let Ok(Drained { start, said }) = read {
         if let Some(found) = sniff(&start) {
-            let text = format!("{name} arrives compressed ({}), so nights will not deduplicate: {}", found.what, found.advice);
+            let text =
+                format!("{name} arrives compressed ({}), so nights will not deduplicate: {}", found.what, found.advice);
             observer.finding(Severity::Warning, &text);
             findings.push(text);
         }
         findings.extend(said.ok().filter(|s| !s.is_empty()));
     }
     let mtime = FileTime { secs: started_ms.div_euclid(1000), nanos: (started_ms.rem_euclid(1000) * 1_000_000) as u32 };
-    let owner = Owner {
-        uid: rustix::process::getuid().as_raw(),
-        gid: rustix::process::getgid().as_raw(),
-        ..Owner::default()
-    };
+    let owner =
+        Owner { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw(), ..Owner::default() };
     let meta = Metadata { mode: 0o600, owner, mtime, ..Metadata::default() };
     let file = FileNode { size: len, content, content_id, sparse: None, changed_while_read: false };
     let node = Node { name: name.as_bytes().to_vec(), meta, kind: NodeKind::File(file) };

@@ -27,8 +27,8 @@ use crate::words::observer::{Observer, Severity};
 
 use super::content::{Cutter, Group, Piece};
 use super::read::{
-    BATCH_FILES, BATCH_LEN, BATCHED_LEN_MAX, Batch, FileContent, FileJob, READS_MAX, ReadBatch, Readers, look,
-    name_of, open, stored_len, stream_file,
+    BATCH_FILES, BATCH_LEN, BATCHED_LEN_MAX, Batch, FileContent, FileJob, READS_MAX, ReadBatch, Readers, look, name_of,
+    open, stored_len, stream_file,
 };
 
 /// Batches that may be read or wait to be stored at once: bounds memory.

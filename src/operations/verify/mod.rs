@@ -6,10 +6,19 @@
 //!
 //! Each finding names the object and the snapshots and files that it hurts.
 
-use crate::machinery::repository::RepositoryError;
-use crate::parts::store::Store;
+mod data;
+mod keyless;
+mod objects;
+mod trees;
+
+use std::sync::Arc;
+
+use crate::machinery::repository::transitions::Verdict;
+use crate::machinery::repository::{Repository, RepositoryError};
 use crate::words::ids::SnapshotId;
-use crate::words::observer::Observer;
+use crate::words::observer::{Observer, Unit};
+
+pub use keyless::verify_keyless;
 
 /// How deep to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,16 +61,78 @@ pub struct VerifyReport {
     pub findings: Vec<Finding>,
 }
 
-/// Verifies the repository.
-pub fn verify(
-    _repository: &std::sync::Arc<crate::machinery::repository::Repository>,
-    _depth: VerifyDepth,
-    _observer: &dyn Observer,
-) -> Result<VerifyReport, RepositoryError> {
-    todo!()
+impl VerifyReport {
+    /// Adds a finding; returns its number.
+    fn find(&mut self, object: impl Into<String>, what: impl Into<String>) -> usize {
+        self.findings.push(Finding { object: object.into(), what: what.into(), hurts: Vec::new() });
+        self.findings.len() - 1
+    }
+
+    fn find_error(&mut self, error: &RepositoryError) -> usize {
+        match error {
+            RepositoryError::Damaged { name, cause } | RepositoryError::Newer { name, cause } => {
+                self.find(name.clone(), cause.to_string())
+            }
+            RepositoryError::Missing { name } => self.find(name.clone(), "it is missing"),
+            RepositoryError::Store(crate::parts::store::StoreError::Missing { name }) => {
+                self.find(name.clone(), "it is missing")
+            }
+            e => self.find("the repository", e.to_string()),
+        }
+    }
 }
 
-/// Checks every object's bytes against its name or checksum; needs no key.
-pub fn verify_keyless(_store: &dyn Store, _observer: &dyn Observer) -> Result<VerifyReport, RepositoryError> {
-    todo!()
+/// Verifies the repository.
+pub fn verify(
+    repository: &Arc<Repository>,
+    depth: VerifyDepth,
+    observer: &dyn Observer,
+) -> Result<VerifyReport, RepositoryError> {
+    let mut report = VerifyReport::default();
+    verify_log(repository, &mut report, observer)?;
+    let mut bad = objects::check(repository, &mut report, observer)?;
+    if depth == VerifyDepth::ReadData {
+        // Their ids are compared with those of the packs themselves.
+        repository.sync_content()?;
+        for damage in repository.take_damage() {
+            report.find_error(&damage);
+        }
+        data::check(repository, &mut report, &mut bad, observer)?;
+    }
+    trees::check(repository, depth, &bad, &mut report, observer)?;
+    Ok(report)
+}
+
+/// Replays the log from its first record and compares where that leads with what was folded before.
+fn verify_log(
+    repository: &Repository,
+    report: &mut VerifyReport,
+    observer: &dyn Observer,
+) -> Result<(), RepositoryError> {
+    observer.phase("replaying the log", Some(repository.state().number), Unit::Items);
+    let mut replayed = repository.empty_state()?;
+    let folded = repository.fold_log(&mut replayed, &mut |record| {
+        report.records += 1;
+        report.objects += 1;
+        observer.advance(1);
+        if let Verdict::Void(why) = &record.verdict {
+            report.void.push((record.number, why.to_string()));
+        }
+        if observer.interrupted() { Err(RepositoryError::Interrupted) } else { Ok(()) }
+    });
+    match folded {
+        Ok(()) => {}
+        Err(e) if e.is_damage() || matches!(e, RepositoryError::History { .. }) => {
+            report.find_error(&e);
+            return Ok(());
+        }
+        Err(e) => return Err(e),
+    }
+    let known = repository.state();
+    if replayed.number < known.number {
+        report.find("log", format!("it ends at record {} and went to {} before", replayed.number, known.number));
+    } else if replayed.number == known.number && replayed != *known {
+        report.find("log", "replaying it leads to another state than the one folded before");
+    }
+    Ok(())
 }

@@ -1,0 +1,94 @@
+//! Verifying without any key: every object against its name or its checksum.
+
+use std::ops::ControlFlow;
+
+use crate::formats::config::Config;
+use crate::formats::envelope::{Envelope, Kind, check_checksum};
+use crate::formats::names::{self, ObjectName, PackKind};
+use crate::machinery::repository::RepositoryError;
+use crate::parts::store::Store;
+use crate::words::ids::ObjectHash;
+use crate::words::observer::{Observer, Severity, Unit};
+
+use super::VerifyReport;
+
+/// Checks every object's bytes against its name or checksum; needs no key.
+pub fn verify_keyless(store: &dyn Store, observer: &dyn Observer) -> Result<VerifyReport, RepositoryError> {
+    let mut report = VerifyReport::default();
+    let mut listed = Vec::new();
+    let foreign = store.list("", None, &mut |object| {
+        listed.push((object.name, object.size));
+        ControlFlow::Continue(())
+    })?;
+    for name in foreign.examples {
+        observer.finding(Severity::Note, &format!("{name} is not an object of a repository"));
+    }
+    observer.phase("reading", Some(listed.iter().map(|(_, size)| size).sum()), Unit::Bytes);
+    let (mut config, mut slots, mut next_record) = (false, 0, 1);
+    for (name, size) in listed {
+        if observer.interrupted() {
+            return Err(RepositoryError::Interrupted);
+        }
+        let Some(object) = ObjectName::parse(&name) else {
+            observer.finding(Severity::Note, &format!("{name} is not an object of a repository"));
+            continue;
+        };
+        match object {
+            ObjectName::Config => config = true,
+            ObjectName::Slot(_) => slots += 1,
+            ObjectName::Record(number) => {
+                while next_record < number {
+                    report.find(names::record(next_record), "it is missing");
+                    next_record += 1;
+                }
+                next_record = number + 1;
+                report.records += 1;
+            }
+            _ => {}
+        }
+        report.objects += 1;
+        match store.get(&name) {
+            Ok(bytes) => {
+                report.bytes_read += size;
+                if let Err(what) = check(&object, &bytes) {
+                    report.find(name, what);
+                }
+            }
+            Err(e) if e.is_missing() => {}
+            Err(e) => return Err(e.into()),
+        }
+        observer.advance(size);
+    }
+    if !config && report.objects == 0 {
+        return Err(RepositoryError::NoRepository { location: store.location() });
+    }
+    if !config {
+        report.find(names::CONFIG, "it is missing");
+    }
+    if slots == 0 {
+        report.find(names::KEYS, "every key slot is missing");
+    }
+    Ok(report)
+}
+
+fn check(object: &ObjectName, bytes: &[u8]) -> Result<(), String> {
+    let expected = match object {
+        ObjectName::Config => Kind::Config,
+        ObjectName::Slot(_) => Kind::Slot,
+        ObjectName::Pack(PackKind::Data, ..) => Kind::DataPack,
+        ObjectName::Pack(PackKind::Meta, ..) => Kind::MetaPack,
+        ObjectName::Segment(..) => Kind::Segment,
+        ObjectName::Record(_) => Kind::Record,
+        ObjectName::Checkpoint(_) => Kind::Checkpoint,
+    };
+    match object {
+        ObjectName::Pack(_, _, name) | ObjectName::Segment(_, name) => {
+            if ObjectHash(*blake3::hash(bytes).as_bytes()) != *name {
+                return Err("its bytes do not match its name".to_owned());
+            }
+        }
+        ObjectName::Config => drop(Config::decode(bytes).map_err(|e| e.to_string())?),
+        _ => drop(check_checksum(bytes).map_err(|e| e.to_string())?),
+    }
+    Envelope::expect(bytes, expected).map(drop).map_err(|e| e.to_string())
+}

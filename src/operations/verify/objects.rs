@@ -1,0 +1,136 @@
+//! Whether every object that the folded state names is there, and what is there that it does not name.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use crate::formats::envelope::ENVELOPE_LEN;
+use crate::formats::names::{self, ObjectName};
+use crate::formats::state::DirectoryHome;
+use crate::machinery::repository::{Repository, RepositoryError};
+use crate::words::ids::ObjectHash;
+use crate::words::observer::{Observer, Unit};
+
+use super::VerifyReport;
+
+/// Places whose bytes cannot be had, and the finding that says why.
+#[derive(Debug, Default)]
+pub struct Bad {
+    /// Whole packs, by their row in the cache.
+    pub packs: HashMap<i64, usize>,
+    /// Single frames: row of the pack, number of the frame.
+    pub frames: HashMap<(i64, u32), usize>,
+}
+
+impl Bad {
+    /// The finding for a frame, if it is bad.
+    pub fn finding(&self, pack: i64, frame: u32) -> Option<usize> {
+        self.packs.get(&pack).or_else(|| self.frames.get(&(pack, frame))).copied()
+    }
+}
+
+/// Compares a full listing with the state, and reads all directories that are not content.
+pub fn check(
+    repository: &Repository,
+    report: &mut VerifyReport,
+    observer: &dyn Observer,
+) -> Result<Bad, RepositoryError> {
+    observer.phase("listing", None, Unit::Items);
+    let mut there = HashMap::new();
+    repository.store.list("", None, &mut |object| {
+        observer.advance(1);
+        there.insert(object.name, object.size);
+        ControlFlow::Continue(())
+    })?;
+    let state = repository.state();
+    let mut bad = Bad::default();
+    let mut named = HashSet::new();
+    for (name, pack) in state.packs.iter().filter(|(_, p)| p.live()) {
+        let object = names::pack(pack.kind, pack.run, name);
+        report.objects += 1;
+        let found = there.get(&object).copied();
+        if found != Some(pack.len) {
+            let what = match found {
+                None => "it is missing".to_owned(),
+                Some(size) => format!("it has {size} bytes instead of {}", pack.len),
+            };
+            let finding = report.find(object.clone(), what);
+            if let Some(place) = repository.cache().pack_by_name(name)? {
+                bad.packs.insert(place.row, finding);
+            }
+        }
+        named.insert(object);
+    }
+    for (name, segment) in state.segments.iter().filter(|(_, s)| s.condemned.is_none()) {
+        let object = names::segment(segment.run, name);
+        report.objects += 1;
+        let len = ENVELOPE_LEN as u64 + segment.parts.iter().sum::<u64>();
+        match there.get(&object) {
+            None => drop(report.find(object.clone(), "it is missing")),
+            Some(size) if *size != len => {
+                report.find(object.clone(), format!("it has {size} bytes instead of {len}"));
+            }
+            Some(_) => check_segment(repository, name, &object, report)?,
+        }
+        named.insert(object);
+    }
+    check_keys(repository, &there, report);
+    for name in there.keys() {
+        match ObjectName::parse(name) {
+            Some(ObjectName::Pack(..) | ObjectName::Segment(..)) if !named.contains(name) => report.unnamed += 1,
+            Some(ObjectName::Checkpoint(_)) => check_checkpoint(repository, name, report)?,
+            _ => {}
+        }
+    }
+    Ok(bad)
+}
+
+/// Opens all parts of a segment.
+fn check_segment(
+    repository: &Repository,
+    name: &ObjectHash,
+    object: &str,
+    report: &mut VerifyReport,
+) -> Result<(), RepositoryError> {
+    match repository.directories(&repository.state(), DirectoryHome::Segment(*name), true) {
+        Ok(_) => Ok(()),
+        Err(e) if e.is_damage() => {
+            report.find_error(&e);
+            Ok(())
+        }
+        Err(e) => {
+            report.find(object, e.to_string());
+            Ok(())
+        }
+    }
+}
+
+fn check_keys(repository: &Repository, there: &HashMap<String, u64>, report: &mut VerifyReport) {
+    for name in there.keys().filter(|n| matches!(ObjectName::parse(n), Some(ObjectName::Slot(_)))) {
+        report.objects += 1;
+        match repository.get(name) {
+            Ok(bytes) => {
+                if let Err(e) = crate::formats::slot::Slot::decode(&bytes) {
+                    report.find(name.clone(), e.to_string());
+                }
+            }
+            Err(e) => drop(report.find_error(&e)),
+        }
+    }
+}
+
+fn check_checkpoint(repository: &Repository, name: &str, report: &mut VerifyReport) -> Result<(), RepositoryError> {
+    report.objects += 1;
+    let bytes = match repository.get(name) {
+        Ok(bytes) => bytes,
+        Err(e) if e.is_damage() => {
+            report.find_error(&e);
+            return Ok(());
+        }
+        Err(e) => return Err(e),
+    };
+    let secret = |e: &crate::formats::envelope::Envelope| repository.keys.secret(e);
+    if let Err(e) = crate::formats::checkpoint::decode(&bytes, &repository.config.owner, secret) {
+        report.find(name, e.to_string());
+    }
+    Ok(())
+}
