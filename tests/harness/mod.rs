@@ -1,0 +1,145 @@
+//! What the tests of whole operations share: a repository in memory or in a directory, and a world of its own.
+#![allow(dead_code, reason = "each test file uses what it needs")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strongroom::formats::config::Parameters;
+use strongroom::machinery::repository::snapshots::{Snapshot, SnapshotFilter, SnapshotName};
+use strongroom::machinery::repository::{LocalPlaces, Repository, RepositoryError, init};
+use strongroom::machinery::source::ExcludeOptions;
+use strongroom::machinery::target::TargetOptions;
+use strongroom::operations::backup::{BackupError, BackupOptions, BackupReport, StreamSource, backup};
+use strongroom::operations::restore::{RestoreError, RestoreOptions, RestoreReport, restore};
+use strongroom::parts::store::{MemoryStore, Store};
+use strongroom::words::observer::{Observer, Recorder};
+use strongroom::words::world::{System, World};
+use zeroize::Zeroizing;
+
+pub const PASSPHRASE: &[u8] = b"correct horse battery staple";
+
+/// A repository with its local folders; everything goes when it is dropped.
+pub struct Bench {
+    pub store: Arc<dyn Store>,
+    pub folder: tempfile::TempDir,
+    pub world: Arc<dyn World>,
+}
+
+/// Small sizes, so that small tests have many blocks and packs.
+pub fn small() -> Parameters {
+    let mut parameters = Parameters::default();
+    parameters.block_len = 64 << 10;
+    parameters.meta_block_len = 16 << 10;
+    parameters.pack_len = 1 << 20;
+    parameters
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::on(Arc::new(MemoryStore::new()))
+    }
+
+    pub fn on(store: Arc<dyn Store>) -> Self {
+        init(&*store, PASSPHRASE, small(), &System).expect("a repository in an empty store");
+        Self { store, folder: tempfile::tempdir().expect("a temporary folder"), world: Arc::new(System) }
+    }
+
+    pub fn places(&self) -> LocalPlaces {
+        LocalPlaces { cache: self.folder.path().join("cache"), state: self.folder.path().join("state") }
+    }
+
+    pub fn try_open(&self) -> Result<Arc<Repository>, RepositoryError> {
+        self.try_open_on(self.store.clone())
+    }
+
+    pub fn try_open_on(&self, store: Arc<dyn Store>) -> Result<Arc<Repository>, RepositoryError> {
+        Repository::open(store, &Zeroizing::new(PASSPHRASE.to_vec()), &self.places(), self.world.clone())
+    }
+
+    pub fn open(&self) -> Arc<Repository> {
+        self.try_open().expect("the repository opens")
+    }
+
+    /// As a bare machine would see it: no cache, no state.
+    pub fn forget_local(&self) {
+        for folder in ["cache", "state"] {
+            let _ = std::fs::remove_dir_all(self.folder.path().join(folder));
+        }
+    }
+
+    pub fn backup(&self, paths: &[&Path]) -> BackupReport {
+        self.try_backup(paths, &Recorder::default()).expect("the backup succeeds")
+    }
+
+    pub fn try_backup(&self, paths: &[&Path], observer: &dyn Observer) -> Result<BackupReport, BackupError> {
+        let repository = self.try_open()?;
+        let report = backup(&repository, options(paths), observer)?;
+        repository.save_cache()?;
+        Ok(report)
+    }
+
+    pub fn backup_stream(&self, name: &str, bytes: Vec<u8>) -> BackupReport {
+        let repository = self.open();
+        let streams =
+            vec![StreamSource::Reader { name: name.to_owned(), reader: Box::new(std::io::Cursor::new(bytes)) }];
+        let options = BackupOptions { streams, ..options(&[]) };
+        let report = backup(&repository, options, &Recorder::default()).expect("the backup succeeds");
+        repository.save_cache().expect("the cache is written");
+        report
+    }
+
+    pub fn latest(&self, repository: &Repository) -> Snapshot {
+        repository.choose(&SnapshotName::Latest(0), &SnapshotFilter::default()).expect("there is a snapshot")
+    }
+
+    pub fn restore(&self, snapshot: &Snapshot, target: &Path, subtree: Option<&Path>) -> RestoreReport {
+        try_restore(&self.open(), snapshot, target, subtree).expect("the restore succeeds")
+    }
+}
+
+pub fn try_restore(
+    repository: &Arc<Repository>,
+    snapshot: &Snapshot,
+    target: &Path,
+    subtree: Option<&Path>,
+) -> Result<RestoreReport, RestoreError> {
+    use std::os::unix::ffi::OsStrExt;
+    let options = RestoreOptions {
+        target: target.to_owned(),
+        target_options: TargetOptions::default(),
+        subtree: subtree.map(|p| p.as_os_str().as_bytes().to_vec()),
+        include: vec![],
+        exclude: vec![],
+        delete: None,
+        dry_run: false,
+    };
+    restore(repository, snapshot, options, &Recorder::default())
+}
+
+pub fn options(paths: &[&Path]) -> BackupOptions {
+    BackupOptions {
+        paths: paths.iter().map(|p| p.to_path_buf()).collect::<Vec<PathBuf>>(),
+        streams: vec![],
+        source: None,
+        host: "testhost".to_owned(),
+        user: "tester".to_owned(),
+        tags: vec![],
+        label: None,
+        time_ms: None,
+        exclude: ExcludeOptions::default(),
+        dry_run: false,
+        read_all: false,
+        command: "test".to_owned(),
+    }
+}
+
+/// What `rsync -naciXAHD --delete --modify-window=-1` says of the difference: nothing, if the trees are equal.
+pub fn difference(one: &Path, other: &Path) -> String {
+    let slash = |p: &Path| format!("{}/", p.display());
+    let output = std::process::Command::new("rsync")
+        .args(["-naciXAHD", "--delete", "--modify-window=-1", &slash(one), &slash(other)])
+        .output()
+        .expect("rsync is installed");
+    assert!(output.status.success(), "rsync: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
