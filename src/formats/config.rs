@@ -57,7 +57,7 @@ pub struct Parameters {
 impl Default for Parameters {
     fn default() -> Self {
         Self {
-            fine: Profile { min: 2 << 10, avg: 8 << 10, max: 32 << 10 },
+            fine: Profile { min: 2 << 10, avg: 4 << 10, max: 16 << 10 },
             coarse: Profile { min: 256 << 10, avg: 1 << 20, max: 4 << 20 },
             block_len: 1 << 20,
             meta_block_len: 256 << 10,
