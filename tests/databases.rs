@@ -96,7 +96,10 @@ impl MariaDb {
     fn start() -> Self {
         let server = Self { folder: folder_for("mysql") };
         let at = server.folder.path().display().to_string();
-        must("mysql", &format!("mariadb-install-db --no-defaults --datadir={at}/data --auth-root-authentication-method=normal"));
+        must(
+            "mysql",
+            &format!("mariadb-install-db --no-defaults --datadir={at}/data --auth-root-authentication-method=normal"),
+        );
         let start = format!(
             "mariadbd --no-defaults --datadir={at}/data --socket={at}/sock --skip-networking --pid-file={at}/pid \
              >{at}/log 2>&1 & until mariadb-admin --no-defaults -u root --socket={at}/sock ping >/dev/null 2>&1; \
@@ -160,7 +163,11 @@ impl Strongroom {
     /// Bytes of all objects.
     fn stored(&self) -> u64 {
         let output = Command::new("du").arg("-sb").arg(self.folder.path().join("repo")).output().expect("du runs");
-        String::from_utf8_lossy(&output.stdout).split_whitespace().next().and_then(|n| n.parse().ok()).expect("a number")
+        String::from_utf8_lossy(&output.stdout)
+            .split_whitespace()
+            .next()
+            .and_then(|n| n.parse().ok())
+            .expect("a number")
     }
 }
 
@@ -235,8 +242,10 @@ fn a_compressed_postgresql_dump_is_recognised() {
 #[test]
 fn a_mariadb_dump_comes_back_and_a_failed_one_leaves_no_snapshot() {
     let (server, strongroom) = (MariaDb::start(), Strongroom::init());
-    server.sql("create database datahub; use datahub; create table t(id int primary key, v text) engine=InnoDB;
-        insert into t select seq, repeat(md5(seq), 10) from seq_1_to_20000;");
+    server.sql(
+        "create database datahub; use datahub; create table t(id int primary key, v text) engine=InnoDB;
+        insert into t select seq, repeat(md5(seq), 10) from seq_1_to_20000;",
+    );
     let checksum = "checksum table datahub.t";
     let expected = server.sql(checksum);
     let flags = "--single-transaction --quick --skip-dump-date";
