@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -22,7 +23,7 @@ pub struct Global {
     /// The repository: a directory [env: STRONGROOM_REPO]
     #[arg(short = 'r', long = "repo", global = true, value_name = "LOCATION")]
     pub repo: Option<String>,
-    /// Read the passphrase from the first line of this file [env: STRONGROOM_PASSWORD_FILE]
+    /// Read the passphrase from this file, without its last line end [env: STRONGROOM_PASSWORD_FILE]
     #[arg(short = 'p', long, global = true, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
     /// Take the passphrase from what this command prints [env: STRONGROOM_PASSWORD_COMMAND]
@@ -87,14 +88,17 @@ const RESTORE_EXAMPLES: &str = "Examples:
 #[derive(Debug, ClapArgs)]
 pub struct InitArgs {
     /// Chunk sizes of what can be compressed, in KiB: least,nominal,most
-    #[arg(long, hide = true, value_delimiter = ',', num_args = 3)]
-    pub chunk_fine: Option<Vec<u32>>,
+    #[arg(long, hide = true, value_parser = parse_sizes)]
+    pub chunk_fine: Option<[u32; 3]>,
     /// Chunk sizes of what is compressed already, in KiB: least,nominal,most
-    #[arg(long, hide = true, value_delimiter = ',', num_args = 3)]
-    pub chunk_coarse: Option<Vec<u32>>,
+    #[arg(long, hide = true, value_parser = parse_sizes)]
+    pub chunk_coarse: Option<[u32; 3]>,
     /// Length of blocks, in KiB
     #[arg(long, hide = true)]
     pub block_len: Option<u32>,
+    /// Length of blocks of trees, in KiB
+    #[arg(long, hide = true)]
+    pub meta_block_len: Option<u32>,
     /// Length of packs, in KiB
     #[arg(long, hide = true)]
     pub pack_len: Option<u32>,
@@ -203,7 +207,7 @@ pub enum OverwriteArg {
 pub struct RestoreArgs {
     /// Beginning of an id, `latest` or `latest~N`; with :PATH, that directory becomes the target
     #[arg(value_name = "SNAPSHOT[:PATH]")]
-    pub snapshot: Option<String>,
+    pub snapshot: Option<OsString>,
     /// The newest snapshot at or before this time
     #[arg(long, value_name = "TIME", help_heading = "Choosing snapshots")]
     pub at: Option<String>,
@@ -265,7 +269,7 @@ pub struct RestoreArgs {
 pub struct CatArgs {
     /// Snapshot and file: `latest:datahub.sql`
     #[arg(value_name = "SNAPSHOT:PATH")]
-    pub snapshot: String,
+    pub snapshot: OsString,
     /// The newest snapshot at or before this time; then only the path is named, as `:PATH`
     #[arg(long, value_name = "TIME", help_heading = "Choosing snapshots")]
     pub at: Option<String>,
@@ -290,7 +294,7 @@ pub struct SnapshotsArgs {
 pub struct LsArgs {
     /// Snapshot, and where to begin
     #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
-    pub snapshot: String,
+    pub snapshot: OsString,
     /// The newest snapshot at or before this time
     #[arg(long, value_name = "TIME", help_heading = "Choosing snapshots")]
     pub at: Option<String>,
@@ -314,6 +318,12 @@ pub struct VerifyArgs {
     /// Read, open and recompute everything
     #[arg(long)]
     pub read_data: bool,
+}
+
+/// Three sizes in KiB.
+pub fn parse_sizes(text: &str) -> Result<[u32; 3], String> {
+    let sizes: Vec<u32> = text.split(',').filter_map(|n| n.parse().ok()).filter(|n| *n < 1 << 20).collect();
+    sizes.try_into().map_err(|_| format!("{text:?} is not LEAST,NOMINAL,MOST"))
 }
 
 /// A size with an optional unit of 1024: `500K`, `20M`, `3GiB`.

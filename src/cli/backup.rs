@@ -10,7 +10,7 @@ use crate::operations::backup::{BackupOptions, BackupReport, SourceReport, Strea
 use crate::words::observer::Severity;
 
 use super::args::{BackupArgs, ExcludeArgs};
-use super::context::{Context, parse_time};
+use super::context::{Context, SECRET_VARIABLES, parse_time};
 use super::exit::{Code, Failure};
 use super::format::{duration, size};
 use super::init::default_repository;
@@ -33,7 +33,7 @@ pub fn backup(context: &Context, args: BackupArgs) -> Result<Code, Failure> {
     context.close(&repository);
     let report = report?;
     if context.global.json {
-        println!("{}", to_json(&report));
+        super::show::line(&mut std::io::stdout().lock(), &to_json(&report).to_string());
     } else {
         report.sources.iter().for_each(|source| tell(context, source, dry_run));
     }
@@ -54,7 +54,7 @@ fn code(report: &BackupReport) -> Code {
 fn options(args: BackupArgs) -> Result<BackupOptions, Failure> {
     let cwd = std::env::current_dir().map_err(|e| Failure::new(format!("cannot find the current directory: {e}")))?;
     let stdin = args.stdin || args.paths.iter().any(|p| p.as_os_str() == "-");
-    let paths = args.paths.iter().filter(|p| p.as_os_str() != "-").map(|p| absolute(&cwd, p)).collect();
+    let paths = args.paths.iter().filter(|p| p.as_os_str() != "-").map(|p| absolute(&cwd, p)).collect::<Vec<PathBuf>>();
     let mut streams = Vec::new();
     if stdin {
         streams.push(StreamSource::Reader { name: args.stdin_name, reader: Box::new(std::io::stdin()) });
@@ -64,8 +64,16 @@ fn options(args: BackupArgs) -> Result<BackupOptions, Failure> {
             .split_once('=')
             .filter(|(name, command)| !name.is_empty() && !command.is_empty())
             .ok_or_else(|| Failure::new(format!("--from-command {text:?} is not NAME=COMMAND")))?;
-        streams.push(StreamSource::Command(CommandSource::new(name, command)));
+        let mut source = CommandSource::new(name, command);
+        // The passphrase is none of its business.
+        source.env.extend(SECRET_VARIABLES.map(|v| (v.into(), "".into())));
+        streams.push(StreamSource::Command(source));
     }
+    // Names only: a command may hold a password.
+    let named = paths.iter().map(|p: &PathBuf| p.to_string_lossy()).collect::<Vec<_>>();
+    let streamed = streams.iter().map(|s| format!("{}=...", s.name()));
+    let command = std::iter::once("backup".to_owned()).chain(named.iter().map(|n| n.to_string())).chain(streamed);
+    let command = command.collect::<Vec<_>>().join(" ");
     let host = match args.host {
         Some(host) => host,
         None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -83,7 +91,7 @@ fn options(args: BackupArgs) -> Result<BackupOptions, Failure> {
         exclude: exclude(args.exclude),
         dry_run: args.dry_run,
         read_all: args.read_all,
-        command: "backup".to_owned(),
+        command,
     })
 }
 
@@ -93,7 +101,7 @@ fn exclude(args: ExcludeArgs) -> ExcludeOptions {
         pattern_files: args.exclude_file,
         patterns: args.exclude,
         caches: args.exclude_caches,
-        if_present: args.exclude_if_present.into_iter().map(Into::into).collect(),
+        if_present: args.exclude_if_present,
         larger_than: args.exclude_larger_than,
         one_file_system: args.one_file_system,
         ..ExcludeOptions::default()

@@ -1,6 +1,8 @@
 //! Which repository, which passphrase, which local folders: from options, environment and defaults.
 
+use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +34,7 @@ pub struct Context {
 }
 
 fn environment(names: &[&str]) -> Option<String> {
-    names.iter().find_map(|n| std::env::var(n).ok()).filter(|v| !v.is_empty())
+    names.iter().filter_map(|n| std::env::var(n).ok()).find(|v| !v.is_empty())
 }
 
 fn home_folder(variable: &str, below_home: &str) -> Result<PathBuf, Failure> {
@@ -206,16 +208,20 @@ pub fn snapshot_name(text: &str) -> Result<SnapshotName, Failure> {
 }
 
 /// Splits `SNAPSHOT:PATH`.
-pub fn split_path(text: &str) -> (&str, Option<&str>) {
-    match text.split_once(':') {
-        Some((name, path)) => (name, Some(path)),
-        None => (text, None),
-    }
+///
+/// The path is bytes: names need not be text.
+pub fn split_path(text: &OsStr) -> Result<(String, Option<Vec<u8>>), Failure> {
+    let bytes = text.as_bytes();
+    let (name, path) = match bytes.iter().position(|c| *c == b':') {
+        Some(at) => (&bytes[..at], Some(bytes[at + 1..].to_vec())),
+        None => (bytes, None),
+    };
+    let name = std::str::from_utf8(name).map_err(|_| Failure::new("the name of a snapshot is text"))?;
+    Ok((name.to_owned(), path))
 }
 
 /// The filter that these options make.
 pub fn snapshot_filter(filter: &FilterArgs) -> SnapshotFilter {
-    use std::os::unix::ffi::OsStrExt;
     SnapshotFilter {
         hosts: filter.host.clone(),
         tags: filter.tag.iter().map(|t| t.split(',').map(str::to_owned).collect()).collect(),
@@ -227,7 +233,7 @@ pub fn snapshot_filter(filter: &FilterArgs) -> SnapshotFilter {
 fn from_file(path: &Path) -> Result<Passphrase, Failure> {
     let bytes = std::fs::read(path).map(Zeroizing::new);
     let bytes = bytes.map_err(|e| Failure::new(format!("cannot read the password file {}: {e}", path.display())))?;
-    first_line(&bytes).ok_or_else(|| Failure::new(format!("the password file {} is empty", path.display())))
+    whole(&bytes).ok_or_else(|| Failure::new(format!("the password file {} is empty", path.display())))
 }
 
 fn from_command(command: &str) -> Result<Passphrase, Failure> {
@@ -240,14 +246,18 @@ fn from_command(command: &str) -> Result<Passphrase, Failure> {
     if !output.status.success() {
         return Err(Failure::new(format!("the password command ended with {}", output.status)));
     }
-    first_line(&printed).ok_or_else(|| Failure::new("the password command printed nothing"))
+    whole(&printed).ok_or_else(|| Failure::new("the password command printed nothing"))
 }
 
-fn first_line(bytes: &[u8]) -> Option<Passphrase> {
-    let line = bytes.split(|c| *c == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.is_empty() { None } else { Some(Zeroizing::new(line.to_vec())) }
+/// All that was read, without its last line end: a key file may have several lines, and all of them count.
+fn whole(bytes: &[u8]) -> Option<Passphrase> {
+    let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    if text.is_empty() { None } else { Some(Zeroizing::new(text.to_vec())) }
 }
+
+/// Variables that no command of the user's is to see.
+pub const SECRET_VARIABLES: [&str; 2] = ["STRONGROOM_PASSPHRASE", "STRONGROOM_PASSWORD"];
 
 /// Writes a fresh passphrase to `path`, readable by its owner only.
 pub fn generate_passphrase(path: &Path, world: &dyn World) -> Result<Passphrase, Failure> {
@@ -278,13 +288,14 @@ mod tests {
         assert_eq!(snapshot_name("ab12").unwrap(), SnapshotName::Prefix("ab12".into()));
         assert!(snapshot_name("latest~x").is_err());
         assert!(snapshot_name("/etc").is_err());
-        assert_eq!(split_path("latest:/etc/a:b"), ("latest", Some("/etc/a:b")));
-        assert_eq!(split_path("latest"), ("latest", None));
+        let split = |text: &str| split_path(OsStr::new(text)).unwrap();
+        assert_eq!(split("latest:/etc/a:b"), ("latest".into(), Some(b"/etc/a:b".to_vec())));
+        assert_eq!(split("latest"), ("latest".into(), None));
     }
 
     #[test]
-    fn a_passphrase_is_the_first_line() {
-        assert_eq!(*first_line(b"secret\r\nmore").unwrap(), b"secret");
-        assert!(first_line(b"\nsecret").is_none());
+    fn a_passphrase_is_all_but_the_last_line_end() {
+        assert_eq!(*whole(b"BEGIN\nsecret\r\n").unwrap(), b"BEGIN\nsecret");
+        assert!(whole(b"\n").is_none());
     }
 }

@@ -21,7 +21,10 @@ pub fn init(context: &Context, args: &InitArgs) -> Result<Code, Failure> {
     }
     let id = repository::init(&*store, &passphrase, parameters(args), &*context.world)?;
     if context.global.json {
-        println!("{}", json!({ "repository": id.to_string(), "location": store.location() }));
+        super::show::line(
+            &mut std::io::stdout().lock(),
+            &json!({ "repository": id.to_string(), "location": store.location() }).to_string(),
+        );
     } else {
         context.terminal.say(&format!("made repository {} at {}", id.short(), store.location()));
         context.terminal.say("without its passphrase nothing in it can be restored, by anyone: keep it elsewhere, too");
@@ -31,19 +34,17 @@ pub fn init(context: &Context, args: &InitArgs) -> Result<Code, Failure> {
 
 fn parameters(args: &InitArgs) -> Parameters {
     let mut parameters = Parameters::default();
-    let profile = |sizes: &[u32]| Profile { min: sizes[0] << 10, avg: sizes[1] << 10, max: sizes[2] << 10 };
+    let profile = |sizes: &[u32; 3]| Profile { min: sizes[0] << 10, avg: sizes[1] << 10, max: sizes[2] << 10 };
     if let Some(sizes) = &args.chunk_fine {
         parameters.fine = profile(sizes);
     }
     if let Some(sizes) = &args.chunk_coarse {
         parameters.coarse = profile(sizes);
     }
-    if let Some(len) = args.block_len {
-        parameters.block_len = len << 10;
-    }
-    if let Some(len) = args.pack_len {
-        parameters.pack_len = len << 10;
-    }
+    let kib = |len: u32| len.saturating_mul(1 << 10);
+    parameters.block_len = args.block_len.map_or(parameters.block_len, kib);
+    parameters.meta_block_len = args.meta_block_len.map_or(parameters.meta_block_len, kib);
+    parameters.pack_len = args.pack_len.map_or(parameters.pack_len, kib);
     parameters
 }
 

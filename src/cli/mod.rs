@@ -60,7 +60,8 @@ fn run(context: &Context, command: Command) -> Result<Code, Failure> {
         Command::Stats => show::stats(context),
         Command::Verify(args) => verify::verify(context, &args),
         Command::Unlock => {
-            println!("there are no locks: any number of machines write at once, and a crash leaves none behind");
+            let text = "there are no locks: any number of machines write at once, and a crash leaves none behind";
+            show::line(&mut std::io::stdout().lock(), text);
             Ok(Code::Done)
         }
     }

@@ -17,51 +17,56 @@ use super::context::{Context, split_path};
 use super::exit::{Code, Failure};
 use super::format::size;
 use super::pipe::into_command;
+use super::show::line;
 
 /// Restores.
 pub fn restore(context: &Context, args: RestoreArgs) -> Result<Code, Failure> {
-    let (name, path) = args.snapshot.as_deref().map(split_path).unwrap_or(("", None));
+    let (name, path) = args.snapshot.as_deref().map(split_path).transpose()?.unwrap_or_default();
     let repository = context.open()?;
-    let snapshot = context.choose(&repository, Some(name), args.at.as_deref(), &args.filter)?;
+    let snapshot = context.choose(&repository, Some(&name), args.at.as_deref(), &args.filter)?;
     if let Some(command) = &args.to_command {
         let path = match path {
-            Some(path) => path.as_bytes().to_vec(),
+            Some(path) => path,
             None => only_file(&repository, &snapshot)?,
         };
         return into_command(context, &repository, &snapshot, &path, command);
     }
     let mut options = options(&args)?;
     if let Some(path) = path {
-        choose_part(&repository, &snapshot, path, &mut options)?;
+        choose_part(&repository, &snapshot, &path, &mut options)?;
     }
     let mut agree = |extras: &[RelativePath]| args.yes || ask(extras);
     if args.delete {
         options.delete = Some(&mut agree);
     }
-    let dry_run = options.dry_run;
+    let (dry_run, include) = (options.dry_run, options.include.clone());
     let report = run(&repository, &snapshot, options, &context.terminal);
     context.terminal.finish();
     context.close(&repository);
-    tell(context, &snapshot, &report?, dry_run)
+    tell(context, &snapshot, &report?, dry_run, &include)
 }
 
 /// A directory becomes the target's root; a file is restored into the target by its name.
 fn choose_part(
     repository: &Repository,
     snapshot: &Snapshot,
-    path: &str,
+    path: &[u8],
     options: &mut RestoreOptions,
 ) -> Result<(), Failure> {
-    match list::find(repository, snapshot, path.as_bytes())? {
+    match list::find(repository, snapshot, path)? {
         Some(node) if !matches!(node.kind, NodeKind::Directory(_)) => {
-            let parent = path.trim_end_matches('/').rsplit_once('/').map_or("", |(parent, _)| parent);
-            let name = String::from_utf8_lossy(&node.name).into_owned();
+            let end = path.iter().rposition(|c| *c != b'/').map_or(0, |at| at + 1);
+            let parent = path[..end].iter().rposition(|c| *c == b'/').map_or(&[][..], |at| &path[..at]);
+            let name = String::from_utf8(node.name.clone()).map_err(|_| {
+                Failure::new("a single file whose name is not text cannot be restored by itself")
+                    .hint("restore the directory it is in, or stream it with `cat`")
+            })?;
             let escaped: String =
-                name.chars().flat_map(|c| if "*?[]\\!# ".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
+                name.chars().flat_map(|c| if "*?[]{}\\!# ".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
             options.include = vec![format!("/{escaped}")];
-            options.subtree = Some(parent.as_bytes().to_vec()).filter(|p| !p.is_empty());
+            options.subtree = Some(parent.to_vec()).filter(|p| !p.is_empty());
         }
-        _ => options.subtree = Some(path.as_bytes().to_vec()),
+        _ => options.subtree = Some(path.to_vec()),
     }
     Ok(())
 }
@@ -140,16 +145,23 @@ fn ask(extras: &[RelativePath]) -> bool {
     std::io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-fn tell(context: &Context, snapshot: &Snapshot, report: &RestoreReport, dry_run: bool) -> Result<Code, Failure> {
+fn tell(
+    context: &Context,
+    snapshot: &Snapshot,
+    report: &RestoreReport,
+    dry_run: bool,
+    include: &[String],
+) -> Result<Code, Failure> {
     if context.global.json {
-        println!(
-            "{}",
-            json!({
+        line(
+            &mut std::io::stdout().lock(),
+            &json!({
                 "snapshot": snapshot.id.to_string(), "dry_run": dry_run, "files": report.files, "bytes": report.bytes,
                 "directories": report.directories, "others": report.others, "kept": report.kept,
                 "skipped": report.skipped, "deleted": report.deleted, "problems": report.problems_count,
                 "first_problems": report.problems,
             })
+            .to_string(),
         );
     } else {
         let word = if dry_run { "would restore" } else { "restored" };
@@ -168,6 +180,12 @@ fn tell(context: &Context, snapshot: &Snapshot, report: &RestoreReport, dry_run:
             }
         }
         context.terminal.say(&text);
+    }
+    let nothing = report.files + report.directories + report.others + report.kept + report.skipped == 0;
+    if nothing && !(include.is_empty()) {
+        return Err(
+            Failure::new("nothing in the snapshot matches what was asked for").hint("`strongroom ls` shows its paths")
+        );
     }
     if report.problems_count > 0 {
         eprintln!("error: the restore is incomplete: {} problems, listed above", report.problems_count);

@@ -46,7 +46,7 @@ fn path_json(object: &mut Value, key: &str, bytes: &[u8]) {
 }
 
 /// Prints a line; a reader that has had enough ends the program quietly.
-fn line(out: &mut dyn Write, text: &str) {
+pub fn line(out: &mut dyn Write, text: &str) {
     if writeln!(out, "{text}").is_err() {
         std::process::exit(Code::Failed as i32);
     }
@@ -121,12 +121,12 @@ fn table(out: &mut dyn Write, rows: &[Vec<String>], right: &[usize]) {
 
 /// Lists the entries of a snapshot.
 pub fn ls(context: &Context, args: &LsArgs) -> Result<Code, Failure> {
-    let (name, path) = split_path(&args.snapshot);
-    let name = if args.at.is_some() && name == "latest" { "" } else { name };
+    let (name, path) = split_path(&args.snapshot)?;
+    let name = if args.at.is_some() && name == "latest" { "" } else { &name };
     let repository = context.open()?;
     let snapshot = context.choose(&repository, Some(name), args.at.as_deref(), &args.filter)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let path = path.unwrap_or("").as_bytes();
+    let path = &path.unwrap_or_default();
     list::list(&repository, &snapshot, path, !args.no_recursive, &mut |path, node| {
         let text = match (context.global.json, args.long) {
             (true, _) => node_json(path, node).to_string(),
@@ -176,10 +176,20 @@ fn node_json(path: &[u8], node: &Node) -> Value {
     value
 }
 
+fn mode_text(mode: u32) -> String {
+    let mut text: Vec<char> =
+        (0..9).rev().map(|bit| if mode >> bit & 1 == 1 { ['x', 'w', 'r'][bit % 3] } else { '-' }).collect();
+    for (bit, at, with, without) in [(0o4000, 2, 's', 'S'), (0o2000, 5, 's', 'S'), (0o1000, 8, 't', 'T')] {
+        if mode & bit != 0 {
+            text[at] = if text[at] == 'x' { with } else { without };
+        }
+    }
+    text.into_iter().collect()
+}
+
 fn long(path: &[u8], node: &Node) -> String {
     let m = &node.meta;
-    let mode: String =
-        (0..9).rev().map(|bit| if m.mode >> bit & 1 == 1 { ['x', 'w', 'r'][bit % 3] } else { '-' }).collect();
+    let mode = mode_text(m.mode);
     let name = |name: &[u8], id: u32| if name.is_empty() { id.to_string() } else { printable(name) };
     let length = if let NodeKind::File(f) = &node.kind { f.size } else { 0 };
     let arrow = if let NodeKind::Symlink(t) = &node.kind { format!(" -> {}", printable(t)) } else { String::new() };
@@ -281,13 +291,14 @@ pub fn stats(context: &Context) -> Result<Code, Failure> {
     context.close(&repository);
     let stored = s.data_len + s.meta_len + s.segment_len;
     if context.global.json {
-        println!(
-            "{}",
-            json!({
+        line(
+            &mut std::io::stdout().lock(),
+            &json!({
                 "records": s.records, "records_void": s.records_void, "snapshots": s.snapshots, "content": s.content,
                 "data_packs": s.data_packs, "data_len": s.data_len, "meta_packs": s.meta_packs, "meta_len": s.meta_len,
                 "segments": s.segments, "segment_len": s.segment_len, "runs_open": s.runs_open, "stored": stored,
             })
+            .to_string(),
         );
         return Ok(Code::Done);
     }

@@ -1,6 +1,6 @@
 //! Progress and findings on the terminal: a bar where there is one, plain lines elsewhere.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -23,7 +23,8 @@ impl Terminal {
     /// `quiet` shows problems only; `bar` allows a progress bar if standard error is a terminal.
     pub fn new(quiet: bool, bar: bool) -> Self {
         let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        // Not SIGHUP: `nohup` sets it to be ignored, and catching it would undo that.
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             // The second signal ends the program at once; the first is noticed by whoever works.
             let armed = signal_hook::flag::register_conditional_shutdown(signal, 130, interrupted.clone());
             let noticed = signal_hook::flag::register(signal, interrupted.clone());
@@ -38,7 +39,10 @@ impl Terminal {
     /// Prints a line about what was done, unless it should be quiet.
     pub fn say(&self, text: &str) {
         if !self.quiet {
-            self.above(|| println!("{text}"));
+            self.above(|| {
+                // What was done is done, whether anybody listens or not.
+                let _ = writeln!(std::io::stdout(), "{text}");
+            });
         }
     }
 

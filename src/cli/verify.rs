@@ -23,7 +23,7 @@ pub fn verify(context: &Context, args: &VerifyArgs) -> Result<Code, Failure> {
     };
     context.terminal.finish();
     if context.global.json {
-        println!("{}", to_json(&report));
+        super::show::line(&mut std::io::stdout().lock(), &to_json(&report).to_string());
     } else {
         report.findings.iter().for_each(tell);
         for (number, why) in &report.void {

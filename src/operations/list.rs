@@ -29,24 +29,24 @@ pub fn list(
     each: &mut dyn FnMut(&[u8], &Node) -> Result<()>,
 ) -> Result<()> {
     let trimmed: Vec<&[u8]> = path.split(|c| *c == b'/').filter(|n| !n.is_empty()).collect();
-    let mut prefix: Vec<u8> = trimmed.iter().flat_map(|n| [&b"/"[..], n].concat()).collect();
+    let prefix: Vec<u8> = trimmed.iter().flat_map(|n| [&b"/"[..], n].concat()).collect();
     let root = match find(repository, snapshot, path)? {
         None => snapshot.state.root,
         Some(Node { kind: NodeKind::Directory(id), .. }) => id,
         Some(node) => return each(&prefix, &node),
     };
-    walk(repository, root, &mut prefix, recursive, each)
+    walk(repository, root, &prefix, recursive, each)
 }
 
 fn walk(
     repository: &Repository,
     root: ChunkId,
-    prefix: &mut Vec<u8>,
+    prefix: &[u8],
     recursive: bool,
     each: &mut dyn FnMut(&[u8], &Node) -> Result<()>,
 ) -> Result<()> {
     // Depth first without recursion: a tree may be deeper than a stack.
-    let mut stack = vec![(prefix.clone(), root)];
+    let mut stack = vec![(prefix.to_vec(), root)];
     while let Some((directory, id)) = stack.pop() {
         let mut below = Vec::new();
         repository.for_each_entry(&id, &mut |node| {

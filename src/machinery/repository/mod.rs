@@ -89,6 +89,7 @@ pub fn init(store: &dyn Store, passphrase: &[u8], parameters: Parameters, world:
         Err(StoreError::Missing { .. }) => {}
         Err(e) => return Err(e.into()),
     }
+    let parameters = parameters.check().map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
     let master = Secret::random(world);
     let owner = owner_signer(&master);
     let config = Config {

@@ -640,26 +640,4 @@ mod tests {
             assert!(walked.is_err(), "{mode:?}");
         }
     }
-
-    /// Prints how fast a tree is walked: `WALK=/usr/share cargo test --release --lib walk_speed -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "a measurement"]
-    fn walk_speed() {
-        let root = std::env::var_os("WALK").expect("WALK names a tree");
-        for threads in [0, 1, 2, 1, 2] {
-            let options = WalkOptions { threads, ..WalkOptions::default() };
-            let (mut directories, mut entries) = (0, 0);
-            let start = std::time::Instant::now();
-            let each = |event| {
-                if let Event::Enter(listing, ()) = event {
-                    let listing: Listing = listing;
-                    directories += 1;
-                    entries += listing.entries.len();
-                }
-                Ok::<_, Infallible>(())
-            };
-            let Ok(()) = walk(Path::new(&root), &ExcludeRules::none(), &options, |_| (), each);
-            println!("{threads} threads ahead: {directories} directories, {entries} entries, {:?}", start.elapsed());
-        }
-    }
 }

@@ -401,11 +401,17 @@ impl<'a> TreeBackup<'a> {
         self.observer.current(&path.to_string_lossy());
         let directory = match root.open_below(&job.path.1) {
             Ok(directory) => directory,
-            Err(e) => return Ok(self.problem(&Problem::reading(&path, &e))),
+            Err(e) => {
+                self.problem(&Problem::reading(&path, &e));
+                return Ok(());
+            }
         };
         let mut opened = match open(&directory, &job.name) {
             Ok(opened) => opened,
-            Err(e) => return Ok(self.problem(&Problem::reading(&path, &e))),
+            Err(e) => {
+                self.problem(&Problem::reading(&path, &e));
+                return Ok(());
+            }
         };
         let mut reads = 0;
         let torn = loop {
@@ -414,14 +420,16 @@ impl<'a> TreeBackup<'a> {
                 Ok(read) => read,
                 Err(e) => {
                     self.sink.take(self.run)?;
-                    return Ok(self.problem(&Problem::reading(&path, &e)));
+                    self.problem(&Problem::reading(&path, &e));
+                    return Ok(());
                 }
             };
             let (after, sparse) = match look(&opened.file) {
                 Ok(found) => found,
                 Err(e) => {
                     self.sink.take(self.run)?;
-                    return Ok(self.problem(&Problem::reading(&path, &e)));
+                    self.problem(&Problem::reading(&path, &e));
+                    return Ok(());
                 }
             };
             let complete = read == stored_len(opened.stat.size, opened.sparse.as_deref()) as u64;

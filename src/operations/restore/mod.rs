@@ -24,6 +24,9 @@ use crate::words::observer::{Observer, Severity, Unit};
 use super::list;
 use plan::Plan;
 
+/// Asked before extras are deleted.
+pub type Agree<'a> = &'a mut dyn FnMut(&[RelativePath]) -> bool;
+
 /// What to restore, and where.
 pub struct RestoreOptions<'a> {
     /// The directory to restore into.
@@ -38,7 +41,7 @@ pub struct RestoreOptions<'a> {
     pub exclude: Vec<String>,
     /// Called with what is in the target and not in the snapshot, before anything of it is deleted; deletes
     /// if it says so. `None`: extras stay.
-    pub delete: Option<&'a mut dyn FnMut(&[RelativePath]) -> bool>,
+    pub delete: Option<Agree<'a>>,
     /// Says what would be done, and does nothing.
     pub dry_run: bool,
 }

@@ -1,5 +1,6 @@
 //! What to fetch and where it goes: files by the frames that hold their bytes.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -103,11 +104,12 @@ impl Plan {
     }
 
     fn place(&mut self, repository: &Repository, reference: &Reference) -> Result<BlockPlace, RepositoryError> {
-        if !self.blocks.contains_key(&reference.block) {
-            self.blocks.insert(reference.block, repository.cache().block(reference.block)?);
-        }
+        let places = match self.blocks.entry(reference.block) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(repository.cache().block(reference.block)?),
+        };
         let covers = |p: &&BlockPlace| (p.span.first..p.span.end()).contains(&reference.first);
-        self.blocks[&reference.block].iter().find(covers).copied().ok_or_else(|| missing_block(reference))
+        places.iter().find(covers).copied().ok_or_else(|| missing_block(reference))
     }
 }
 

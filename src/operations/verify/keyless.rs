@@ -87,8 +87,12 @@ fn check(object: &ObjectName, bytes: &[u8]) -> Result<(), String> {
                 return Err("its bytes do not match its name".to_owned());
             }
         }
-        ObjectName::Config => drop(Config::decode(bytes).map_err(|e| e.to_string())?),
-        _ => drop(check_checksum(bytes).map_err(|e| e.to_string())?),
+        ObjectName::Config => {
+            Config::decode(bytes).map_err(|e| e.to_string())?;
+        }
+        _ => {
+            check_checksum(bytes).map_err(|e| e.to_string())?;
+        }
     }
     Envelope::expect(bytes, expected).map(drop).map_err(|e| e.to_string())
 }

@@ -3,6 +3,7 @@
 //! Trees that were found sound are not walked again for other snapshots; trees that were not are, so that
 //! every snapshot that is hurt is named with its paths.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -190,11 +191,12 @@ impl Walk<'_> {
         snapshot: SnapshotId,
         path: &[u8],
     ) -> Result<Option<BlockPlace>, RepositoryError> {
-        if !self.blocks.contains_key(&reference.block) {
-            self.blocks.insert(reference.block, self.repository.cache().block(reference.block)?);
-        }
+        let places = match self.blocks.entry(reference.block) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(self.repository.cache().block(reference.block)?),
+        };
         let mut finding = None;
-        for place in &self.blocks[&reference.block] {
+        for place in places {
             if (place.span.first..place.span.end()).contains(&reference.first) {
                 match self.bad.finding(place.frame.pack, place.frame.place) {
                     None => return Ok(Some(*place)),

@@ -1,0 +1,248 @@
+//! The program as a user meets it: what it prints, and how it exits.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+struct Strongroom {
+    folder: tempfile::TempDir,
+}
+
+impl Strongroom {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    fn init() -> Self {
+        let this = Self::new();
+        this.expect(0, &["init"]);
+        this
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let at = |name: &str| Path::join(self.folder.path(), name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
+        command
+            .args(args)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", at("home"))
+            .env("TZ", "UTC")
+            .env("STRONGROOM_REPO", at("repo"))
+            .env("STRONGROOM_PASSPHRASE", "open sesame")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn expect(&self, code: i32, args: &[&str]) -> String {
+        text(code, args, &self.command(args).output().expect("the program runs"))
+    }
+
+    fn tree(&self) -> std::path::PathBuf {
+        let tree = self.folder.path().join("tree");
+        fs::create_dir_all(tree.join("sub/tmp")).unwrap();
+        fs::write(tree.join("one"), "first file\n").unwrap();
+        fs::write(tree.join("sub/two"), "second file\n").unwrap();
+        fs::write(tree.join("sub/tmp/three"), "third file\n").unwrap();
+        tree
+    }
+}
+
+fn text(code: i32, args: &[&str], output: &Output) -> String {
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    said
+}
+
+#[test]
+fn each_way_to_fail_has_its_exit_code_and_a_hint() {
+    let sr = Strongroom::new();
+    let said = sr.expect(10, &["snapshots"]);
+    assert!(said.contains("there is no repository at") && said.contains("hint: "), "{said}");
+    sr.expect(0, &["init"]);
+    assert!(sr.expect(1, &["init"]).contains("already"));
+    let wrong = sr.command(&["snapshots"]).env("STRONGROOM_PASSPHRASE", "open barley").output().unwrap();
+    assert!(text(12, &["snapshots"], &wrong).contains("passphrase"));
+    let none = sr.command(&["snapshots"]).env_remove("STRONGROOM_PASSPHRASE").output().unwrap();
+    assert!(text(1, &["snapshots"], &none).contains("--password-file"));
+    sr.expect(2, &["backup", "--no-such-option"]);
+    assert!(sr.expect(1, &["restore", "latest", "--target", "out"]).contains("no snapshot matches"));
+    assert!(sr.expect(1, &["backup", "/no/such/path"]).contains("/no/such/path"));
+    assert!(sr.expect(0, &["unlock"]).contains("no locks"));
+}
+
+#[test]
+fn a_dot_is_stored_as_an_absolute_path_and_a_part_becomes_the_root() {
+    let sr = Strongroom::init();
+    let tree = sr.tree();
+    let output = sr.command(&["backup", "."]).current_dir(&tree).output().unwrap();
+    text(0, &["backup", "."], &output);
+    let path = tree.to_str().unwrap();
+    assert!(sr.expect(0, &["ls", "latest"]).contains(&format!("{path}/sub/two")));
+    sr.expect(0, &["restore", &format!("latest:{path}/sub"), "--target", "out"]);
+    assert_eq!(fs::read_to_string(sr.folder.path().join("out/two")).unwrap(), "second file\n");
+    let refused = sr.expect(1, &["restore", "latest", "--target", "out"]);
+    assert!(refused.contains("--overwrite"), "{refused}");
+    sr.expect(0, &["restore", &format!("latest:{path}/sub/two"), "--target", "single"]);
+    assert_eq!(fs::read_dir(sr.folder.path().join("single")).unwrap().count(), 1);
+    assert_eq!(sr.expect(0, &["cat", &format!("latest:{path}/one")]), "first file\n");
+    assert!(sr.expect(1, &["cat", "latest:/nothing"]).contains("has no /nothing"));
+}
+
+#[test]
+fn extras_are_deleted_only_when_it_is_agreed_to() {
+    let sr = Strongroom::init();
+    let tree = sr.tree();
+    sr.expect(0, &["backup", "tree"]);
+    fs::write(tree.join("extra"), "not in the snapshot").unwrap();
+    let part = format!("latest:{}", tree.display());
+    let asked = sr.expect(1, &["restore", &part, "--target", "tree", "--delete"]);
+    assert!(asked.contains("extra") && asked.contains("--yes"), "{asked}");
+    assert!(tree.join("extra").exists());
+    sr.expect(0, &["restore", &part, "--target", "tree", "--delete", "--yes"]);
+    assert!(!tree.join("extra").exists() && tree.join("sub/two").exists());
+}
+
+#[test]
+fn a_rule_that_matches_nothing_is_said_and_rules_are_anchored_at_the_source() {
+    let sr = Strongroom::init();
+    let tree = sr.tree();
+    let said = sr.expect(0, &["backup", "tree", "--exclude", "/tmp", "--exclude", "two"]);
+    assert!(said.contains("/tmp matched nothing"), "{said}");
+    let listed = sr.expect(0, &["ls"]);
+    assert!(listed.contains("sub/tmp/three") && !listed.contains("sub/two"), "{listed}");
+    let absolute = format!("{}/sub/tmp", tree.display());
+    sr.expect(0, &["backup", "tree", "--exclude", &absolute]);
+    assert!(!sr.expect(0, &["ls"]).contains("three"));
+}
+
+/// DSS-10, DSS-11, DSS-13: contents go, the empty directories stay, and only at the root of the data directory.
+#[test]
+fn presets_for_dss_leave_the_directories_and_touch_only_the_root() {
+    let sr = Strongroom::init();
+    let data = sr.folder.path().join("dss");
+    for path in
+        ["tmp/a", "caches/b", "data-catalog/c", "jobs/P/log", "config/projects/jobs/recipe", "config/projects/tmp/x"]
+    {
+        fs::create_dir_all(data.join(path).parent().unwrap()).unwrap();
+        fs::write(data.join(path), path).unwrap();
+    }
+    fs::create_dir_all(data.join("analysis-data/x")).unwrap();
+    fs::write(data.join("analysis-data/x/model"), "m").unwrap();
+    sr.expect(0, &["backup", "dss", "--exclude-preset", "dss:temp,dss:logs,dss:data"]);
+    let listed = sr.expect(0, &["ls"]);
+    let root = data.to_str().unwrap();
+    for kept in ["/tmp\n", "/caches\n", "/data-catalog\n", "/jobs\n", "/analysis-data\n"] {
+        assert!(listed.contains(&format!("{root}{kept}")), "{kept}: {listed}");
+    }
+    for kept in ["config/projects/jobs/recipe", "config/projects/tmp/x"] {
+        assert!(listed.contains(kept), "{kept}: {listed}");
+    }
+    for gone in ["tmp/a", "caches/b", "data-catalog/c", "jobs/P", "analysis-data/x"] {
+        assert!(!listed.contains(&format!("{root}/{gone}")), "{gone}: {listed}");
+    }
+}
+
+#[test]
+fn json_is_one_object_a_line_and_quiet_is_quiet() {
+    let sr = Strongroom::init();
+    sr.tree();
+    let report: serde_json::Value = serde_json::from_str(&sr.expect(0, &["--json", "backup", "tree"])).unwrap();
+    assert_eq!(report["sources"][0]["figures"]["files"], 3);
+    let snapshot: serde_json::Value = serde_json::from_str(&sr.expect(0, &["snapshots", "--json"])).unwrap();
+    assert_eq!(snapshot["id"], report["sources"][0]["snapshot"]);
+    for line in sr.expect(0, &["ls", "--json"]).lines().chain(sr.expect(0, &["log", "--json"]).lines()) {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+    let verified: serde_json::Value =
+        serde_json::from_str(&sr.expect(0, &["verify", "--read-data", "--json"])).unwrap();
+    assert_eq!(verified["findings"], serde_json::json!([]));
+    serde_json::from_str::<serde_json::Value>(&sr.expect(0, &["stats", "--json"])).unwrap();
+    for quiet in [&["backup", "-q", "tree"][..], &["verify", "-q"], &["restore", "-q", "latest", "--target", "q"]] {
+        assert_eq!(sr.expect(0, quiet), "");
+    }
+}
+
+#[test]
+fn latest_is_refused_with_the_candidates_if_it_spans_hosts() {
+    let sr = Strongroom::init();
+    sr.tree();
+    sr.expect(0, &["backup", "tree", "--host", "ann"]);
+    sr.expect(0, &["backup", "tree", "--host", "bob", "--tag", "x,y"]);
+    let refused = sr.expect(1, &["ls", "latest"]);
+    assert!(refused.contains("ann") && refused.contains("bob") && refused.contains("--host"), "{refused}");
+    sr.expect(0, &["ls", "latest", "--host", "ann"]);
+    sr.expect(0, &["ls", "latest", "--tag", "x,y"]);
+    assert!(sr.expect(1, &["ls", "latest", "--tag", "x,z"]).contains("no snapshot"));
+}
+
+#[test]
+fn a_time_chooses_the_newest_snapshot_at_or_before_it() {
+    let sr = Strongroom::init();
+    let tree = sr.tree();
+    for day in ["2026-01-01", "2026-01-02", "2026-01-03"] {
+        fs::write(tree.join("one"), day).unwrap();
+        sr.expect(0, &["backup", "tree", "--time", &format!("{day} 02:00")]);
+    }
+    let path = format!(":{}/one", tree.display());
+    for (at, found) in [("2026-01-02T01:59", "2026-01-01"), ("2026-01-02", "2026-01-02"), ("2026-02-01", "2026-01-03")]
+    {
+        assert_eq!(sr.expect(0, &["cat", "--at", at, &path]), found, "{at}");
+    }
+    assert_eq!(sr.expect(0, &["cat", &format!("latest~2{path}")]), "2026-01-01");
+    assert!(sr.expect(1, &["cat", "--at", "2025-12-31", &path]).contains("no snapshot"));
+}
+
+#[test]
+fn a_first_backup_without_any_configuration_makes_a_repository_and_says_how_to_recover() {
+    let sr = Strongroom::new();
+    sr.tree();
+    fs::create_dir_all(sr.folder.path().join("home")).unwrap();
+    let bare = |args: &[&str]| {
+        let mut command = sr.command(args);
+        command.env_remove("STRONGROOM_REPO").env_remove("STRONGROOM_PASSPHRASE");
+        command.output().unwrap()
+    };
+    assert!(text(10, &[], &bare(&["backup", "tree"])).contains("--init"));
+    let said = text(0, &[], &bare(&["backup", "--init", "tree"]));
+    assert!(said.contains("home/.local/share/strongroom/repository") && said.contains("to recover"), "{said}");
+    assert!(text(0, &[], &bare(&["snapshots"])).contains("1 snapshots"));
+    use std::os::unix::fs::PermissionsExt;
+    let file = sr.folder.path().join("home/.config/strongroom/passphrase");
+    assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_damaged_pack_is_named_with_the_files_it_hurts() {
+    let sr = Strongroom::init();
+    sr.tree();
+    sr.expect(0, &["backup", "tree"]);
+    let folder = fs::read_dir(sr.folder.path().join("repo/data")).unwrap().next().unwrap().unwrap().path();
+    let pack = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[200] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    sr.expect(0, &["verify"]);
+    let name = pack.file_name().unwrap().to_str().unwrap();
+    for args in [&["verify", "--read-data"][..], &["verify", "--keyless"]] {
+        let said = sr.expect(1, args);
+        assert!(said.contains(name), "{said}");
+    }
+    assert!(sr.expect(1, &["verify", "--read-data"]).contains("/sub/two"));
+    let said = sr.expect(3, &["restore", "latest", "--target", "out"]);
+    assert!(said.contains("incomplete") && said.contains("two"), "{said}");
+}
+
+#[test]
+fn no_secret_is_printed_or_left_in_files() {
+    let sr = Strongroom::init();
+    sr.tree();
+    sr.expect(0, &["backup", "tree"]);
+    let found = Command::new("grep")
+        .args(["-rl", "open sesame", sr.folder.path().to_str().unwrap()])
+        .output()
+        .expect("grep runs");
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
