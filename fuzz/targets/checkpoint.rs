@@ -1,0 +1,16 @@
+//! Any bytes as a checkpoint and as a folded state.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use strongroom::formats::checkpoint;
+use strongroom::formats::state::State;
+use strongroom::parts::crypto::secret::Secret;
+use strongroom::parts::crypto::sign::Verifier;
+
+fuzz_target!(|data: &[u8]| {
+    let _ = checkpoint::decode(data, &Verifier([3; 32]), |_| Ok(Secret::new([1; 32])));
+    if let Ok(state) = minicbor::decode::<State>(data) {
+        let bytes = minicbor::to_vec(&state).unwrap();
+        assert_eq!(minicbor::decode::<State>(&bytes).unwrap(), state);
+    }
+});

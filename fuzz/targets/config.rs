@@ -1,0 +1,14 @@
+//! Any bytes as a config, raw and behind a sound checksum.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use strongroom::formats::config::Config;
+use strongroom::formats::envelope::{Envelope, Kind, append_checksum};
+
+fuzz_target!(|data: &[u8]| {
+    let _ = Config::decode(data);
+    let mut object = Envelope::clear(Kind::Config, [1; 32]).encode().to_vec();
+    object.extend_from_slice(data);
+    append_checksum(&mut object);
+    let _ = Config::decode(&object);
+});

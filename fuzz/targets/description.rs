@@ -1,0 +1,18 @@
+//! Any bytes as the content of a properly sealed description.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use strongroom::formats::description::{RunDescription, SnapshotDescription, open};
+use strongroom::formats::envelope::Kind;
+use strongroom::formats::sealed::{Sealing, seal_value};
+use strongroom::parts::crypto::keys::{Domain, Epoch};
+use strongroom::parts::crypto::secret::Secret;
+
+fuzz_target!(|data: &[u8]| {
+    let secret = Secret::new([1; 32]);
+    let sealing = Sealing { secret: &secret, encapsulation: Some([4; 32]), domain: Domain(0), epoch: Epoch(0) };
+    let sealed = seal_value(Kind::Description, &sealing, [2; 32], data, 0);
+    let _ = open::<SnapshotDescription>(&sealed, |_| Ok(secret.clone()));
+    let _ = open::<RunDescription>(&sealed, |_| Ok(secret.clone()));
+    let _ = open::<SnapshotDescription>(data, |_| Ok(secret.clone()));
+});

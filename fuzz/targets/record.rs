@@ -1,0 +1,18 @@
+//! Any bytes as a record: raw, and as the content of one that is properly sealed.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use strongroom::formats::envelope::{Kind, append_checksum};
+use strongroom::formats::record::SignedRecord;
+use strongroom::formats::sealed::{Sealing, seal_value};
+use strongroom::parts::crypto::keys::{Domain, Epoch};
+use strongroom::parts::crypto::secret::Secret;
+
+fuzz_target!(|data: &[u8]| {
+    let secret = Secret::new([1; 32]);
+    let _ = SignedRecord::decode(data, |_| Ok(secret.clone()));
+    let sealing = Sealing { secret: &secret, encapsulation: None, domain: Domain(0), epoch: Epoch(0) };
+    let mut object = seal_value(Kind::Record, &sealing, [2; 32], data, 512);
+    append_checksum(&mut object);
+    let _ = SignedRecord::decode(&object, |_| Ok(secret.clone()));
+});
