@@ -1,6 +1,7 @@
 //! What the tests of whole operations share: a repository in memory or in a directory, and a world of its own.
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,9 +12,9 @@ use strongroom::machinery::source::ExcludeOptions;
 use strongroom::machinery::target::TargetOptions;
 use strongroom::operations::backup::{BackupError, BackupOptions, BackupReport, StreamSource, backup};
 use strongroom::operations::restore::{RestoreError, RestoreOptions, RestoreReport, restore};
-use strongroom::parts::store::{MemoryStore, Store};
+use strongroom::parts::store::{MemoryStore, Store, list_all};
 use strongroom::words::observer::{Observer, Recorder};
-use strongroom::words::world::{System, World};
+use strongroom::words::world::{Scripted, System, World};
 use zeroize::Zeroizing;
 
 pub const PASSPHRASE: &[u8] = b"correct horse battery staple";
@@ -41,6 +42,11 @@ impl Bench {
 
     pub fn on(store: Arc<dyn Store>) -> Self {
         init(&*store, PASSPHRASE, small(), &System).expect("a repository in an empty store");
+        Self::beside(store)
+    }
+
+    /// Another machine on the same store: its local folders are empty.
+    pub fn beside(store: Arc<dyn Store>) -> Self {
         Self { store, folder: tempfile::tempdir().expect("a temporary folder"), world: Arc::new(System) }
     }
 
@@ -142,4 +148,63 @@ pub fn difference(one: &Path, other: &Path) -> String {
         .expect("rsync is installed");
     assert!(output.status.success(), "rsync: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Lines that compress to about half and of which no two are alike: `len` bytes drawn from `seed`.
+pub fn text(seed: u64, len: usize) -> Vec<u8> {
+    let mut random = vec![0; len / 2 + 32];
+    Scripted::new(0, seed).fill_random(&mut random);
+    let digit = |n: u8| b"0123456789abcdef"[usize::from(n)];
+    let mut out = Vec::with_capacity(len + 80);
+    for bytes in random.chunks_exact(24) {
+        out.extend_from_slice(b"insert into t values (");
+        out.extend(bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]));
+        out.extend_from_slice(b");\n");
+        if out.len() >= len {
+            break;
+        }
+    }
+    out.truncate(len);
+    out
+}
+
+/// A world whose clock stands still, far from any file's times: the file cache trusts every entry.
+pub fn far_world(seed: u64) -> Arc<dyn World> {
+    Arc::new(Scripted::new(4_000_000_000_000, seed))
+}
+
+/// Copies a folder of plain files and folders.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder to copy to");
+    for entry in std::fs::read_dir(from).expect("a folder to copy") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        match entry.file_type().expect("its type").is_dir() {
+            true => copy_folder(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).expect("a copy")),
+        }
+    }
+}
+
+/// Every regular file below `root`, by its path from there.
+pub fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(root).expect("it is below").to_owned();
+                found.insert(name, std::fs::read(&path).expect("a file that can be read"));
+            }
+        }
+    }
+    found
+}
+
+/// Names of the objects in a folder of the store.
+pub fn names(store: &dyn Store, folder: &str) -> Vec<String> {
+    list_all(store, folder).expect("a listing").into_iter().map(|o| o.name).collect()
 }
