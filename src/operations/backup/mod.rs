@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::formats::description::{self, Figures, RunDescription, SnapshotDescription};
 use crate::formats::record::{Outcome, RunKind, SnapshotEntry};
-use crate::formats::tree::{Node, NodeKind, check_name};
+use crate::formats::tree::{FileTime, Node, NodeKind, check_name};
 use crate::machinery::repository::cache::files::FileCacheReader;
 use crate::machinery::repository::packer::PackerThreads;
 use crate::machinery::repository::run::{Publication, Run, program};
@@ -445,6 +445,11 @@ impl Directory {
         }
     }
 
+    fn newest(&self) -> FileTime {
+        let here = self.nodes.values().map(|n| n.meta.mtime);
+        here.chain(self.below.values().map(Directory::newest)).max().unwrap_or_default()
+    }
+
     fn store(self, backup: &mut TreeBackup, path: &Path) -> Result<ChunkId, RepositoryError> {
         if let Some(id) = self.whole {
             return Ok(id);
@@ -452,7 +457,10 @@ impl Directory {
         let mut nodes = self.nodes;
         for (name, directory) in self.below {
             let path = path.join(read::name_of(&name));
-            let meta = backup.ancestor(&path);
+            let mut meta = backup.ancestor(&path);
+            // Its own time changes with neighbours that are not backed up, and would make a night without changes
+            // look changed: the newest time of what leads further down stands for it.
+            meta.mtime = directory.newest();
             let id = directory.store(backup, &path)?;
             nodes.insert(name.clone(), Node { name, meta, kind: NodeKind::Directory(id) });
         }
