@@ -1,4 +1,5 @@
-//! The program: only calls the command line.
+//! The `strongroom` command. Everything is in the library; its command line is `strongroom::cli`.
+#![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
     strongroom::cli::main()

@@ -208,7 +208,7 @@ fn a_first_backup_without_any_configuration_makes_a_repository_and_says_how_to_r
     assert!(text(10, &[], &bare(&["backup", "tree"])).contains("--init"));
     let said = text(0, &[], &bare(&["backup", "--init", "tree"]));
     assert!(said.contains("home/.local/share/strongroom/repository") && said.contains("to recover"), "{said}");
-    assert!(text(0, &[], &bare(&["snapshots"])).contains("1 snapshots"));
+    assert!(text(0, &[], &bare(&["snapshots"])).contains("1 snapshot\n"));
     use std::os::unix::fs::PermissionsExt;
     let file = sr.folder.path().join("home/.config/strongroom/passphrase");
     assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);

@@ -1,72 +1,130 @@
-//! Exit codes: one table, for people and for scripts.
+//! Exit codes: the one table.
+//!
+//! Scripts depend on these numbers; they are never given another meaning.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | failed, or verify found damage |
+//! | 2 | the command line makes no sense |
+//! | 3 | done with problems: a file was unreadable, vanished or changed while it was read, one source of several failed, an entry was not fully restored |
+//! | 10 | there is no repository |
+//! | 11 | refused because of what others wrote |
+//! | 12 | the passphrase is wrong |
+//! | 130 | interrupted |
+//! | 141 | whoever read our output stopped reading |
+//!
+//! With `--to-command`, a status other than 0 of the command is passed on instead.
 
-/// How a command ended.
+use crate::machinery::repository::RepositoryError;
+use crate::machinery::repository::snapshots::ChoiceError;
+use crate::machinery::source::ExcludeError;
+use crate::operations::backup::BackupError;
+use crate::operations::cat::CatError;
+use crate::operations::restore::RestoreError;
+use crate::parts::store::StoreError;
+
+use super::error::CliError;
+
+/// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
+pub enum Exit {
     /// All of it was done.
-    Done = 0,
-    /// It failed.
-    Failed = 1,
-    /// It was done, with problems: something could not be read, restored or saved, and the rest was.
-    Problems = 3,
-    /// There is no repository there.
-    NoRepository = 10,
-    /// Refused because of what others wrote.
-    Refused = 11,
+    Done,
+    /// It was not done, or verify found damage.
+    Failed,
+    /// The command line makes no sense.
+    Usage,
+    /// Done, but not with everything.
+    Problems,
+    /// There is no repository.
+    NoRepository,
+    /// What others wrote makes it impossible.
+    Refused,
     /// The passphrase is wrong.
-    WrongPassphrase = 12,
-    /// The user stopped it.
-    Interrupted = 130,
+    Passphrase,
+    /// The user asked to stop.
+    Interrupted,
+    /// Whoever read our output stopped; said without a word, as other tools do.
+    BrokenPipe,
+    /// The status of the command that `--to-command` named.
+    Command(u8),
 }
 
-/// The table, as the help shows it.
-pub const TABLE: &str = "Exit codes:
-  0    done
-  1    failed
-  2    the command line could not be understood
-  3    done, with problems: something could not be read, restored or saved; the rest was
-  10   there is no repository
-  11   refused because of what others wrote
-  12   wrong passphrase
-  130  interrupted; what was uploaded is kept, no snapshot was made
-A command given by --to-command that fails passes its own exit code on.";
+impl Exit {
+    /// Every exit of our own, with its meaning.
+    pub const TABLE: [(Self, &'static str); 9] = [
+        (Self::Done, "done"),
+        (Self::Failed, "failed, or verify found damage"),
+        (Self::Usage, "the command line makes no sense"),
+        (Self::Problems, "done with problems: some files or sources were left out or may be incomplete"),
+        (Self::NoRepository, "there is no repository"),
+        (Self::Refused, "refused because of what others wrote"),
+        (Self::Passphrase, "the passphrase is wrong"),
+        (Self::Interrupted, "interrupted; uploads are kept for the next run"),
+        (Self::BrokenPipe, "whoever read the output stopped reading"),
+    ];
 
-/// Why a command ended early.
-#[derive(Debug)]
-pub struct Failure {
-    /// How it ends.
-    pub code: Code,
-    /// What went wrong, with its causes.
-    pub text: String,
-    /// What the user can do about it.
-    pub hint: Option<String>,
-}
-
-impl Failure {
-    /// A failure of the command line's own.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self { code: Code::Failed, text: text.into(), hint: None }
-    }
-
-    /// With a hint.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
-
-/// An error with its causes, in one line, no cause twice.
-pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let part = error.to_string();
-        if !text.ends_with(&part) {
-            text = format!("{text}: {part}");
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Problems => 3,
+            Self::NoRepository => 10,
+            Self::Refused => 11,
+            Self::Passphrase => 12,
+            Self::Interrupted => 130,
+            Self::BrokenPipe => 141,
+            Self::Command(status) => status,
         }
-        cause = error.source();
     }
-    text
+
+    /// The exit that an error stands for.
+    pub fn of(error: &CliError) -> Self {
+        match error {
+            CliError::Usage(_)
+            | CliError::OwnerMap(_)
+            | CliError::Backup(BackupError::NoSources | BackupError::StreamName(_))
+            | CliError::Restore(RestoreError::Pattern { .. }) => Self::Usage,
+            CliError::Backup(BackupError::Exclude(e)) if !matches!(e, ExcludeError::PatternFile { .. }) => Self::Usage,
+            e if e.is_broken_pipe() => Self::BrokenPipe,
+            CliError::NoRepositoryNamed => Self::NoRepository,
+            CliError::CommandLeft => Self::Problems,
+            CliError::Interrupted
+            | CliError::Backup(BackupError::Interrupted)
+            | CliError::Restore(RestoreError::Interrupted) => Self::Interrupted,
+            CliError::Repository(e)
+            | CliError::Choice(ChoiceError::Repository(e))
+            | CliError::Backup(BackupError::Repository(e))
+            | CliError::Restore(RestoreError::Repository(e))
+            | CliError::Cat(CatError::Repository(e)) => Self::of_repository(e),
+            CliError::Command { status, .. } => Self::Command(*status),
+            _ => Self::Failed,
+        }
+    }
+
+    fn of_repository(error: &RepositoryError) -> Self {
+        match error {
+            RepositoryError::NoRepository { .. } | RepositoryError::Store(StoreError::NoStore { .. }) => {
+                Self::NoRepository
+            }
+            RepositoryError::History { .. }
+            | RepositoryError::Refused { .. }
+            | RepositoryError::OtherRepository { .. } => Self::Refused,
+            RepositoryError::WrongPassphrase { .. } => Self::Passphrase,
+            RepositoryError::Interrupted => Self::Interrupted,
+            _ => Self::Failed,
+        }
+    }
+
+    /// The table as the help shows it.
+    pub fn help() -> String {
+        let row = |(exit, about): &(Self, &str)| format!("{:>5}  {about}", exit.code());
+        let rows: Vec<String> = Self::TABLE.iter().map(row).collect();
+        format!("Exit codes:\n{}", rows.join("\n"))
+    }
 }
 
 #[cfg(test)]
@@ -74,11 +132,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_names_every_code() {
-        use Code::*;
-        for code in [Done, Failed, Problems, NoRepository, Refused, WrongPassphrase, Interrupted] {
-            let number = (code as u8).to_string();
-            assert!(TABLE.lines().any(|l| l.split_whitespace().next() == Some(&number)), "{code:?}");
-        }
+    fn the_table_in_the_module_s_words_has_the_numbers_of_the_code() {
+        let documented: Vec<u8> = include_str!("exit.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! | ")?.split(' ').next()?.parse().ok())
+            .collect();
+        assert_eq!(documented, Exit::TABLE.map(|(exit, _)| exit.code()));
+    }
+
+    #[test]
+    fn errors_of_the_repository_have_codes_of_their_own_wherever_they_come_from() {
+        let wrong = || RepositoryError::WrongPassphrase { slots: 1 };
+        let history = || RepositoryError::History { what: String::new() };
+        assert_eq!(Exit::of(&wrong().into()).code(), 12);
+        assert_eq!(Exit::of(&BackupError::from(history()).into()).code(), 11);
+        assert_eq!(Exit::of(&CatError::from(RepositoryError::Interrupted).into()).code(), 130);
+        assert_eq!(Exit::of(&RestoreError::Interrupted.into()).code(), 130);
+        let none = StoreError::NoStore { location: "/x".into() };
+        assert_eq!(Exit::of(&RepositoryError::from(none).into()).code(), 10);
+        assert_eq!(Exit::of(&BackupError::NoSources.into()).code(), 2);
     }
 }

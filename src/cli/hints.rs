@@ -1,119 +1,105 @@
-//! From errors to exit codes and hints: said once, here.
+//! What the user can do about an error: said once, and here.
 
 use crate::machinery::repository::RepositoryError;
 use crate::machinery::repository::snapshots::ChoiceError;
-use crate::machinery::target::TargetError;
 use crate::operations::backup::BackupError;
 use crate::operations::cat::CatError;
 use crate::operations::restore::RestoreError;
 use crate::parts::store::StoreError;
 
-use super::exit::{Code, Failure, with_causes};
+use super::error::CliError;
 
-fn failure(error: &(dyn std::error::Error + 'static), code: Code, hint: Option<&str>) -> Failure {
-    Failure { code, text: with_causes(error), hint: hint.map(str::to_owned) }
+/// The hint for an error, if there is something to be done that its text does not say.
+pub fn hint(error: &CliError) -> Option<String> {
+    let text = match error {
+        CliError::NoRepositoryNamed => {
+            "name it with -r or STRONGROOM_REPO; `strongroom backup --init PATH` makes one on this machine"
+        }
+        CliError::NoPassphrase => {
+            "use --password-file, --password-command or the variable STRONGROOM_PASSPHRASE; it is never an argument"
+        }
+        CliError::NoSuchPath { snapshot, .. } | CliError::Cat(CatError::NoSuchPath { snapshot, .. }) => {
+            return Some(format!(
+                "`strongroom ls {snapshot}` lists what it has; paths begin at the root of the snapshot"
+            ));
+        }
+        CliError::Cat(CatError::NotAFile { .. }) => "`strongroom restore` brings back what is no regular file",
+        CliError::CommandLeft => "let the command read its standard input to the end; what it did with it is unknown",
+        CliError::Exists { .. } => "say what to do with it: --overwrite never, if-changed or always",
+        CliError::Restore(RestoreError::NotAgreed) => "--yes agrees beforehand",
+        CliError::Restore(RestoreError::NotADirectory { .. }) => "`strongroom cat` streams a single file",
+        CliError::Choice(e) => return of_choice(e).map(str::to_owned),
+        CliError::Backup(BackupError::NoSources) => {
+            "name a path, or `-` for standard input, or --from-command NAME=CMD"
+        }
+        CliError::Repository(e)
+        | CliError::Backup(BackupError::Repository(e))
+        | CliError::Restore(RestoreError::Repository(e))
+        | CliError::Cat(CatError::Repository(e)) => return of_repository(e),
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
-fn store_hint(error: &StoreError) -> (Code, Option<&'static str>) {
+fn of_choice(error: &ChoiceError) -> Option<&'static str> {
     match error {
-        StoreError::NoStore { .. } => (Code::NoRepository, Some(NO_REPOSITORY)),
-        StoreError::Missing { .. } | StoreError::BadRange { .. } => (Code::Failed, Some(DAMAGED)),
-        StoreError::Denied { .. } => {
-            (Code::Failed, Some("check who owns the repository's folder and which user runs this command"))
-        }
-        StoreError::Full { .. } => {
-            (Code::Failed, Some("free some space; the next run goes on with what was uploaded already"))
-        }
-        StoreError::Unsupported { .. } => (Code::Failed, Some("this version keeps repositories in local directories")),
-        _ => (Code::Failed, None),
+        ChoiceError::None(_) => Some("`strongroom snapshots` lists what there is"),
+        ChoiceError::Ambiguous { .. } => Some("give more digits; `strongroom snapshots --json` shows whole ids"),
+        ChoiceError::SeveralHosts { .. } => Some("name one with --host, or give the id"),
+        ChoiceError::Repository(_) => None,
     }
 }
 
-const NO_REPOSITORY: &str =
-    "name the repository by --repo or STRONGROOM_REPO, or make one with `strongroom init`; is the disk mounted?";
-const DAMAGED: &str = "`strongroom verify` lists all damage and the snapshots and files that it hurts";
-
-impl From<RepositoryError> for Failure {
-    fn from(e: RepositoryError) -> Self {
-        let (code, hint) = match &e {
-            RepositoryError::Store(e) => store_hint(e),
-            RepositoryError::NoRepository { .. } => (Code::NoRepository, Some(NO_REPOSITORY)),
-            RepositoryError::AlreadyInitialized { .. } => {
-                (Code::Failed, Some("use it as it is, or choose another place"))
-            }
-            RepositoryError::WrongPassphrase { .. } => (
-                Code::WrongPassphrase,
-                Some("nothing was changed; is STRONGROOM_PASSPHRASE or the password file the right one?"),
-            ),
-            RepositoryError::Damaged { .. } | RepositoryError::Missing { .. } => (Code::Failed, Some(DAMAGED)),
-            RepositoryError::Newer { .. } => (Code::Failed, Some("use a newer version of strongroom")),
-            RepositoryError::History { .. } => (
-                Code::Refused,
-                Some("nothing was changed; compare with another machine that uses the repository before you go on"),
-            ),
-            RepositoryError::Refused { .. } => (Code::Refused, Some("run the command again")),
-            RepositoryError::Cache { .. } => {
-                (Code::Failed, Some("the cache may be deleted at any time; it is filled again from the repository"))
-            }
-            RepositoryError::Interrupted => (Code::Interrupted, None),
-            _ => (Code::Failed, None),
-        };
-        failure(&e, code, hint)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(e: StoreError) -> Self {
-        let (code, hint) = store_hint(&e);
-        failure(&e, code, hint)
-    }
-}
-
-impl From<BackupError> for Failure {
-    fn from(e: BackupError) -> Self {
-        match e {
-            BackupError::Repository(e) => e.into(),
-            BackupError::Interrupted => failure(&e, Code::Interrupted, None),
-            BackupError::Root { .. } => failure(&e, Code::Failed, Some("nothing was backed up; check the path")),
-            e => failure(&e, Code::Failed, None),
+fn of_repository(error: &RepositoryError) -> Option<String> {
+    let text = match error {
+        RepositoryError::NoRepository { location } | RepositoryError::Store(StoreError::NoStore { location }) => {
+            return Some(format!("check the path, or make a repository with `strongroom -r {location} init`"));
         }
-    }
+        RepositoryError::AlreadyInitialized { .. } => "use it as it is, or name another place",
+        RepositoryError::WrongPassphrase { .. } => {
+            "--password-file and --password-command come before STRONGROOM_PASSPHRASE, and that before the other variables"
+        }
+        RepositoryError::Damaged { .. } | RepositoryError::Missing { .. } => {
+            "`strongroom verify` names every snapshot and file that is hurt; the others can be restored"
+        }
+        RepositoryError::Store(StoreError::Missing { .. } | StoreError::BadRange { .. }) => {
+            "`strongroom verify` names every snapshot and file that is hurt; the others can be restored"
+        }
+        RepositoryError::Newer { .. } => "use the version of strongroom that wrote it, or a newer one",
+        RepositoryError::History { .. } => {
+            "find out who changed or replaced the repository before you trust it; if you put an older copy in place, use a new STRONGROOM_STATE_DIR"
+        }
+        RepositoryError::OtherRepository { .. } => "check the location: another repository stands there now",
+        RepositoryError::Refused { .. } => "run the command again: what it uploaded is found again",
+        RepositoryError::Cache { .. } => "the cache may be deleted at any time, or put elsewhere with --cache-dir",
+        RepositoryError::Local { .. } => "the state folder must be writable; STRONGROOM_STATE_DIR puts it elsewhere",
+        RepositoryError::LocalDamaged { .. } => {
+            "move this file away: it only remembers how far this machine has seen the log"
+        }
+        RepositoryError::Store(StoreError::Denied { .. }) => {
+            "the user that runs strongroom needs access to the repository"
+        }
+        RepositoryError::Store(StoreError::Full { .. }) => {
+            "make room, then run it again: what was uploaded is found again"
+        }
+        RepositoryError::Store(StoreError::Unsupported { .. }) => {
+            "name a local folder; one with a colon in its name is written ./NAME"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
-impl From<ChoiceError> for Failure {
-    fn from(e: ChoiceError) -> Self {
-        match e {
-            ChoiceError::Repository(e) => e.into(),
-            ChoiceError::None(_) => failure(&e, Code::Failed, Some("`strongroom snapshots` lists what there is")),
-            ChoiceError::Ambiguous { .. } => failure(&e, Code::Failed, Some("give more digits of the id")),
-            ChoiceError::SeveralHosts { .. } => failure(&e, Code::Failed, Some("name one with --host, or use an id")),
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl From<CatError> for Failure {
-    fn from(e: CatError) -> Self {
-        match e {
-            CatError::Repository(e) => e.into(),
-            CatError::NoSuchPath { .. } => failure(&e, Code::Failed, Some("`strongroom ls SNAPSHOT` shows its paths")),
-            e => failure(&e, Code::Failed, None),
-        }
-    }
-}
-
-impl From<RestoreError> for Failure {
-    fn from(e: RestoreError) -> Self {
-        match e {
-            RestoreError::Repository(e) => e.into(),
-            RestoreError::Interrupted => {
-                failure(&e, Code::Interrupted, Some("run it again with --overwrite if-changed"))
-            }
-            RestoreError::Target(TargetError::NotEmpty { .. }) => failure(
-                &e,
-                Code::Failed,
-                Some("choose an empty directory, or say --overwrite if-changed, always or never"),
-            ),
-            e => failure(&e, Code::Failed, None),
-        }
+    #[test]
+    fn the_hint_is_the_same_wherever_the_error_came_from() {
+        let refused = || RepositoryError::Refused { what: "x".into() };
+        let direct = hint(&refused().into());
+        assert!(direct.is_some());
+        assert_eq!(direct, hint(&BackupError::from(refused()).into()));
+        assert_eq!(hint(&CliError::Usage("x".into())), None);
     }
 }

@@ -1,68 +1,189 @@
-//! Layer 6: the command line. It parses, asks, prints and chooses exit codes; everything else is below.
+//! Layer 6: the command line.
 //!
-//! * [`args`]: what can be said; [`context`]: which repository, which passphrase
-//! * [`exit`]: the exit codes; [`hints`]: what the user can do about an error
-//! * [`terminal`]: progress and findings; [`format`]: sizes, times and names for people
-//! * one file per group of commands
+//! It reads options, opens the repository, calls one operation and prints what came of it. What is decided here is
+//! decided only here: exit codes in [`exit`], hints in [`hints`], JSON in [`json`], where passphrases come from in
+//! [`secret`]. Nothing below prints, asks or exits.
+//!
+//! [`run`] is given its [`Surroundings`](surroundings::Surroundings), so that tests can drive it.
 
-pub mod args;
-mod backup;
-mod cat;
-mod context;
+pub mod arguments;
+mod commands;
+pub mod error;
 pub mod exit;
-pub mod format;
 pub mod hints;
-mod init;
-mod pipe;
-mod restore;
-mod show;
-mod terminal;
+pub mod json;
+pub mod mask;
+pub mod paths;
+pub mod pipe;
+pub mod progress;
+pub mod secret;
+mod select;
+mod session;
+pub mod settings;
+pub mod signals;
+pub mod surroundings;
+#[cfg(test)]
+mod testing;
+pub mod text;
 pub mod time;
-mod verify;
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::Parser;
 
-use args::{Args, Command};
-use context::Context;
-use exit::{Code, Failure};
+use arguments::{Arguments, Command, GlobalArguments};
+use error::{CliError, Result, chain};
+use exit::Exit;
+use json::ErrorJson;
+use session::Session;
+use surroundings::Surroundings;
 
-/// Parses the process's arguments, carries the command out, and says how it went.
+/// The program: takes everything from this process.
 pub fn main() -> ExitCode {
-    let matches = Args::command().after_help(exit::TABLE).get_matches();
-    let args = Args::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
-    let context = Context::new(args.global);
-    let code = match run(&context, args.command) {
-        Ok(code) => code,
-        Err(failure) => {
-            context.terminal.finish();
-            eprintln!("error: {}", failure.text);
-            if let Some(hint) = failure.hint {
-                eprintln!("hint: {hint}");
-            }
-            failure.code
+    let around = match Surroundings::of_process() {
+        Ok(around) => around,
+        Err(e) => {
+            eprintln!("error: {}", chain(&e));
+            return ExitCode::from(Exit::Failed.code());
         }
     };
-    context.terminal.finish();
-    ExitCode::from(code as u8)
+    ExitCode::from(run(std::env::args_os().skip(1).collect(), &around).code())
 }
 
-fn run(context: &Context, command: Command) -> Result<Code, Failure> {
-    match command {
-        Command::Init(args) => init::init(context, &args),
-        Command::Backup(args) => backup::backup(context, *args),
-        Command::Restore(args) => restore::restore(context, *args),
-        Command::Cat(args) => cat::cat(context, args),
-        Command::Snapshots(args) => show::snapshots(context, &args),
-        Command::Ls(args) => show::ls(context, &args),
-        Command::Log => show::log(context),
-        Command::Stats => show::stats(context),
-        Command::Verify(args) => verify::verify(context, &args),
-        Command::Unlock => {
-            let text = "there are no locks: any number of machines write at once, and a crash leaves none behind";
-            show::line(&mut std::io::stdout().lock(), text);
-            Ok(Code::Done)
+/// Does what `arguments` (without the program's name) ask for, and prints what came of it.
+pub fn run(arguments: Vec<OsString>, around: &Surroundings) -> Exit {
+    let words = std::iter::once(OsString::from("strongroom")).chain(arguments.iter().cloned());
+    let parsed = match Arguments::try_parse_from(words) {
+        Ok(parsed) => parsed,
+        Err(e) => return say_usage(&e, around),
+    };
+    let json = parsed.global.json;
+    let done = dispatch(&parsed, &arguments, around).and_then(|exit| {
+        around.out().flush().map_err(CliError::Output)?;
+        Ok(exit)
+    });
+    done.unwrap_or_else(|e| say_error(&e, json, around))
+}
+
+fn dispatch(parsed: &Arguments, typed: &[OsString], around: &Surroundings) -> Result<Exit> {
+    let session = Session::new(&parsed.global, around);
+    match &parsed.command {
+        Command::Init(arguments) => commands::init::run(&session, arguments),
+        Command::Backup(arguments) => commands::backup::run(&session, arguments, mask::command_line(typed)),
+        Command::Restore(arguments) => commands::restore::run(&session, arguments),
+        Command::Cat(arguments) => commands::cat::run(&session, arguments),
+        Command::Snapshots(arguments) => commands::snapshots::run(&session, arguments),
+        Command::Ls(arguments) => commands::ls::run(&session, arguments),
+        Command::Log(arguments) => commands::log::run(&session, arguments),
+        Command::Stats => commands::stats::run(&session),
+        Command::Verify(arguments) => commands::verify::run(&session, arguments),
+        Command::Unlock => commands::unlock::run(&session),
+        Command::ExitCodes => session.print(&Exit::help()).map(|()| Exit::Done),
+    }
+}
+
+/// What clap has to say: help and versions are no errors.
+fn say_usage(error: &clap::Error, around: &Surroundings) -> Exit {
+    let text = if around.output_is_terminal && !error.use_stderr() {
+        error.render().ansi().to_string()
+    } else {
+        error.render().to_string()
+    };
+    if error.use_stderr() {
+        around.complain(text.trim_end());
+        return Exit::Usage;
+    }
+    let mut out = around.out();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    drop(out);
+    written.map(|()| Exit::Done).unwrap_or_else(|e| say_error(&CliError::Output(e), false, around))
+}
+
+fn say_error(error: &CliError, json: bool, around: &Surroundings) -> Exit {
+    let exit = Exit::of(error);
+    if exit == Exit::BrokenPipe {
+        return exit;
+    }
+    let (message, hint) = (chain(error), hints::hint(error));
+    around.complain(&format!("error: {message}"));
+    if let Some(hint) = &hint {
+        around.complain(&format!("hint: {hint}"));
+    }
+    if json {
+        let object = ErrorJson { r#type: "error", message, hint, exit_code: exit.code() };
+        let line = serde_json::to_string(&object).unwrap_or_default();
+        let mut out = around.out();
+        // The exit code says it too.
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+    exit
+}
+
+impl GlobalArguments {
+    /// Whether the summary of a command is printed for people.
+    fn tells(&self) -> bool {
+        !self.quiet && !self.json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::recorded;
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn a_whole_night_needs_nothing_of_the_process() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (mut around, out, errors) = recorded();
+        around.cwd = folder.path().to_owned();
+        around.home = Some(folder.path().join("home"));
+        around.variables.insert("STRONGROOM_REPO".into(), folder.path().join("repo").into());
+        around.variables.insert("STRONGROOM_PASSPHRASE".into(), "hunter2".into());
+        assert_eq!(run(words("init --quiet"), &around), Exit::Done);
+        *around.input.lock().expect("the lock is free") = Some(Box::new(&b"select 1;\n"[..]));
+        assert_eq!(run(words("backup --quiet --stdin-name a.sql -"), &around), Exit::Done);
+        assert_eq!(out.take() + &errors.take(), "", "quiet is quiet");
+        assert_eq!(run(words("cat latest:a.sql"), &around), Exit::Done);
+        assert_eq!(out.take(), "select 1;\n");
+        assert_eq!(run(words("restore latest --to-command false"), &around), Exit::Command(1));
+        assert_eq!(run(words("restore latest:nothing --target back"), &around), Exit::Failed);
+        let said = errors.take();
+        assert!(said.contains("error: the command ended with status 1\n"), "{said}");
+        assert!(said.contains("has no /nothing\nhint: "), "{said}");
+        assert!(!folder.path().join("back").exists());
+    }
+
+    #[test]
+    fn a_failure_is_an_object_too_if_json_was_asked_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (mut around, out, errors) = recorded();
+        around.variables.insert("STRONGROOM_REPO".into(), folder.path().into());
+        assert_eq!(run(words("snapshots --json"), &around), Exit::NoRepository);
+        let object: serde_json::Value = serde_json::from_str(&out.take()).expect("it is JSON");
+        assert_eq!((object["type"].as_str(), object["exit_code"].as_u64()), (Some("error"), Some(10)));
+        assert!(errors.take().starts_with("error: there is no repository at "));
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_is_no_reason_for_a_word() {
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
         }
+        let (mut around, _, errors) = recorded();
+        around.output = std::sync::Mutex::new(Box::new(Gone));
+        assert_eq!(run(words("unlock"), &around), Exit::BrokenPipe);
+        assert_eq!(errors.take(), "");
     }
 }

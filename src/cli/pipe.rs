@@ -1,88 +1,208 @@
-//! Streaming a file into a command, whose exit status becomes ours.
+//! A file into a command: what a restore into a database client is made of.
 //!
-//! The command must never take a part for the whole: whenever we end early, for whatever reason, it is killed
-//! before its input is closed.
+//! The client must never take half a file for a whole one. So the end of its standard input is shown to it only
+//! after the last byte was read and checked; if reading fails, or this program is asked to stop, it is killed with
+//! all it started before the pipe is closed. (Whoever kills this very program with SIGKILL closes the pipe early:
+//! only the client's own transaction helps then.)
 
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::machinery::repository::Repository;
-use crate::machinery::repository::snapshots::Snapshot;
-use crate::operations::cat::{CatError, cat};
-use crate::words::observer::Observer;
+use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::context::{Context, SECRET_VARIABLES};
-use super::exit::{Code, Failure};
+use super::error::{CliError, Result};
+use super::secret::SECRET_VARIABLES;
+use super::signals::Signals;
 
-/// How soon a signal is noticed while the command does not read.
-const LOOK: Duration = Duration::from_millis(20);
+/// Bytes that are gathered before they are written into the pipe.
+const PIPE_LEN: usize = 128 << 10;
 
-/// Runs `command` by bash with the file on its standard input.
-pub fn into_command(
-    context: &Context,
-    repository: &Repository,
-    snapshot: &Snapshot,
-    path: &[u8],
-    command: &str,
-) -> Result<Code, Failure> {
-    let mut bash = Command::new("bash");
-    bash.args(["-o", "pipefail", "-c", command]).stdin(Stdio::piped()).process_group(0);
-    for variable in SECRET_VARIABLES {
-        bash.env_remove(variable);
+/// How often signals are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How feeding a command ended before the file did.
+#[derive(Debug)]
+pub enum Feeding {
+    /// It takes no more.
+    Left,
+    /// The file could not be read.
+    Failed(CliError),
+}
+
+/// A command that is fed. Dropping it before it was waited for kills it.
+struct Fed {
+    child: Child,
+    input: Option<BufWriter<ChildStdin>>,
+    over: bool,
+}
+
+impl Drop for Fed {
+    fn drop(&mut self) {
+        if !self.over {
+            kill(&self.child);
+            let _ = self.child.wait();
+        }
     }
-    let mut child = bash.spawn().map_err(|e| Failure::new(format!("cannot run {command:?}: {e}")))?;
-    let mut input = child.stdin.take().expect("it was asked to be piped");
-    let group = rustix::process::Pid::from_child(&child);
-    let done = AtomicBool::new(false);
-    let (written, status) = std::thread::scope(|scope| {
-        // A command that does not read would keep us from noticing a signal: this thread does.
+}
+
+fn kill(child: &Child) {
+    // It may be gone already.
+    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+}
+
+/// Runs `command` and lets `feed` write to its standard input. Returns what `feed` returned if both went well.
+pub fn into_command<T>(
+    command: &str,
+    signals: &Signals,
+    feed: impl FnOnce(&mut dyn Write) -> Result<T, Feeding>,
+) -> Result<T> {
+    let mut fed = spawn(command)?;
+    let fed_well = {
+        let Fed { child, input, .. } = &mut fed;
+        let input = input.as_mut().expect("it is there until it is closed");
+        while_watched(child, signals, || {
+            let done = feed(input)?;
+            match input.flush() {
+                Ok(()) => Ok(done),
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Feeding::Left),
+                Err(source) => Err(Feeding::Failed(CliError::System { action: "write to the command", source })),
+            }
+        })
+    };
+    if signals.interrupted() {
+        return Err(CliError::Interrupted);
+    }
+    let done = match fed_well {
+        Ok(done) => Some(done),
+        Err(Feeding::Left) => None,
+        Err(Feeding::Failed(e)) => return Err(e),
+    };
+    let status = fed.close_and_wait(signals)?;
+    match (code(status), done) {
+        (0, Some(done)) => Ok(done),
+        (0, None) => Err(CliError::CommandLeft),
+        (status, _) => Err(CliError::Command { status }),
+    }
+}
+
+fn spawn(command: &str) -> Result<Fed> {
+    let mut bash = Command::new("bash");
+    SECRET_VARIABLES.iter().for_each(|name| {
+        bash.env_remove(name);
+    });
+    let mut child = bash
+        .args(["-o", "pipefail", "-c", command])
+        .stdin(Stdio::piped())
+        // A group of its own, to end all of it at once; and Ctrl-C is then ours to handle.
+        .process_group(0)
+        .spawn()
+        .map_err(|source| CliError::System { action: "start the command with bash", source })?;
+    let input = child.stdin.take().map(|input| BufWriter::with_capacity(PIPE_LEN, input));
+    Ok(Fed { child, input, over: false })
+}
+
+/// Calls `work`, and kills the command as soon as a signal comes: `work` may be waiting for it to read.
+fn while_watched<T>(child: &Child, signals: &Signals, work: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !done.load(Ordering::Acquire) {
-                if context.terminal.interrupted() {
-                    kill(group);
-                    return;
+            while !over.load(Ordering::Relaxed) {
+                if signals.interrupted() {
+                    return kill(child);
                 }
-                std::thread::sleep(LOOK);
+                std::thread::park_timeout(LOOK_EVERY);
             }
         });
-        let written = cat(repository, snapshot, path, &mut input, &context.terminal);
-        let written = written.and_then(|n| input.flush().map(|()| n).map_err(CatError::Write));
-        if !matches!(written, Ok(_) | Err(CatError::Write(_))) {
-            kill(group);
-        }
-        drop(input);
-        let status = wait(&mut child, command);
-        done.store(true, Ordering::Release);
-        (written, status)
-    });
-    context.terminal.finish();
-    let status = status?;
-    if context.terminal.interrupted() {
-        return Err(Failure { code: Code::Interrupted, ..Failure::new("interrupted; the command was killed") });
-    }
-    match written {
-        Ok(_) if status.success() => Ok(Code::Done),
-        Err(CatError::Write(e)) if status.success() => {
-            Err(Failure::new(format!("the command {command:?} ended well without reading all of the file: {e}"))
-                .hint("if it wants only a part, use `cat` in a pipe of the shell's"))
-        }
-        Ok(_) | Err(CatError::Write(_)) => {
-            eprintln!("error: the command {command:?} ended with {status}");
-            // Its own code goes out as it is, also where our table has another meaning for it.
-            std::process::exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
-        }
-        Err(e) => Err(e.into()),
+        let _end = RaiseOnDrop(&over);
+        work()
+    })
+}
+
+/// Raises a flag also when the work panics, for the scope waits for its threads.
+struct RaiseOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for RaiseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
-fn kill(group: rustix::process::Pid) {
-    // It may have ended by itself meanwhile.
-    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+impl Fed {
+    fn close_and_wait(mut self, signals: &Signals) -> Result<ExitStatus> {
+        // All of it was flushed, or the command takes no more.
+        drop(self.input.take());
+        loop {
+            let ended = self.child.try_wait();
+            match ended.map_err(|source| CliError::System { action: "learn how the command ended", source })? {
+                Some(status) => {
+                    self.over = true;
+                    return Ok(status);
+                }
+                None if signals.interrupted() => return Err(CliError::Interrupted),
+                None => std::thread::sleep(LOOK_EVERY / 4),
+            }
+        }
+    }
 }
 
-fn wait(child: &mut Child, command: &str) -> Result<std::process::ExitStatus, Failure> {
-    child.wait().map_err(|e| Failure::new(format!("cannot wait for {command:?}: {e}")))
+/// The exit status as shells say it.
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or(status.signal().map(|s| 128 + s)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(command: &str, bytes: &[u8]) -> Result<()> {
+        into_command(command, &Signals::default(), |input| input.write_all(bytes).map_err(|_| Feeding::Left))
+    }
+
+    #[test]
+    fn the_command_s_status_decides() {
+        assert!(feed("test \"$(wc -c)\" = 300000", &[0; 300_000]).is_ok());
+        assert!(matches!(feed("cat > /dev/null; exit 7", b"x"), Err(CliError::Command { status: 7 })));
+        assert!(matches!(feed("false | cat", b""), Err(CliError::Command { status: 1 })));
+        assert!(matches!(feed("kill -9 $$", b""), Err(CliError::Command { status: 137 })));
+    }
+
+    #[test]
+    fn a_command_that_leaves_early_is_no_success() {
+        assert!(matches!(feed("exit 0", &[0; 10_000_000]), Err(CliError::CommandLeft)));
+        assert!(matches!(feed("exit 4", &[0; 10_000_000]), Err(CliError::Command { status: 4 })));
+    }
+
+    /// A client that commits at the end of its input would make half a dump a database.
+    #[test]
+    fn a_command_never_sees_a_clean_end_of_a_broken_file() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let done = folder.path().join("done");
+        let command = format!("cat > /dev/null; touch '{}'", done.display());
+        let fed: Result<()> = into_command(&command, &Signals::default(), |input| {
+            input.write_all(b"half").map_err(|_| Feeding::Left)?;
+            Err(Feeding::Failed(CliError::Usage("broken".to_owned())))
+        });
+        assert!(matches!(fed, Err(CliError::Usage(_))));
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!done.exists());
+    }
+
+    #[test]
+    fn a_signal_kills_a_command_that_does_not_read() {
+        let signals = Signals::default();
+        let started = std::time::Instant::now();
+        let fed = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(100));
+                signals.interrupt();
+            });
+            into_command("sleep 60", &signals, |input| input.write_all(&[0; 10_000_000]).map_err(|_| Feeding::Left))
+        });
+        assert!(matches!(fed, Err(CliError::Interrupted)));
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
 }

@@ -1,0 +1,466 @@
+//! The command line as clap reads it: options as they are typed, without meaning yet.
+//!
+//! Environment variables are not clap's business: it would show their values, passphrases among them, in its help.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use super::exit::Exit;
+use super::text::parse_size;
+
+const VARIABLES: &str = "\
+Environment:
+  STRONGROOM_REPO              the repository (or STRONGROOM_REPOSITORY)
+  STRONGROOM_PASSPHRASE        the passphrase (or STRONGROOM_PASSWORD)
+  STRONGROOM_PASSWORD_FILE     a file that holds it
+  STRONGROOM_PASSWORD_COMMAND  a command that prints it
+  STRONGROOM_HOST              this machine's name in snapshots
+  STRONGROOM_CACHE_DIR         the cache, which may be deleted; else $XDG_CACHE_HOME/strongroom
+  STRONGROOM_STATE_DIR         what must not be deleted; else $XDG_STATE_HOME/strongroom";
+
+fn after_help() -> String {
+    format!("{VARIABLES}\n\n{}", Exit::help())
+}
+
+/// Backups of dumps, search-index snapshots and data directories: deduplicated, encrypted, many machines, no locks.
+#[derive(Parser)]
+#[command(name = "strongroom", version, max_term_width = 110, after_help = after_help(), arg_required_else_help = true)]
+#[command(subcommand_required = true, propagate_version = false, infer_subcommands = false)]
+pub struct Arguments {
+    /// Options of all commands.
+    #[command(flatten)]
+    pub global: GlobalArguments,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of all commands.
+#[derive(Args, Clone, Default, PartialEq, Eq)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArguments {
+    /// The repository: a path or URL
+    #[arg(short, long, global = true, value_name = "LOCATION")]
+    pub repo: Option<String>,
+    /// Read the passphrase from this file
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Run this command with bash; what it prints is the passphrase
+    #[arg(long, global = true, value_name = "CMD", conflicts_with = "password_file")]
+    pub password_command: Option<String>,
+    /// Keep the cache here; it may be deleted at any time
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Print only problems
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Print JSON: one object, or one a line for lists
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show no progress bar
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+}
+
+impl fmt::Debug for GlobalArguments {
+    /// Without the command, in which a secret may stand.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GlobalArguments").field("repo", &self.repo).finish_non_exhaustive()
+    }
+}
+
+/// What can be done.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make a repository
+    Init(InitArguments),
+    /// Save paths, standard input or the output of commands as snapshots
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(Box<BackupArguments>),
+    /// Bring a snapshot, or a part of it, back
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(Box<RestoreArguments>),
+    /// Write one file of a snapshot to standard output, or into a command
+    #[command(visible_alias = "dump", after_help = CAT_EXAMPLES)]
+    Cat(CatArguments),
+    /// List snapshots
+    Snapshots(SnapshotsArguments),
+    /// List what is in a snapshot [default: latest]
+    Ls(LsArguments),
+    /// Show the repository's own history: who did what, and when
+    Log(LogArguments),
+    /// Show how much there is and what it costs
+    Stats,
+    /// Check that everything would come back
+    #[command(visible_alias = "check")]
+    Verify(VerifyArguments),
+    /// Say why there is nothing to unlock
+    Unlock,
+    /// Show what the exit codes mean
+    #[command(long_about = Exit::help())]
+    ExitCodes,
+}
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  strongroom backup /etc /home                                  one snapshot of both
+  strongroom backup --exclude-preset caches --exclude '*.iso' ~
+  pg_dump shop | strongroom backup --stdin-name shop.sql -      a stream
+  strongroom backup --from-command shop.sql='pg_dump shop'      its exit status decides
+  strongroom backup --init ~/Documents                          makes a repository on this machine if there is none
+
+Exit code 3: saved, but a file was unreadable, vanished or changed while it was read, or one of several sources failed.";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  strongroom restore latest --target /tmp/back
+  strongroom restore latest:/srv/www --target /srv/www --overwrite if-changed --delete
+  strongroom restore --at '2026-11-03 04:30' :/etc --target /tmp/etc
+  strongroom restore 3fa9c1:/etc/passwd --target /tmp           one file
+  strongroom restore latest:shop.sql --to-command 'psql shop'";
+
+const CAT_EXAMPLES: &str = "\
+Examples:
+  strongroom cat latest:shop.sql > shop.sql
+  strongroom cat latest~1:/etc/passwd
+  strongroom cat --tag dump latest:shop.sql --to-command 'psql shop'";
+
+/// Options of `init`: sizes for measurements, not for people, who have no reason to choose them.
+#[derive(Args, Default)]
+pub struct InitArguments {
+    /// Chunk sizes of what can be compressed, in KiB: LEAST,NOMINAL,MOST
+    #[arg(long, hide = true, value_parser = parse_sizes)]
+    pub chunk_fine: Option<[u32; 3]>,
+    /// Chunk sizes of what is compressed already, in KiB: LEAST,NOMINAL,MOST
+    #[arg(long, hide = true, value_parser = parse_sizes)]
+    pub chunk_coarse: Option<[u32; 3]>,
+    /// Length of blocks, in KiB
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u32).range(1..1 << 20))]
+    pub block_len: Option<u32>,
+    /// Length of blocks of trees, in KiB
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u32).range(1..1 << 20))]
+    pub meta_block_len: Option<u32>,
+    /// Length of packs, in KiB
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u32).range(1..1 << 20))]
+    pub pack_len: Option<u32>,
+}
+
+fn parse_sizes(text: &str) -> Result<[u32; 3], String> {
+    let bad = || format!("{text:?} is not LEAST,NOMINAL,MOST");
+    let sizes: Result<Vec<u32>, _> = text.split(',').map(str::parse).collect();
+    let sizes: [u32; 3] = sizes.map_err(|_| bad())?.try_into().map_err(|_| bad())?;
+    if sizes.iter().all(|n| (1..1 << 20).contains(n)) { Ok(sizes) } else { Err(bad()) }
+}
+
+/// Options of `backup`.
+#[derive(Args, Default)]
+pub struct BackupArguments {
+    /// Files and directories to save as one snapshot; `-` is standard input
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Save standard input, as `-` does
+    #[arg(long)]
+    pub stdin: bool,
+    /// The name under which standard input is saved [default: stdin]
+    #[arg(long, visible_alias = "stdin-filename", value_name = "NAME")]
+    pub stdin_name: Option<String>,
+    /// Run CMD with `bash -o pipefail` and save its output as NAME, if it ends well
+    #[arg(long, value_name = "NAME=CMD", value_parser = parse_from_command)]
+    pub from_command: Vec<FromCommand>,
+    /// Make the repository if there is none; without any named, a local one with a passphrase file
+    #[arg(long)]
+    pub init: bool,
+
+    /// Name this source [default: the paths, or the name of the stream]
+    #[arg(long, value_name = "NAME", help_heading = "What the snapshot says")]
+    pub source: Option<String>,
+    /// Tag the snapshot
+    #[arg(long, value_name = "TAG", value_delimiter = ',', help_heading = "What the snapshot says")]
+    pub tag: Vec<String>,
+    /// Name this machine [default: the system's host name]
+    #[arg(short = 'H', long, value_name = "NAME", help_heading = "What the snapshot says")]
+    pub host: Option<String>,
+    /// Describe the snapshot
+    #[arg(long, value_name = "TEXT", help_heading = "What the snapshot says")]
+    pub label: Option<String>,
+    /// The time it stands for: 2026-11-03, '2026-11-03 04:30' or RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME", help_heading = "What the snapshot says")]
+    pub time: Option<String>,
+
+    /// Say what would be read; store nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Read every file, also those that look unchanged
+    #[arg(long, visible_alias = "force")]
+    pub read_all: bool,
+
+    /// Leave out what matches (gitignore meaning, anchored at each source)
+    #[arg(short, long, value_name = "PATTERN", help_heading = "Exclusions")]
+    pub exclude: Vec<String>,
+    /// Leave out what matches a line of this file
+    #[arg(long, value_name = "FILE", help_heading = "Exclusions")]
+    pub exclude_file: Vec<PathBuf>,
+    /// Leave out a named set: tmp, caches, logs, vcs, build, dss:temp, dss:logs, dss:other, dss:data
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Exclusions")]
+    pub exclude_preset: Vec<String>,
+    /// Leave out the contents of directories that are tagged by CACHEDIR.TAG
+    #[arg(long, help_heading = "Exclusions")]
+    pub exclude_caches: bool,
+    /// Leave out the contents of directories that hold this file
+    #[arg(long, value_name = "NAME", help_heading = "Exclusions")]
+    pub exclude_if_present: Vec<String>,
+    /// Leave out files that are larger, such as 500M
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Exclusions")]
+    pub exclude_larger_than: Option<u64>,
+    /// Stay on the file systems of the paths
+    #[arg(short = 'x', long, help_heading = "Exclusions")]
+    pub one_file_system: bool,
+}
+
+/// A stream that is the output of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FromCommand {
+    /// Name of the stream.
+    pub name: String,
+    /// The command.
+    pub command: String,
+}
+
+fn parse_from_command(text: &str) -> Result<FromCommand, String> {
+    match text.split_once('=') {
+        // `mysqldump --opt=x` begins with no name.
+        Some((name, command)) if !name.is_empty() && !name.contains([' ', '/', '\t']) && !command.trim().is_empty() => {
+            Ok(FromCommand { name: name.to_owned(), command: command.to_owned() })
+        }
+        _ => Err("write NAME=CMD, such as shop.sql='pg_dump shop'; NAME has no space and no slash".to_owned()),
+    }
+}
+
+/// Which snapshots are meant.
+#[derive(Args, Clone, Default)]
+#[command(next_help_heading = "Which snapshot")]
+pub struct FilterArguments {
+    /// Only of this machine
+    #[arg(short = 'H', long, value_name = "NAME")]
+    pub host: Vec<String>,
+    /// Only with this tag; with all of `a,b`; given again: or with these
+    #[arg(long, value_name = "TAG[,TAG]")]
+    pub tag: Vec<String>,
+    /// Only with this path
+    #[arg(long, value_name = "PATH")]
+    pub path: Vec<PathBuf>,
+    /// Only of this source
+    #[arg(long, value_name = "NAME")]
+    pub source: Vec<String>,
+}
+
+/// One snapshot, or a place in one.
+#[derive(Args, Clone, Default)]
+pub struct SnapshotArguments {
+    /// The first digits of an id, `latest` or `latest~N`; with `:PATH`, a part of it
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub snapshot: Option<OsString>,
+    /// The newest snapshot at or before this time, instead of naming one; a day includes its backups
+    #[arg(long, value_name = "TIME", help_heading = "Which snapshot")]
+    pub at: Option<String>,
+    /// Filters.
+    #[command(flatten)]
+    pub filter: FilterArguments,
+}
+
+/// What is done with files that are in the target already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OverwriteArgument {
+    /// Replace them
+    Always,
+    /// Replace them unless size and time of modification are as recorded
+    IfChanged,
+    /// Keep them
+    Never,
+}
+
+/// Options of `restore`.
+#[derive(Args, Default)]
+pub struct RestoreArguments {
+    /// The snapshot.
+    #[command(flatten)]
+    pub snapshot: SnapshotArguments,
+    /// The directory to restore into
+    #[arg(short, long, value_name = "DIR", required_unless_present = "to_command")]
+    pub target: Option<PathBuf>,
+    /// Feed the one file that is named to CMD, run with `bash -o pipefail`; its exit status becomes ours
+    #[arg(long, value_name = "CMD", conflicts_with = "target")]
+    pub to_command: Option<String>,
+    /// Restore only what matches (gitignore meaning, below what is restored)
+    #[arg(short, long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+    /// Restore only what matches a line of this file
+    #[arg(long, value_name = "FILE")]
+    pub include_file: Vec<PathBuf>,
+    /// Leave out what matches
+    #[arg(short, long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Leave out what matches a line of this file
+    #[arg(long, value_name = "FILE")]
+    pub exclude_file: Vec<PathBuf>,
+    /// Restore into a directory that is not empty, and do this with files that are there
+    #[arg(long, value_name = "WHEN")]
+    pub overwrite: Option<OverwriteArgument>,
+    /// Delete what is in the target and not in the snapshot, after asking
+    #[arg(long)]
+    pub delete: bool,
+    /// Agree to all questions
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Say what would be restored; write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Set owners by number, not by name
+    #[arg(long, help_heading = "Attributes")]
+    pub numeric_ids: bool,
+    /// Set no owners
+    #[arg(long, conflicts_with_all = ["numeric_ids", "owner", "owner_map"], help_heading = "Attributes")]
+    pub no_ownership: bool,
+    /// Give what belonged to OLD to NEW: [user:|group:]OLD=NEW, names or numbers, OLD may be *
+    #[arg(long, value_name = "OLD=NEW", help_heading = "Attributes")]
+    pub owner_map: Vec<String>,
+    /// Give everything to this owner
+    #[arg(long, value_name = "USER[:GROUP]", help_heading = "Attributes")]
+    pub owner: Option<String>,
+    /// Set no extended attributes and no access control lists
+    #[arg(long, help_heading = "Attributes")]
+    pub no_xattrs: bool,
+    /// Make holes of long runs of zeros, beside those that were recorded
+    #[arg(long, help_heading = "Attributes")]
+    pub sparse: bool,
+}
+
+/// Options of `cat`.
+#[derive(Args, Default)]
+pub struct CatArguments {
+    /// The file.
+    #[command(flatten)]
+    pub snapshot: SnapshotArguments,
+    /// The path, if it does not stand after the colon
+    #[arg(value_name = "PATH")]
+    pub file: Option<OsString>,
+    /// Feed the file to CMD, run with `bash -o pipefail`; its exit status becomes ours
+    #[arg(long, value_name = "CMD")]
+    pub to_command: Option<String>,
+}
+
+/// Options of `snapshots`.
+#[derive(Args, Default)]
+pub struct SnapshotsArguments {
+    /// Filters.
+    #[command(flatten)]
+    pub filter: FilterArguments,
+    /// Only the newest N of each host and source
+    #[arg(long, value_name = "N")]
+    pub latest: Option<usize>,
+}
+
+/// Options of `ls`.
+#[derive(Args, Default)]
+pub struct LsArguments {
+    /// The snapshot.
+    #[command(flatten)]
+    pub snapshot: SnapshotArguments,
+    /// Show mode, owner, size and time
+    #[arg(short, long)]
+    pub long: bool,
+    /// Go into directories; this is the default
+    #[arg(long, overrides_with = "no_recursive")]
+    pub recursive: bool,
+    /// Show only the directory's own entries
+    #[arg(long)]
+    pub no_recursive: bool,
+}
+
+/// Options of `log`.
+#[derive(Args, Default)]
+pub struct LogArguments {
+    /// Only the last N records
+    #[arg(short = 'n', long, value_name = "N")]
+    pub last: Option<usize>,
+}
+
+/// Options of `verify`.
+#[derive(Args, Default)]
+pub struct VerifyArguments {
+    /// Check every object's bytes against its name or checksum; needs no passphrase
+    #[arg(long, conflicts_with = "read_data")]
+    pub keyless: bool,
+    /// Read, open and recompute everything
+    #[arg(long)]
+    pub read_data: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn read(line: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("strongroom").chain(line.iter().copied()))
+    }
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        Arguments::command().debug_assert();
+    }
+
+    /// The lines that `peers.py`, the database tests and the README use.
+    #[test]
+    fn the_documented_lines_are_understood() {
+        for line in [
+            "init --quiet",
+            "backup --quiet --tag tree .",
+            "backup --quiet --tag dump --stdin-name dump.sql -",
+            "backup --stdin --stdin-filename dump.sql --tag a,b",
+            "restore --quiet --tag tree latest --target /x",
+            "cat --tag dump latest:dump.sql",
+            "dump latest /dump.sql",
+            "verify --quiet --read-data",
+            "check --keyless",
+            "-r /x snapshots --json",
+            "restore --at 2026-11-03 :/etc -t /x --overwrite if-changed --delete --yes",
+            "restore latest:x --to-command cat",
+            "help exit-codes",
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            match read(&words) {
+                Ok(_) => {}
+                Err(e) => assert_eq!(e.kind(), clap::error::ErrorKind::DisplayHelp, "{line}: {e}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_without_a_name_is_refused() {
+        let parse = |text| parse_from_command(text).map(|f| (f.name, f.command));
+        assert_eq!(parse("a.sql=x --y=z"), Ok(("a.sql".to_owned(), "x --y=z".to_owned())));
+        for bad in ["pg_dump x", "mysqldump --opt=x", "=x", "a=", "a/b=x"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn restore_needs_a_target_or_a_command() {
+        assert!(read(&["restore", "latest"]).is_err());
+        assert!(read(&["restore", "latest", "-t", "/x", "--to-command", "cat"]).is_err());
+    }
+
+    #[test]
+    fn the_help_of_exit_codes_shows_the_table() {
+        let error = read(&["help", "exit-codes"]).err().expect("help is an error to clap");
+        assert!(error.to_string().contains("130  interrupted"), "{error}");
+    }
+}

@@ -1,0 +1,223 @@
+//! `backup`: paths, standard input and commands become snapshots.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::formats::record::Outcome;
+use crate::machinery::source::{CommandSource, ExcludeOptions};
+use crate::operations::backup::{BackupOptions, BackupReport, SourceReport, StreamSource, backup};
+use crate::words::observer::{Observer, Severity};
+
+use super::super::arguments::BackupArguments;
+use super::super::error::{CliError, Result};
+use super::super::exit::Exit;
+use super::super::json::{BackupJson, InitJson, outcome};
+use super::super::paths::absolute_all;
+use super::super::session::Session;
+use super::super::settings::Settings;
+use super::super::surroundings::Surroundings;
+use super::super::text::{count, duration, escape, size, things};
+use super::super::time::{self, DayMeans};
+use super::init::make_if_missing;
+
+/// Makes the backup. `typed` is the command line without secrets.
+pub fn run(session: &Session, arguments: &BackupArguments, typed: String) -> Result<Exit> {
+    let around = session.around;
+    let options = options(session, arguments, typed)?;
+    let mut settings = Settings::find(session.global, around, arguments.init)?;
+    let made = if arguments.init { make_if_missing(session, &mut settings)? } else { None };
+    let repository = settings.open(session.global, around)?;
+    session.listen()?;
+    let report = session.with(&repository, |repository| Ok(backup(repository, options, &session.progress)?))?;
+    tell(session, &report, arguments.dry_run, made)?;
+    Ok(exit(report.outcome))
+}
+
+fn exit(outcome: Outcome) -> Exit {
+    match outcome {
+        Outcome::Complete => Exit::Done,
+        Outcome::Warnings | Outcome::Partial => Exit::Problems,
+        Outcome::Failed | Outcome::Crashed => Exit::Failed,
+    }
+}
+
+fn options(session: &Session, arguments: &BackupArguments, typed: String) -> Result<BackupOptions> {
+    let around = session.around;
+    let time_ms = arguments.time.as_deref().map(|text| time::parse(text, DayMeans::Start, &around.zone));
+    let host = arguments.host.clone().or_else(|| around.variable("STRONGROOM_HOST").map(lossy));
+    let mut tags: Vec<String> = Vec::new();
+    for tag in arguments.tag.iter().map(|t| t.trim()).filter(|t| !t.is_empty()) {
+        if !tags.iter().any(|t| t == tag) {
+            tags.push(tag.to_owned());
+        }
+    }
+    Ok(BackupOptions {
+        paths: paths(session, arguments),
+        streams: streams(around, arguments)?,
+        source: arguments.source.clone(),
+        host: host.unwrap_or_else(|| around.host.clone()),
+        user: around.user.clone(),
+        tags,
+        label: arguments.label.clone(),
+        time_ms: time_ms.transpose().map_err(CliError::Usage)?,
+        exclude: ExcludeOptions {
+            presets: arguments.exclude_preset.clone(),
+            pattern_files: arguments.exclude_file.iter().map(|p| around.cwd.join(p)).collect(),
+            patterns: arguments.exclude.clone(),
+            caches: arguments.exclude_caches,
+            if_present: arguments.exclude_if_present.clone(),
+            larger_than: arguments.exclude_larger_than,
+            one_file_system: arguments.one_file_system,
+            measure: session.global.verbose > 0,
+        },
+        dry_run: arguments.dry_run,
+        read_all: arguments.read_all,
+        command: typed,
+    })
+}
+
+fn lossy(text: &std::ffi::OsStr) -> String {
+    text.to_string_lossy().into_owned()
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// The paths, absolute; those that lie below others are said, because they need not be named.
+fn paths(session: &Session, arguments: &BackupArguments) -> Vec<PathBuf> {
+    let named: Vec<PathBuf> = arguments.paths.iter().filter(|p| !is_stdin(p)).cloned().collect();
+    let mut all = absolute_all(&named, &session.around.cwd);
+    for path in &mut all {
+        // A slash at the end means the directory that a link points to.
+        let slash = |p: &&PathBuf| p.as_os_str().as_bytes().ends_with(b"/") && same(p, path, session.around);
+        if path.is_symlink() {
+            match named.iter().any(|p| slash(&p)) {
+                true => path.push(""),
+                false => session.progress.finding(
+                    Severity::Note,
+                    &format!(
+                        "{} is a symbolic link, and is saved as one; end it with / for what it points to",
+                        path.display()
+                    ),
+                ),
+            }
+        }
+    }
+    for path in &all {
+        if let Some(above) = all.iter().find(|a| *a != path && path.starts_with(a)) {
+            let text = format!("{} is saved with {}", path.display(), above.display());
+            session.progress.finding(Severity::Note, &text);
+        }
+    }
+    all
+}
+
+fn same(named: &Path, absolute: &Path, around: &Surroundings) -> bool {
+    super::super::paths::absolute(named, &around.cwd) == absolute
+}
+
+fn streams(around: &Surroundings, arguments: &BackupArguments) -> Result<Vec<StreamSource>> {
+    let usage = |text: &str| Err(CliError::Usage(text.to_owned()));
+    let mut streams = Vec::new();
+    let reads_stdin = arguments.stdin || arguments.paths.iter().any(|p| is_stdin(p));
+    match (&arguments.stdin_name, reads_stdin) {
+        (_, true) if around.input_is_terminal => return usage("standard input is a terminal: pipe something into it"),
+        (name, true) => {
+            let reader = around.input.lock().expect("nothing panics while it holds the lock").take();
+            let Some(reader) = reader else { return usage("there is no standard input") };
+            let name = name.clone().unwrap_or_else(|| "stdin".to_owned());
+            streams.push(StreamSource::Reader { name, reader });
+        }
+        (Some(_), false) => return usage("--stdin-name goes with `-`, which reads standard input"),
+        (None, false) => {}
+    }
+    let commands = arguments.from_command.iter();
+    streams.extend(commands.map(|c| StreamSource::Command(CommandSource::new(c.name.clone(), c.command.clone()))));
+    let mut names = BTreeSet::new();
+    match streams.iter().find(|s| !names.insert(s.name().to_owned())) {
+        Some(twice) => usage(&format!("two streams are called {}", twice.name())),
+        None => Ok(streams),
+    }
+}
+
+fn tell(session: &Session, report: &BackupReport, dry_run: bool, made: Option<InitJson>) -> Result<()> {
+    for rule in report.sources.iter().flat_map(|s| &s.rules_unmatched) {
+        session.progress.finding(Severity::Warning, &format!("the exclusion rule {rule} matched nothing"));
+    }
+    if session.global.quiet {
+        // The last words of commands were notes, and not shown.
+        for line in report.sources.iter().filter_map(|s| s.error.as_ref()).flat_map(|e| e.lines().skip(1)) {
+            session.progress.line(&format!("  {}", escape(line.as_bytes())));
+        }
+    }
+    let findings = session.finish();
+    if session.global.json {
+        return session.print_json(&BackupJson {
+            r#type: "backup",
+            dry_run,
+            run: report.run.map(|run| run.0),
+            outcome: outcome(report.outcome),
+            sources: report.sources.iter().map(Into::into).collect(),
+            resumed_packs: report.resumed.0 as u64,
+            resumed_bytes: report.resumed.1,
+            made,
+            findings,
+        });
+    }
+    if !session.global.tells() {
+        return Ok(());
+    }
+    if report.resumed.0 > 0 {
+        let (packs, bytes) = (things(report.resumed.0 as u64, "pack", "packs"), size(report.resumed.1));
+        session.print(&format!("found {packs} ({bytes}) of an interrupted run again"))?;
+    }
+    for source in &report.sources {
+        session.print(&told(source, dry_run))?;
+        if session.global.verbose > 0 {
+            for rule in source.rules.iter().filter(|r| r.matches > 0) {
+                let (matches, bytes) = (things(rule.matches, "entry", "entries"), size(rule.bytes));
+                session.print(&format!("  left out {matches}, {bytes}: {}", escape(rule.rule.as_bytes())))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What came of one source, in words.
+fn told(source: &SourceReport, dry_run: bool) -> String {
+    let (name, f) = (escape(source.source.as_bytes()), &source.figures);
+    let files = things(f.files, "file", "files");
+    if dry_run {
+        let read = format!("{} to read, {}", things(f.files_read, "file", "files"), size(f.bytes_read));
+        return format!("{name}: {read}; {files} in all, {}; nothing was stored", size(f.bytes));
+    }
+    let Some(id) = source.snapshot else {
+        return format!("{name}: failed, no snapshot");
+    };
+    let (id, took) = (id.short(), duration(f.duration_ms));
+    let problems = [(f.unreadable, "unreadable"), (f.vanished, "vanished"), (f.changed, "changed while read")];
+    let problems: Vec<String> =
+        problems.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))).collect();
+    let state = match source.outcome {
+        Outcome::Complete => String::new(),
+        o if problems.is_empty() => format!(" ({})", outcome(o)),
+        o => format!(" ({}: {})", outcome(o), problems.join(", ")),
+    };
+    if f.files_read == 0 && f.bytes_new == 0 && source.outcome == Outcome::Complete {
+        return format!("snapshot {id} of {name}: unchanged, {files}, {}, in {took}", size(f.bytes));
+    }
+    let unchanged = f.files.saturating_sub(f.files_read);
+    let directories = things(f.directories, "directory", "directories");
+    let others = if f.others > 0 { format!(", {} other", count(f.others)) } else { String::new() };
+    format!(
+        "snapshot {id} of {name}{state}\n  files  {} read, {} unchanged; {directories}{others}\n  bytes  {} in all, {} read, {} new, {} stored\n  took   {took}",
+        count(f.files_read),
+        count(unchanged),
+        size(f.bytes),
+        size(f.bytes_read),
+        size(f.bytes_new),
+        size(f.bytes_stored),
+    )
+}

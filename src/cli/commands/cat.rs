@@ -1,0 +1,86 @@
+//! `cat`: one file of a snapshot to standard output, or into a command.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use crate::formats::tree::NodeKind;
+use crate::machinery::repository::{Repository, RepositoryError};
+use crate::operations::cat::{CatError, cat};
+use crate::operations::list;
+use crate::words::observer::{Observer, Silent, Unit};
+
+use super::super::arguments::CatArguments;
+use super::super::error::{CliError, Result};
+use super::super::exit::Exit;
+use super::super::paths::SnapshotSpec;
+use super::super::pipe::{Feeding, into_command};
+use super::super::select::{Chosen, choose, only_file};
+use super::super::session::Session;
+
+/// Streams the file.
+pub fn run(session: &Session, arguments: &CatArguments) -> Result<Exit> {
+    session.with_repository(|repository| {
+        let mut chosen = choose(repository, &arguments.snapshot, session.around)?;
+        if let Some(path) = &arguments.file {
+            if !chosen.path.is_empty() {
+                return Err(CliError::Usage("two paths were named".to_owned()));
+            }
+            let spec = SnapshotSpec::parse(OsStr::from_bytes(&[b":", path.as_bytes()].concat()));
+            chosen.path = spec.map_err(CliError::Usage)?.path;
+        }
+        match &arguments.to_command {
+            Some(command) => feed(session, repository, &chosen, command),
+            None => to_output(session, repository, &chosen),
+        }
+    })
+}
+
+/// Streams the file into a command. Without a path, the snapshot has one file.
+pub fn feed(session: &Session, repository: &Repository, chosen: &Chosen, command: &str) -> Result<Exit> {
+    session.listen()?;
+    let path = path_of_file(repository, chosen)?;
+    begin(session, repository, chosen, &path);
+    into_command(command, &session.around.signals, |input| {
+        cat(repository, &chosen.snapshot, &path, input, &session.progress).map_err(|e| match e {
+            CatError::Write(e) if e.kind() == io::ErrorKind::BrokenPipe => Feeding::Left,
+            e => Feeding::Failed(e.into()),
+        })
+    })?;
+    Ok(Exit::Done)
+}
+
+fn to_output(session: &Session, repository: &Repository, chosen: &Chosen) -> Result<Exit> {
+    let path = path_of_file(repository, chosen)?;
+    // On a terminal, a bar would stand in the middle of the file.
+    let observer: &dyn Observer = if session.around.output_is_terminal { &Silent } else { &session.progress };
+    if !session.around.output_is_terminal {
+        begin(session, repository, chosen, &path);
+    }
+    let mut out = session.around.out();
+    let done = cat(repository, &chosen.snapshot, &path, &mut *out, observer);
+    let flushed = out.flush();
+    match done {
+        Ok(_) => flushed.map(|()| Exit::Done).map_err(CliError::Output),
+        Err(CatError::Write(e)) => Err(CliError::Output(e)),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Tells the progress bar what comes. What is wrong with the path, `cat` says.
+fn begin(session: &Session, repository: &Repository, chosen: &Chosen, path: &[u8]) {
+    let node = list::find(repository, &chosen.snapshot, path).ok().flatten();
+    let total = node.and_then(|n| if let NodeKind::File(file) = n.kind { Some(file.size) } else { None });
+    session.progress.phase("reading", total, Unit::Bytes);
+}
+
+/// The path, or that of the only file if none was named.
+fn path_of_file(repository: &Repository, chosen: &Chosen) -> Result<Vec<u8>> {
+    if !chosen.path.is_empty() {
+        return Ok([b"/", &chosen.path[..]].concat());
+    }
+    match only_file(repository, chosen) {
+        Err(CliError::Repository(RepositoryError::Interrupted)) => Err(CliError::Interrupted),
+        found => found,
+    }
+}

@@ -1,0 +1,84 @@
+//! `init`: makes a repository.
+
+use crate::formats::config::{Parameters, Profile};
+use crate::machinery::repository::RepositoryError;
+
+use super::super::arguments::InitArguments;
+use super::super::error::{CliError, Result};
+use super::super::exit::Exit;
+use super::super::json::InitJson;
+use super::super::secret::SecretSource;
+use super::super::session::Session;
+use super::super::settings::{Settings, write_key_file};
+
+/// Makes the repository that is configured.
+pub fn run(session: &Session, arguments: &InitArguments) -> Result<Exit> {
+    let settings = Settings::find(session.global, session.around, false)?;
+    // Nobody is asked for a new passphrase of what is there already.
+    if settings.exists(session.around)? {
+        return Err(RepositoryError::AlreadyInitialized { location: settings.location }.into());
+    }
+    let passphrase = settings.secret.get(session.around, true)?;
+    let id = settings.make(&passphrase, parameters(arguments), session.around)?;
+    if session.global.json {
+        session.print_json(&InitJson {
+            r#type: "init",
+            repository: id.to_string(),
+            location: settings.location,
+            passphrase_file: None,
+        })?;
+    } else if session.global.tells() {
+        session.print(&format!(
+            "made repository {} at {}\nkeep the passphrase safe: without it nothing can be restored",
+            id.short(),
+            settings.location
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn parameters(arguments: &InitArguments) -> Parameters {
+    let kib = |n: u32| n << 10;
+    let profile = |[min, avg, max]: [u32; 3]| Profile { min: kib(min), avg: kib(avg), max: kib(max) };
+    let usual = Parameters::default();
+    Parameters {
+        fine: arguments.chunk_fine.map_or(usual.fine, profile),
+        coarse: arguments.chunk_coarse.map_or(usual.coarse, profile),
+        block_len: arguments.block_len.map_or(usual.block_len, kib),
+        meta_block_len: arguments.meta_block_len.map_or(usual.meta_block_len, kib),
+        pack_len: arguments.pack_len.map_or(usual.pack_len, kib),
+    }
+}
+
+/// Makes the repository if there is none: `backup --init`. A default one gets a passphrase of its own if none was
+/// given, in a file.
+pub fn make_if_missing(session: &Session, settings: &mut Settings) -> Result<Option<InitJson>> {
+    if settings.exists(session.around)? {
+        return Ok(None);
+    }
+    let mut passphrase_file = None;
+    if let (SecretSource::Ask, Some(defaults)) = (&settings.secret, &settings.defaults) {
+        write_key_file(&defaults.key_file, &*session.around.world)?;
+        settings.secret = SecretSource::File(defaults.key_file.clone());
+    }
+    if let (SecretSource::File(file), Some(defaults)) = (&settings.secret, &settings.defaults)
+        && *file == defaults.key_file
+    {
+        passphrase_file = Some(file.to_str().map(str::to_owned).ok_or_else(|| {
+            CliError::Usage("the path of the passphrase file is not UTF-8: use --password-file".to_owned())
+        })?);
+    }
+    let passphrase = settings.secret.get(session.around, true)?;
+    let id = settings.make(&passphrase, Parameters::default(), session.around)?;
+    let location = settings.location.clone();
+    // Also for those who asked for quiet: nobody but this message knows where the passphrase is.
+    session.progress.line(&format!("made repository {} at {location}", id.short()));
+    match &passphrase_file {
+        Some(file) => session.progress.line(&format!(
+            "its passphrase is in {file}: keep a copy of both elsewhere, for whoever loses one has lost all\n\
+             to recover everything: strongroom -r {location} --password-file {file} restore latest --target DIR"
+        )),
+        None => session.progress.line("keep the passphrase safe: without it nothing can be restored"),
+    }
+    Ok(Some(InitJson { r#type: "init", repository: id.to_string(), location, passphrase_file }))
+}

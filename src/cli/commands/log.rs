@@ -1,0 +1,141 @@
+//! `log`: the repository's own history.
+
+use std::collections::VecDeque;
+
+use crate::formats::record::{Operation, RunKind};
+use crate::machinery::repository::Repository;
+use crate::machinery::repository::log::FoldedRecord;
+use crate::machinery::repository::transitions::Verdict;
+use crate::operations::history::{described, history};
+
+use super::super::arguments::LogArguments;
+use super::super::error::{Result, chain};
+use super::super::exit::Exit;
+use super::super::json::{RecordJson, outcome};
+use super::super::session::Session;
+use super::super::text::{escape, things};
+use super::super::time::{rfc3339, show};
+
+/// Prints the records, oldest first.
+pub fn run(session: &Session, arguments: &LogArguments) -> Result<Exit> {
+    session.with_repository(|repository| {
+        let last = arguments.last.unwrap_or(usize::MAX);
+        let mut records = VecDeque::new();
+        history(repository, &mut |record| {
+            records.push_back(record);
+            if records.len() > last {
+                records.pop_front();
+            }
+            Ok(())
+        })?;
+        for record in &records {
+            match session.global.json {
+                true => session.print_json(&json(repository, record))?,
+                false => session.print(&told(session, repository, record))?,
+            }
+        }
+        Ok(Exit::Done)
+    })
+}
+
+fn json(repository: &Repository, folded: &FoldedRecord) -> RecordJson {
+    let record = folded.record.as_ref();
+    let runs = record.map(|r| described(repository, r)).unwrap_or_default();
+    RecordJson {
+        r#type: "record",
+        number: folded.number,
+        hash: folded.hash.to_string(),
+        void: void(folded),
+        time: record.and_then(|r| rfc3339(r.time_ms)),
+        writer: record.map(|r| r.writer.to_string()),
+        operations: record.map(|r| r.operations.iter().map(words).collect()).unwrap_or_default(),
+        hosts: runs.iter().map(|r| r.host.clone()).collect(),
+        commands: runs.iter().map(|r| r.command.clone()).collect(),
+        findings: runs.into_iter().flat_map(|r| r.findings).collect(),
+    }
+}
+
+fn void(folded: &FoldedRecord) -> Option<String> {
+    match &folded.verdict {
+        Verdict::Valid => None,
+        Verdict::Void(why) => Some(chain(why)),
+    }
+}
+
+fn told(session: &Session, repository: &Repository, folded: &FoldedRecord) -> String {
+    let number = folded.number;
+    let void = void(folded).map(|why| format!("  VOID: {why}")).unwrap_or_default();
+    let Some(record) = &folded.record else { return format!("{number:>6}  cannot be opened{void}") };
+    let time = show(record.time_ms, &session.around.zone);
+    let done: Vec<String> = record.operations.iter().map(words).collect();
+    let mut text = format!("{number:>6}  {time}  {}  {}{void}", record.writer.short(), done.join("; "));
+    // A Begin says what was asked; the same again at the End says nothing.
+    let begins = record.operations.iter().any(|o| matches!(o, Operation::Begin { .. }));
+    for run in described(repository, record) {
+        if begins {
+            let (host, command) = (escape(run.host.as_bytes()), escape(run.command.as_bytes()));
+            text.push_str(&format!("\n{:>8}{host}: {command}", ""));
+        }
+        for finding in run.findings.iter().flat_map(|f| f.lines()) {
+            text.push_str(&format!("\n{:>8}{}", "", escape(finding.as_bytes())));
+        }
+    }
+    text
+}
+
+/// An operation in words.
+fn words(operation: &Operation) -> String {
+    let n = |n: usize, one: &str, many: &str| things(n as u64, one, many);
+    let snapshots = |s: &[crate::words::ids::SnapshotId]| s.iter().map(|id| id.short()).collect::<Vec<_>>().join(", ");
+    match operation {
+        Operation::Begin { kind, .. } => format!("begin {}", kind_word(*kind)),
+        Operation::End { run, outcome: o, .. } => format!("end run {}: {}", run.0, outcome(*o)),
+        Operation::Publish { run, packs, segments, snapshots, .. } => {
+            let ids: Vec<String> = snapshots.iter().map(|s| s.id.short()).collect();
+            let mut parts = Vec::new();
+            if !packs.is_empty() {
+                parts.push(n(packs.len(), "pack", "packs"));
+            }
+            if !segments.is_empty() {
+                parts.push(n(segments.len(), "segment", "segments"));
+            }
+            if !ids.is_empty() {
+                parts.push(format!("snapshot {}", ids.join(", ")));
+            }
+            format!("publish for run {}: {}", run.0, parts.join(", "))
+        }
+        Operation::Close { run } => format!("close silent run {}", run.0),
+        Operation::Forget { snapshots: s } => format!("forget {}", snapshots(s)),
+        Operation::Hold { snapshots: s } => format!("hold {}", snapshots(s)),
+        Operation::Unhold { snapshots: s } => format!("unhold {}", snapshots(s)),
+        Operation::Doom { packs } => format!("doom dead chunks of {}", n(packs.len(), "pack", "packs")),
+        Operation::Rewrite { packs, condemned_packs, condemned_segments, .. } => format!(
+            "rewrite into {}, condemn {} and {}",
+            n(packs.len(), "pack", "packs"),
+            n(condemned_packs.len(), "pack", "packs"),
+            n(condemned_segments.len(), "segment", "segments")
+        ),
+        Operation::Lost { packs, holed } => {
+            format!("declare {} lost, holes in {}", n(packs.len(), "pack", "packs"), snapshots(holed))
+        }
+        Operation::Vouch { packs } => format!("vouch for {}", n(packs.len(), "pack", "packs")),
+        Operation::Swept { packs, segments, orphans } => {
+            format!("deleted {}", n(packs.len() + segments.len() + orphans.len(), "object", "objects"))
+        }
+        Operation::Credential { certificate } => format!("admit a credential: {:?}", certificate.role).to_lowercase(),
+        Operation::Revoke { credential, epoch, .. } => {
+            format!("revoke credential {}, begin epoch {epoch}", credential.short())
+        }
+        Operation::Healed { snapshots: s } => format!("healed {}", snapshots(s)),
+        Operation::Note { .. } => "a note".to_owned(),
+    }
+}
+
+fn kind_word(kind: RunKind) -> &'static str {
+    match kind {
+        RunKind::Backup => "backup",
+        RunKind::Prune => "prune",
+        RunKind::Repair => "repair",
+        RunKind::Copy => "copy",
+    }
+}

@@ -1,0 +1,12 @@
+//! One module for each command: options in, one operation, words or JSON out.
+
+pub mod backup;
+pub mod cat;
+pub mod init;
+pub mod log;
+pub mod ls;
+pub mod restore;
+pub mod snapshots;
+pub mod stats;
+pub mod unlock;
+pub mod verify;

@@ -1,0 +1,270 @@
+//! `restore`: a snapshot, or a part of it, back into a directory; or one file into a command.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::formats::tree::{Node, NodeKind};
+use crate::machinery::repository::Repository;
+use crate::machinery::target::{Overwrite, OwnerMap, Ownership, RelativePath, TargetOptions};
+use crate::operations::list;
+use crate::operations::restore::{RestoreOptions, RestoreReport, restore};
+
+use super::super::arguments::{OverwriteArgument, RestoreArguments};
+use super::super::error::{CliError, Result};
+use super::super::exit::Exit;
+use super::super::json::{PathJson, RestoreJson};
+use super::super::paths::{absolute, exactly, split_last};
+use super::super::select::{Chosen, choose};
+use super::super::session::Session;
+use super::super::text::{count, duration, escape, size, things};
+use super::ls::is_no_such_path;
+
+/// Extras that are shown before they are deleted.
+const EXTRAS_SHOWN_MAX: usize = 20;
+
+/// Restores.
+pub fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exit> {
+    session.with_repository(|repository| {
+        let chosen = choose(repository, &arguments.snapshot, session.around)?;
+        if let Some(command) = &arguments.to_command {
+            return super::cat::feed(session, repository, &chosen, command);
+        }
+        let target = arguments.target.as_deref().map(|t| absolute(t, &session.around.cwd));
+        let target = target.ok_or_else(|| CliError::Usage("name a directory with --target".to_owned()))?;
+        session.listen()?;
+        let started = Instant::now();
+        let report = match find(repository, &chosen)? {
+            Some(node) if !matches!(node.kind, NodeKind::Directory(_)) => {
+                one_entry(session, repository, &chosen, &node, arguments, &target)?
+            }
+            _ => tree(session, repository, &chosen, arguments, &target)?,
+        };
+        tell(session, &chosen, arguments, &target, &report, started.elapsed().as_millis() as u64)?;
+        Ok(if report.problems_count > 0 { Exit::Problems } else { Exit::Done })
+    })
+}
+
+fn find(repository: &Repository, chosen: &Chosen) -> Result<Option<Node>> {
+    let id = chosen.snapshot.id.short();
+    match list::find(repository, &chosen.snapshot, &chosen.path) {
+        Err(e) if is_no_such_path(&e, &id) => {
+            Err(CliError::NoSuchPath { snapshot: id, path: format!("/{}", escape(&chosen.path)) })
+        }
+        found => Ok(found?),
+    }
+}
+
+fn target_options(arguments: &RestoreArguments) -> Result<TargetOptions> {
+    let mut owner_map = match &arguments.owner {
+        Some(owner) => OwnerMap::give_all_to(owner)?,
+        None => OwnerMap::default(),
+    };
+    for entry in &arguments.owner_map {
+        owner_map.add(entry)?;
+    }
+    Ok(TargetOptions {
+        ownership: match (arguments.no_ownership, arguments.numeric_ids) {
+            (true, _) => Ownership::None,
+            (_, true) => Ownership::ByNumber,
+            _ => Ownership::ByName,
+        },
+        owner_map,
+        overwrite: overwrite(arguments),
+        xattrs: !arguments.no_xattrs,
+        sparse: arguments.sparse,
+    })
+}
+
+fn overwrite(arguments: &RestoreArguments) -> Overwrite {
+    match arguments.overwrite {
+        None => Overwrite::Refuse,
+        Some(OverwriteArgument::Always) => Overwrite::Always,
+        Some(OverwriteArgument::IfChanged) => Overwrite::IfChanged,
+        Some(OverwriteArgument::Never) => Overwrite::Never,
+    }
+}
+
+/// The patterns given one by one, then those of files.
+fn patterns(session: &Session, given: &[String], files: &[PathBuf]) -> Result<Vec<String>> {
+    let mut all = given.to_vec();
+    for file in files {
+        let path = session.around.cwd.join(file);
+        let text = std::fs::read_to_string(&path).map_err(CliError::file("read the patterns in", &path))?;
+        let lines = text.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#'));
+        all.extend(lines.map(str::to_owned));
+    }
+    Ok(all)
+}
+
+fn tree(
+    session: &Session,
+    repository: &Arc<Repository>,
+    chosen: &Chosen,
+    arguments: &RestoreArguments,
+    target: &Path,
+) -> Result<RestoreReport> {
+    let mut agree = |extras: &[RelativePath]| agrees(session, arguments, target, extras);
+    let options = RestoreOptions {
+        target: target.to_owned(),
+        target_options: target_options(arguments)?,
+        subtree: (!chosen.path.is_empty()).then(|| chosen.path.clone()),
+        include: patterns(session, &arguments.include, &arguments.include_file)?,
+        exclude: patterns(session, &arguments.exclude, &arguments.exclude_file)?,
+        delete: if arguments.delete { Some(&mut agree) } else { None },
+        dry_run: arguments.dry_run,
+    };
+    Ok(restore(repository, &chosen.snapshot, options, &session.progress)?)
+}
+
+/// Shows what would be deleted, and asks.
+fn agrees(session: &Session, arguments: &RestoreArguments, target: &Path, extras: &[RelativePath]) -> bool {
+    let what = things(extras.len() as u64, "entry", "entries");
+    let (target, rest) = (escape(target.as_os_str().as_bytes()), extras.len().saturating_sub(EXTRAS_SHOWN_MAX));
+    if arguments.yes && session.global.quiet {
+        return true;
+    }
+    session.progress.suspended(|| {
+        let around = session.around;
+        around.complain(&format!("{what} in {target} that the snapshot does not have:"));
+        for extra in extras.iter().take(EXTRAS_SHOWN_MAX) {
+            around.complain(&format!("  {}", escape(extra.as_bytes())));
+        }
+        if rest > 0 {
+            around.complain(&format!("  and {} more", count(rest as u64)));
+        }
+        arguments.yes || around.agrees("delete them, with all that is in them? [y/N]")
+    })
+}
+
+/// Restores one entry that is no directory into `target`.
+///
+/// A restore gives its target the attributes of the directory it restores. Who brings one file back into a directory
+/// does not want that directory to change: so the file is restored into one of its own beside it, and moved.
+fn one_entry(
+    session: &Session,
+    repository: &Arc<Repository>,
+    chosen: &Chosen,
+    node: &Node,
+    arguments: &RestoreArguments,
+    target: &Path,
+) -> Result<RestoreReport> {
+    if arguments.delete || !arguments.include.is_empty() || !arguments.exclude.is_empty() {
+        let text = "--delete, --include and --exclude make no sense with a single file";
+        return Err(CliError::Usage(text.to_owned()));
+    }
+    let (parent, name) = split_last(&chosen.path);
+    let Some(pattern) = exactly(name) else {
+        let text = "a single file whose name is not UTF-8 can only be streamed: use `strongroom cat`";
+        return Err(CliError::Usage(text.to_owned()));
+    };
+    let place = target.join(std::ffi::OsStr::from_bytes(name));
+    let options = |folder: &Path| -> Result<RestoreOptions<'static>> {
+        Ok(RestoreOptions {
+            target: folder.to_owned(),
+            target_options: TargetOptions { overwrite: Overwrite::Refuse, ..target_options(arguments)? },
+            subtree: (!parent.is_empty()).then(|| parent.to_vec()),
+            include: vec![pattern.clone()],
+            exclude: Vec::new(),
+            delete: None,
+            dry_run: arguments.dry_run,
+        })
+    };
+    if stays(&place, node, overwrite(arguments))? {
+        return Ok(RestoreReport { kept: 1, ..RestoreReport::default() });
+    }
+    if arguments.dry_run {
+        return Ok(restore(repository, &chosen.snapshot, options(target)?, &session.progress)?);
+    }
+    std::fs::create_dir_all(target).map_err(CliError::file("make", target))?;
+    let folder = tempfile::Builder::new().prefix(".strongroom-restore-").tempdir_in(target);
+    let folder = folder.map_err(CliError::file("write into", target))?;
+    let mut report = restore(repository, &chosen.snapshot, options(folder.path())?, &session.progress)?;
+    // The directory that held the file for a while.
+    report.directories = 0;
+    let made = folder.path().join(std::ffi::OsStr::from_bytes(name));
+    match std::fs::rename(&made, &place) {
+        Ok(()) => {}
+        // It was not restored, which the report says.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && report.problems_count > 0 => {}
+        Err(e) => return Err(CliError::file("replace", &place)(e)),
+    }
+    Ok(report)
+}
+
+/// Whether what has the name in the target is kept.
+fn stays(place: &Path, node: &Node, overwrite: Overwrite) -> Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let found = match place.symlink_metadata() {
+        Ok(found) => found,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(false),
+        Err(e) => return Err(CliError::file("look at", place)(e)),
+    };
+    match overwrite {
+        Overwrite::Refuse => Err(CliError::Exists { path: place.to_owned() }),
+        Overwrite::Never => Ok(true),
+        Overwrite::Always => Ok(false),
+        Overwrite::IfChanged => {
+            let NodeKind::File(file) = &node.kind else { return Ok(false) };
+            let mtime = &node.meta.mtime;
+            let times = found.mtime() == mtime.secs && found.mtime_nsec() == i64::from(mtime.nanos);
+            Ok(found.is_file() && found.len() == file.size && times)
+        }
+    }
+}
+
+fn tell(
+    session: &Session,
+    chosen: &Chosen,
+    arguments: &RestoreArguments,
+    target: &Path,
+    report: &RestoreReport,
+    took_ms: u64,
+) -> Result<()> {
+    let findings = session.finish();
+    if session.global.json {
+        return session.print_json(&RestoreJson {
+            r#type: "restore",
+            dry_run: arguments.dry_run,
+            snapshot: chosen.snapshot.id.to_string(),
+            target: PathJson::new(target.as_os_str().as_bytes()),
+            files: report.files,
+            bytes: report.bytes,
+            directories: report.directories,
+            others: report.others,
+            kept: report.kept,
+            skipped: report.skipped,
+            deleted: report.deleted,
+            problems: report.problems_count,
+            duration_ms: took_ms,
+            findings,
+        });
+    }
+    if report.problems_count > 0 {
+        let problems = things(report.problems_count, "entry was", "entries were");
+        session.around.complain(&format!("warning: the restore is incomplete: {problems} not restored, or not fully"));
+    }
+    if !session.global.tells() {
+        return Ok(());
+    }
+    let mut parts = vec![format!("{}, {}", things(report.files, "file", "files"), size(report.bytes))];
+    for (n, one, many) in [
+        (report.directories, "directory", "directories"),
+        (report.others, "link or device", "links and devices"),
+        (report.kept, "file kept as it was", "files kept as they were"),
+        (report.skipped, "socket left out", "sockets left out"),
+        (report.deleted, "extra deleted", "extras deleted"),
+    ] {
+        if n > 0 {
+            parts.push(things(n, one, many));
+        }
+    }
+    let (id, target) = (chosen.snapshot.id.short(), escape(target.as_os_str().as_bytes()));
+    let parts = parts.join("; ");
+    session.print(&match arguments.dry_run {
+        true => format!("would restore of {id} to {target}: {parts}"),
+        false => format!("restored of {id} to {target} in {}: {parts}", duration(took_ms)),
+    })
+}

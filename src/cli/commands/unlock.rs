@@ -1,0 +1,28 @@
+//! `unlock`: there is nothing to unlock.
+
+use serde::Serialize;
+
+use super::super::error::Result;
+use super::super::exit::Exit;
+use super::super::session::Session;
+
+const WHY: &str = "there are no locks: every machine adds its steps to one log, and whoever comes second looks again. \
+A run that was cut off blocks nobody; the next one on the same machine ends it and finds its uploads again.";
+
+/// `type: "unlock"`.
+#[derive(Serialize)]
+struct UnlockJson {
+    r#type: &'static str,
+    locks: u64,
+    message: &'static str,
+}
+
+/// Says why.
+pub fn run(session: &Session) -> Result<Exit> {
+    match session.global.json {
+        true => session.print_json(&UnlockJson { r#type: "unlock", locks: 0, message: WHY })?,
+        false if session.global.quiet => {}
+        false => session.print(WHY)?,
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,167 @@
+//! The command line as it is kept with a run: without secrets.
+//!
+//! Commands of `--from-command` often carry passwords. What looks like one is replaced by `***`: better too much
+//! than too little, for what is kept only tells people what was run.
+
+use std::ffi::OsString;
+
+const MASK: &str = "***";
+
+/// Parts of names whose values are secret.
+const SECRET_NAMES: [&str; 9] =
+    ["pass", "pwd", "secret", "token", "credential", "apikey", "api_key", "api-key", "access_key"];
+
+/// The arguments, quoted for a shell, with what is secret replaced.
+pub fn command_line(arguments: &[OsString]) -> String {
+    let mut words = Vec::new();
+    let mut masked = false;
+    for argument in arguments {
+        let text = argument.to_string_lossy();
+        let word = match text.as_ref() {
+            _ if std::mem::take(&mut masked) => MASK.to_owned(),
+            "--password-command" => {
+                masked = true;
+                text.into_owned()
+            }
+            _ if text.starts_with("--password-command=") => format!("--password-command={MASK}"),
+            _ if text.starts_with("--password-file") => text.into_owned(),
+            text => mask(text),
+        };
+        words.push(quote(&word));
+    }
+    words.join(" ")
+}
+
+/// A text with what looks like a secret replaced.
+pub fn mask(text: &str) -> String {
+    let mysql = ["mysql", "maria"].iter().any(|tool| text.contains(tool));
+    let mut out = String::with_capacity(text.len());
+    // What ends the value that is being left out; and whether the next word is a value.
+    let (mut inside, mut next) = (None, None);
+    for piece in text.split_inclusive(char::is_whitespace) {
+        let word = piece.trim_end();
+        let space = &piece[word.len()..];
+        if let Some(quote) = inside {
+            if word.ends_with(quote) {
+                inside = None;
+                out.push_str(space);
+            }
+            continue;
+        }
+        if word.is_empty() {
+            out.push_str(space);
+            continue;
+        }
+        let (kept, value) = match next.take() {
+            Some(Next::Secret) if !word.starts_with('-') => ("", Some(word)),
+            Some(Next::Login) if word.contains(':') => match word.split_once(':') {
+                Some((user, password)) => (&word[..user.len() + 1], Some(password)),
+                None => (word, None),
+            },
+            _ => split(word, mysql),
+        };
+        next = Next::after(word);
+        match value {
+            None => out.push_str(&without_url_password(kept)),
+            Some(value) => {
+                out.push_str(kept);
+                out.push_str(MASK);
+                let quote = value.chars().next().filter(|c| matches!(c, '\'' | '"'));
+                inside = quote.filter(|q| value.len() == 1 || !value.ends_with(*q));
+            }
+        }
+        if inside.is_none() {
+            out.push_str(space);
+        }
+    }
+    out
+}
+
+/// What the word after an option is.
+enum Next {
+    Secret,
+    Login,
+}
+
+impl Next {
+    fn after(word: &str) -> Option<Self> {
+        match word {
+            "-u" | "--user" => Some(Self::Login),
+            _ if word.starts_with("--") && !word.contains('=') && is_secret_name(word) => Some(Self::Secret),
+            _ => None,
+        }
+    }
+}
+
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_NAMES.iter().any(|part| name.contains(part))
+}
+
+/// What of a word is kept, and its secret value if it has one.
+fn split(word: &str, mysql: bool) -> (&str, Option<&str>) {
+    if mysql && word.len() > 2 && word.starts_with("-p") {
+        return ("-p", Some(&word[2..]));
+    }
+    match word.find('=') {
+        Some(at) if is_secret_name(&word[..at]) => (&word[..=at], Some(&word[at + 1..])),
+        _ => (word, None),
+    }
+}
+
+/// `scheme://user:password@host` without the password.
+fn without_url_password(word: &str) -> String {
+    let masked = || {
+        let start = word.find("://")? + 3;
+        let authority = &word[start..][..word[start..].find('/').unwrap_or(word.len() - start)];
+        let at = authority.rfind('@')?;
+        let colon = authority[..at].find(':')?;
+        Some(format!("{}:{MASK}{}", &word[..start + colon], &word[start + at..]))
+    };
+    masked().unwrap_or_else(|| word.to_owned())
+}
+
+/// A word as a shell reads it back.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+~*".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_secret_is_not_kept() {
+        let cases = [
+            ("mysqldump -u root -phunter2 shop", "mysqldump -u root -p*** shop"),
+            ("PGPASSWORD=hunter2 pg_dump shop", "PGPASSWORD=*** pg_dump shop"),
+            ("PGPASSWORD='a hunter2 b' pg_dump", "PGPASSWORD=*** pg_dump"),
+            ("mongodump --uri mongodb://u:hunter2@h/x", "mongodump --uri mongodb://u:***@h/x"),
+            ("pg_dump postgresql://u:hun/ter2@h/x", "pg_dump postgresql://u:hun/ter2@h/x"),
+            ("x --password hunter2 y", "x --password *** y"),
+            ("x --password -h y", "x --password -h y"),
+            ("curl -u admin:hunter2 http://x", "curl -u admin:*** http://x"),
+            ("x --api-key=hunter2", "x --api-key=***"),
+            ("pg_dump -p 5432 shop", "pg_dump -p 5432 shop"),
+        ];
+        for (text, masked) in cases {
+            assert_eq!(mask(text), masked);
+        }
+    }
+
+    #[test]
+    fn the_line_is_quoted_and_the_passphrase_command_is_left_out() {
+        let line = |words: &[&str]| command_line(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(
+            line(&["backup", "--password-command", "echo hunter2", "--password-command=x", "/a b"]),
+            "backup --password-command '***' '--password-command=***' '/a b'"
+                .replace("'--password-command=***'", "--password-command=***")
+                .replace("'***'", "***")
+        );
+        assert_eq!(line(&["--password-file", "/k"]), "--password-file /k");
+    }
+}

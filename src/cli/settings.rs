@@ -1,0 +1,224 @@
+//! Which repository, which passphrase, which local folders: from options, variables and defaults.
+//!
+//! Where nothing is named, the default repository of this user is meant if `backup --init` made one: it lies below
+//! the data folder, and its passphrase in a file of the configuration folder.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::formats::config::Parameters;
+use crate::machinery::repository::{self, LocalPlaces, Repository, RepositoryError};
+use crate::parts::store::{self, Store};
+use crate::words::ids::RepositoryId;
+use crate::words::world::{World, random};
+
+use super::arguments::GlobalArguments;
+use super::error::{CliError, Result};
+use super::secret::{Passphrase, SecretSource};
+use super::surroundings::Surroundings;
+
+/// Where things of this user lie if nothing else is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// The repository.
+    pub repository: PathBuf,
+    /// The file with its passphrase.
+    pub key_file: PathBuf,
+}
+
+impl Defaults {
+    /// The defaults; `None` for a user without a home.
+    pub fn of(around: &Surroundings) -> Option<Self> {
+        let data = around.xdg("XDG_DATA_HOME", ".local/share")?;
+        let config = around.xdg("XDG_CONFIG_HOME", ".config")?;
+        Some(Self { repository: data.join("strongroom/repository"), key_file: config.join("strongroom/passphrase") })
+    }
+}
+
+/// What a command needs to open a repository.
+#[derive(Debug)]
+pub struct Settings {
+    /// Path or URL of the repository.
+    pub location: String,
+    /// Where the passphrase comes from.
+    pub secret: SecretSource,
+    /// The defaults, if `location` is the default one.
+    pub defaults: Option<Defaults>,
+}
+
+impl Settings {
+    /// What is configured, or the default repository if there is one. `make` allows that there is none yet.
+    pub fn find(arguments: &GlobalArguments, around: &Surroundings, make: bool) -> Result<Self> {
+        let named = arguments.repo.clone().or_else(|| {
+            let (_, value) = around.first_variable(&["STRONGROOM_REPO", "STRONGROOM_REPOSITORY"])?;
+            Some(value.to_string_lossy().into_owned())
+        });
+        let defaults = Defaults::of(around);
+        let is_default = |location: &str, d: &Defaults| around.cwd.join(location) == d.repository;
+        let (location, defaults) = match (named, defaults) {
+            (Some(location), defaults) => {
+                let defaults = defaults.filter(|d| is_default(&location, d));
+                (location, defaults)
+            }
+            (None, Some(d)) if make || d.repository.is_dir() => (utf8(&d.repository)?, Some(d)),
+            (None, _) => return Err(CliError::NoRepositoryNamed),
+        };
+        let key_file = defaults.as_ref().map(|d| &d.key_file).filter(|f| f.is_file()).cloned();
+        let named = SecretSource::named(arguments, around);
+        let secret = named.or(key_file.map(SecretSource::File)).unwrap_or(SecretSource::Ask);
+        Ok(Self { location, secret, defaults })
+    }
+
+    /// Opens the store.
+    pub fn store(&self, around: &Surroundings) -> Result<Arc<dyn Store>> {
+        Ok(store::open(&self.location, around.world.now_ms())?)
+    }
+
+    /// Opens the repository.
+    pub fn open(&self, arguments: &GlobalArguments, around: &Surroundings) -> Result<Arc<Repository>> {
+        let store = self.store(around)?;
+        // Nobody is asked for the passphrase of what is not there.
+        repository::read_config(&*store)?;
+        let passphrase = self.secret.get(around, false)?;
+        let places = places(arguments, around)?;
+        Ok(Repository::open(store, passphrase.bytes(), &places, around.world.clone())?)
+    }
+
+    /// Whether there is a repository.
+    pub fn exists(&self, around: &Surroundings) -> Result<bool> {
+        let found = self.store(around).and_then(|store| Ok(repository::read_config(&*store)?));
+        match found {
+            Ok(_) => Ok(true),
+            Err(CliError::Repository(e)) if is_nothing(&e) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Makes the repository, with the passphrase and the sizes given.
+    pub fn make(&self, passphrase: &Passphrase, parameters: Parameters, around: &Surroundings) -> Result<RepositoryId> {
+        let store = store::init(&self.location, around.world.now_ms())?;
+        Ok(repository::init(&*store, passphrase.bytes(), parameters, &*around.world)?)
+    }
+}
+
+fn is_nothing(error: &RepositoryError) -> bool {
+    matches!(error, RepositoryError::NoRepository { .. } | RepositoryError::Store(store::StoreError::NoStore { .. }))
+}
+
+fn utf8(path: &Path) -> Result<String> {
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| CliError::Usage("the default repository's path is not UTF-8: name one with -r".to_owned()))
+}
+
+/// Where this machine keeps its cache and its state.
+pub fn places(arguments: &GlobalArguments, around: &Surroundings) -> Result<LocalPlaces> {
+    let homeless = |what: &str, variable: &str| {
+        CliError::Usage(format!("there is no home folder to keep the {what} in: set {variable}"))
+    };
+    let named = |path: &Path| around.cwd.join(path);
+    let cache = match (&arguments.cache_dir, around.variable("STRONGROOM_CACHE_DIR")) {
+        (Some(path), _) => named(path),
+        (None, Some(path)) => named(Path::new(path)),
+        (None, None) => around
+            .xdg("XDG_CACHE_HOME", ".cache")
+            .ok_or_else(|| homeless("cache", "STRONGROOM_CACHE_DIR"))?
+            .join("strongroom"),
+    };
+    let state = match around.variable("STRONGROOM_STATE_DIR") {
+        Some(path) => named(Path::new(path)),
+        None => around
+            .xdg("XDG_STATE_HOME", ".local/state")
+            .ok_or_else(|| homeless("state", "STRONGROOM_STATE_DIR"))?
+            .join("strongroom"),
+    };
+    Ok(LocalPlaces { cache, state })
+}
+
+/// Puts a new passphrase into a file that only its owner can read. What is there is never replaced.
+pub fn write_key_file(path: &Path, world: &dyn World) -> Result<()> {
+    let failed = |path: &Path| CliError::file("write the passphrase to", path.to_owned());
+    if let Some(parent) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed(parent))?;
+    }
+    let mut text = generate(world);
+    text.push('\n');
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed(path))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed(path))?;
+    // The repository is worth nothing without this file: it must be there before the repository is.
+    let parent = path.parent().map(std::fs::File::open);
+    parent.transpose().and_then(|dir| dir.map_or(Ok(()), |d| d.sync_all())).map_err(failed(path))
+}
+
+/// A passphrase of 160 random bits in groups of five, without letters that look alike.
+fn generate(world: &dyn World) -> Zeroizing<String> {
+    const LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
+    let bytes = Zeroizing::new(random::<32>(world));
+    let mut text = Zeroizing::new(String::with_capacity(40));
+    for (i, byte) in bytes.iter().enumerate() {
+        if i > 0 && i % 5 == 0 {
+            text.push('-');
+        }
+        text.push(LETTERS[usize::from(byte & 31)] as char);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::around;
+    use super::*;
+
+    #[test]
+    fn the_default_repository_is_meant_only_if_it_is_there() {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let mut around = around();
+        around.home = Some(home.path().to_owned());
+        let arguments = GlobalArguments::default();
+        assert!(matches!(Settings::find(&arguments, &around, false), Err(CliError::NoRepositoryNamed)));
+        let at = home.path().join(".local/share/strongroom/repository");
+        assert_eq!(Settings::find(&arguments, &around, true).expect("it may be made").location, at.to_string_lossy());
+        std::fs::create_dir_all(&at).expect("a folder");
+        let key = home.path().join(".config/strongroom/passphrase");
+        write_key_file(&key, &*around.world).expect("a key file");
+        let found = Settings::find(&arguments, &around, false).expect("it is there");
+        assert_eq!(found.secret, SecretSource::File(key));
+        around.variables.insert("STRONGROOM_REPOSITORY".into(), "/srv/repo".into());
+        let named = Settings::find(&arguments, &around, false).expect("it is named");
+        assert_eq!((named.location.as_str(), &named.secret), ("/srv/repo", &SecretSource::Ask));
+    }
+
+    #[test]
+    fn a_key_file_is_private_and_never_replaced() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let (path, around) = (home.path().join("a/b/passphrase"), around());
+        write_key_file(&path, &*around.world).expect("a key file");
+        assert_eq!(std::fs::metadata(&path).expect("it is there").permissions().mode() & 0o7777, 0o600);
+        let text = std::fs::read_to_string(&path).expect("it can be read");
+        assert_eq!(text.len(), 32 + 6 + 1);
+        assert!(write_key_file(&path, &*around.world).is_err());
+        assert_eq!(std::fs::read_to_string(&path).expect("it can be read"), text);
+    }
+
+    #[test]
+    fn local_folders_follow_options_variables_and_xdg() {
+        let mut around = around();
+        let mut arguments = GlobalArguments::default();
+        around.home = Some("/h".into());
+        let at = |arguments: &_, around: &_| places(arguments, around).map(|p| (p.cache, p.state)).ok();
+        assert_eq!(at(&arguments, &around), Some(("/h/.cache/strongroom".into(), "/h/.local/state/strongroom".into())));
+        around.variables.insert("XDG_STATE_HOME".into(), "/s".into());
+        around.variables.insert("STRONGROOM_CACHE_DIR".into(), "/c".into());
+        assert_eq!(at(&arguments, &around), Some(("/c".into(), "/s/strongroom".into())));
+        arguments.cache_dir = Some("/d".into());
+        around.variables.insert("STRONGROOM_STATE_DIR".into(), "/t".into());
+        assert_eq!(at(&arguments, &around), Some(("/d".into(), "/t".into())));
+        (around.home, around.variables) = (None, Default::default());
+        assert!(places(&GlobalArguments::default(), &around).is_err());
+    }
+}

@@ -1,0 +1,63 @@
+//! Surroundings for tests: nothing of the process, and what is printed can be looked at.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use jiff::tz::TimeZone;
+
+use crate::words::world::System;
+
+use super::signals::Signals;
+use super::surroundings::Surroundings;
+
+/// What was written.
+#[derive(Clone, Default)]
+pub struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no test panics while it holds the lock").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    /// Takes what was written so far.
+    pub fn take(&self) -> String {
+        let bytes = std::mem::take(&mut *self.0.lock().expect("no test panics while it holds the lock"));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Surroundings with nothing in them.
+pub fn around() -> Surroundings {
+    recorded().0
+}
+
+/// Surroundings, what they print, and what they complain about.
+pub fn recorded() -> (Surroundings, Written, Written) {
+    let (out, errors) = (Written::default(), Written::default());
+    let around = Surroundings {
+        variables: BTreeMap::new(),
+        cwd: "/".into(),
+        home: None,
+        host: "testhost".to_owned(),
+        user: "tester".to_owned(),
+        zone: TimeZone::UTC,
+        world: Arc::new(System),
+        input: Mutex::new(None),
+        output: Mutex::new(Box::new(out.clone())),
+        errors: Mutex::new(Box::new(errors.clone())),
+        input_is_terminal: false,
+        output_is_terminal: false,
+        errors_are_terminal: false,
+        ask_secret: None,
+        signals: Signals::default(),
+    };
+    (around, out, errors)
+}
