@@ -67,7 +67,8 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    fn check(self) -> Result<Self, FormatError> {
+    /// Checks that they are within what a reader accepts.
+    pub fn check(self) -> Result<Self, FormatError> {
         let malformed = |e: &dyn std::fmt::Display| FormatError::Malformed(e.to_string());
         ChunkSizes::from(self.fine).check().map_err(|e| malformed(&e))?;
         ChunkSizes::from(self.coarse).check().map_err(|e| malformed(&e))?;

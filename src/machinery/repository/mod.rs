@@ -32,6 +32,7 @@ use zeroize::Zeroizing;
 
 use crate::formats::checkpoint;
 use crate::formats::config::{Config, Parameters};
+use crate::formats::envelope::FormatError;
 use crate::formats::names::{self, ObjectName};
 use crate::formats::record;
 use crate::formats::slot::{self, Slot, SlotError, Way};
@@ -84,9 +85,11 @@ impl std::fmt::Debug for dyn World {
 
 /// Makes a repository in an empty store. Returns its id.
 pub fn init(store: &dyn Store, passphrase: &[u8], parameters: Parameters, world: &dyn World) -> Result<RepositoryId> {
+    // A config with others would be written, and no reader would take it.
+    let parameters = parameters.check().map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
     match store.get(names::CONFIG) {
         Ok(_) => return Err(RepositoryError::AlreadyInitialized { location: store.location() }),
-        Err(StoreError::Missing { .. }) => {}
+        Err(StoreError::Missing { .. }) => refuse_remains(store)?,
         Err(e) => return Err(e.into()),
     }
     let master = Secret::random(world);
@@ -106,6 +109,19 @@ pub fn init(store: &dyn Store, passphrase: &[u8], parameters: Parameters, world:
         put::Stands::Ours => Ok(config.id),
         put::Stands::Theirs => Err(RepositoryError::AlreadyInitialized { location: store.location() }),
     }
+}
+
+/// Refuses a store that holds a repository whose config is gone. Key slots alone are what an interrupted `init`
+/// leaves; anything else is somebody's backups.
+fn refuse_remains(store: &dyn Store) -> Result<()> {
+    let mut any = false;
+    for folder in [names::LOG, names::DATA, names::META, names::INDEX, names::CHECKPOINT] {
+        store.list(folder, None, &mut |_| {
+            any = true;
+            ControlFlow::Break(())
+        })?;
+    }
+    if any { Err(RepositoryError::Missing { name: names::CONFIG.to_owned() }) } else { Ok(()) }
 }
 
 /// Reads and checks the config of a store.
@@ -148,21 +164,22 @@ fn master_key(store: &dyn Store, config: &Config, passphrase: &[u8]) -> Result<S
     if slots.is_empty() {
         return Err(RepositoryError::Missing { name: format!("every key slot below {}/", names::KEYS) });
     }
-    let mut damaged = None;
+    let (mut damaged, mut foreign) = (None, None);
     for name in &slots {
         let bytes = store.get(name)?;
         let opened = Slot::decode(&bytes).map_err(SlotError::from).and_then(|slot| slot.open(passphrase));
         match opened {
             Ok(master) if owner_signer(&master).public() == config.owner => return Ok(master),
+            // Perhaps what an interrupted `init` with the same passphrase left: others are tried first.
             Ok(_) => {
                 let what = format!("{name} opens, and its key is not the one that signed the config");
-                return Err(RepositoryError::History { what });
+                foreign = Some(RepositoryError::History { what });
             }
             Err(SlotError::WrongPassphrase) => {}
             Err(SlotError::Format(cause)) => damaged = Some(RepositoryError::object(name)(cause)),
         }
     }
-    Err(damaged.unwrap_or(RepositoryError::WrongPassphrase { slots: slots.len() }))
+    Err(damaged.or(foreign).unwrap_or(RepositoryError::WrongPassphrase { slots: slots.len() }))
 }
 
 impl Repository {
@@ -215,7 +232,11 @@ impl Repository {
         for name in names.iter().rev() {
             let bytes = self.get(name)?;
             match checkpoint::decode(&bytes, &self.config.owner, |e| self.keys.secret(e)) {
-                Ok(state) => return Ok(Some(state)),
+                Ok(state) if names::checkpoint(state.number) == *name => return Ok(Some(state)),
+                Ok(state) => {
+                    let what = format!("it is the checkpoint of record {}", state.number);
+                    self.note_damage(RepositoryError::object(name)(FormatError::Malformed(what)));
+                }
                 // A damaged checkpoint costs time, not safety: the log is folded from further back.
                 Err(cause) => self.note_damage(RepositoryError::object(name)(cause)),
             }

@@ -129,8 +129,10 @@ fn check_checkpoint(repository: &Repository, name: &str, report: &mut VerifyRepo
         Err(e) => return Err(e),
     };
     let secret = |e: &crate::formats::envelope::Envelope| repository.keys.secret(e);
-    if let Err(e) = crate::formats::checkpoint::decode(&bytes, &repository.config.owner, secret) {
-        report.find(name, e.to_string());
+    match crate::formats::checkpoint::decode(&bytes, &repository.config.owner, secret) {
+        Ok(state) if names::checkpoint(state.number) == name => {}
+        Ok(state) => drop(report.find(name, format!("it is the checkpoint of record {}", state.number))),
+        Err(e) => drop(report.find(name, e.to_string())),
     }
     Ok(())
 }
