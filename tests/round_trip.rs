@@ -39,7 +39,8 @@ fn every_kind(root: &Path) {
     }
     let odd = std::ffi::OsStr::new("sp ace\n\u{fc}");
     fs::write(root.join(odd), "odd").unwrap();
-    fs::write(root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"not\xffutf8")), "bytes").unwrap();
+    fs::write(root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"not\xffutf8")), "bytes")
+        .unwrap();
     fs::hard_link(root.join("a/small.txt"), root.join("hard")).unwrap();
     symlink("../nowhere/../a", root.join("a/link")).unwrap();
     let mut sparse = fs::File::create(root.join("sparse")).unwrap();
@@ -57,12 +58,14 @@ fn every_kind(root: &Path) {
     .unwrap();
     fs::set_permissions(root.join("a/nothing"), fs::Permissions::from_mode(0o4711)).unwrap();
     fs::set_permissions(root.join("empty"), fs::Permissions::from_mode(0o1750)).unwrap();
-    rustix::fs::lsetxattr(root.join("a/small.txt"), "user.note", b"kept\0bytes", rustix::fs::XattrFlags::empty()).unwrap();
+    rustix::fs::lsetxattr(root.join("a/small.txt"), "user.note", b"kept\0bytes", rustix::fs::XattrFlags::empty())
+        .unwrap();
     if rustix::process::getuid().is_root() {
         std::os::unix::fs::lchown(root.join("a/deep"), Some(1234), Some(4321)).unwrap();
         let device = rustix::fs::makedev(1, 3);
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(rustix::fs::CWD, root.join("null"), rustix::fs::FileType::CharacterDevice, mode, device).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, root.join("null"), rustix::fs::FileType::CharacterDevice, mode, device)
+            .unwrap();
     }
     set_old(&root.join("a/deep/noise"));
 }
@@ -133,7 +136,8 @@ fn a_changed_file_is_stored_and_the_rest_is_reused() {
 
 #[test]
 fn streams_come_back_and_nights_share_their_chunks() {
-    let night1: Vec<u8> = (0..200_000u32).flat_map(|i| format!("row {i} {}\n", i.wrapping_mul(2_654_435_761)).into_bytes()).collect();
+    let night1: Vec<u8> =
+        (0..200_000u32).flat_map(|i| format!("row {i} {}\n", i.wrapping_mul(2_654_435_761)).into_bytes()).collect();
     let mut night2 = night1.clone();
     night2.splice(1_000_000..1_000_000, *b"one row more\n");
     let bench = Bench::new();
