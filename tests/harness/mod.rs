@@ -28,11 +28,7 @@ pub struct Bench {
 
 /// Small sizes, so that small tests have many blocks and packs.
 pub fn small() -> Parameters {
-    let mut parameters = Parameters::default();
-    parameters.block_len = 64 << 10;
-    parameters.meta_block_len = 16 << 10;
-    parameters.pack_len = 1 << 20;
-    parameters
+    Parameters { block_len: 64 << 10, meta_block_len: 16 << 10, pack_len: 1 << 20, ..Parameters::default() }
 }
 
 impl Bench {

@@ -46,8 +46,18 @@ impl Repository {
         state
     }
 
-    /// Folds what others have appended.
+    /// Folds what others have appended. Once that shows another history than the one seen before, nothing more
+    /// is appended through this handle.
     pub fn refresh(&self) -> Result<Arc<State>> {
+        let refreshed = self.refresh_trusting();
+        if let Err(RepositoryError::History { what }) = &refreshed {
+            let mut distrust = self.distrust.lock().expect("nothing panics while it holds the lock");
+            distrust.get_or_insert_with(|| what.clone());
+        }
+        refreshed
+    }
+
+    fn refresh_trusting(&self) -> Result<Arc<State>> {
         let mut state = (*self.state()).clone();
         let from = state.number;
         self.fold_log(&mut state, &mut |_| Ok(()))?;
@@ -131,6 +141,10 @@ impl Repository {
     ///
     /// Returns the number of the record.
     pub fn append(&self, build: &mut dyn FnMut(&State) -> Result<Vec<Operation>>) -> Result<u64> {
+        let distrust = self.distrust.lock().expect("nothing panics while it holds the lock").clone();
+        if let Some(what) = distrust {
+            return Err(history(what));
+        }
         let mut state = self.state();
         loop {
             let record = Record {

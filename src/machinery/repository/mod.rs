@@ -75,6 +75,8 @@ pub struct Repository {
     places_synced: Mutex<Option<(usize, u64, usize)>>,
     read_cache: reader::ReadCache,
     damage: Mutex<Vec<RepositoryError>>,
+    /// What made the log untrustworthy: from then on nothing is appended.
+    distrust: Mutex<Option<String>>,
 }
 
 impl std::fmt::Debug for dyn World {
@@ -208,6 +210,7 @@ impl Repository {
             places_synced: Mutex::new(None),
             read_cache: reader::ReadCache::default(),
             damage: Mutex::default(),
+            distrust: Mutex::default(),
         };
         let start = match known {
             Some(state) => Some(state),
