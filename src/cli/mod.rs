@@ -4,7 +4,7 @@
 //! decided only here: exit codes in [`exit`], hints in [`hints`], JSON in [`json`], where passphrases come from in
 //! [`secret`]. Nothing below prints, asks or exits.
 //!
-//! [`run`] is given its [`Surroundings`](surroundings::Surroundings), so that tests can drive it.
+//! [`run`] is given its [`Surroundings`], so that tests can drive it.
 
 pub mod arguments;
 mod commands;
