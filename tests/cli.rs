@@ -246,3 +246,12 @@ fn no_secret_is_printed_or_left_in_files() {
         .expect("grep runs");
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
 }
+
+#[test]
+fn the_passphrase_is_not_handed_on_to_commands() {
+    let sr = Strongroom::init();
+    sr.expect(0, &["backup", "--from-command", "env=env"]);
+    assert!(!sr.expect(0, &["cat", "latest:env"]).contains("open sesame"));
+    let seen = sr.expect(0, &["cat", "latest:env", "--to-command", "cat >/dev/null; env"]);
+    assert!(!seen.contains("open sesame"), "{seen}");
+}

@@ -14,6 +14,7 @@ use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::json::{BackupJson, InitJson, outcome};
 use super::super::paths::absolute_all;
+use super::super::secret::SECRET_VARIABLES;
 use super::super::session::Session;
 use super::super::settings::Settings;
 use super::super::surroundings::Surroundings;
@@ -134,7 +135,12 @@ fn streams(around: &Surroundings, arguments: &BackupArguments) -> Result<Vec<Str
         (None, false) => {}
     }
     let commands = arguments.from_command.iter();
-    streams.extend(commands.map(|c| StreamSource::Command(CommandSource::new(c.name.clone(), c.command.clone()))));
+    streams.extend(commands.map(|c| {
+        let mut source = CommandSource::new(c.name.clone(), c.command.clone());
+        // The passphrase is none of the command's business.
+        source.env.extend(SECRET_VARIABLES.map(|name| (name.into(), "".into())));
+        StreamSource::Command(source)
+    }));
     let mut names = BTreeSet::new();
     match streams.iter().find(|s| !names.insert(s.name().to_owned())) {
         Some(twice) => usage(&format!("two streams are called {}", twice.name())),
