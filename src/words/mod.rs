@@ -3,6 +3,7 @@
 //! Identifiers, the byte cursor, sizes of padded objects, and the observer through which long work tells
 //! how it goes. This layer knows nothing of files, stores, keys or formats.
 
+pub mod causes;
 pub mod codec;
 pub mod ids;
 pub mod observer;

@@ -7,6 +7,7 @@ use crate::formats::record::Outcome;
 use crate::formats::tree::{FileNode, FileTime, Metadata, Node, NodeKind, Owner};
 use crate::machinery::repository::run::Run;
 use crate::machinery::source::{StreamCommand, sniff};
+use crate::words::causes::with_causes;
 use crate::words::observer::{Observer, Severity, Unit};
 
 use super::tree::{TreeBackup, build};
@@ -164,14 +165,4 @@ fn drain(
 
 fn sniff_len() -> usize {
     crate::machinery::source::sniff::SNIFF_LEN
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

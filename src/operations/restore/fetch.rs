@@ -9,10 +9,11 @@ use crate::formats::tree::DataRun;
 use crate::machinery::repository::reader::{OpenFrame, OpenPack};
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::machinery::target::{Target, TargetError};
+use crate::words::causes::with_causes;
 use crate::words::observer::Observer;
 
 use super::plan::{FileItem, Piece, Plan};
-use super::{RestoreError, RestoreReport, with_causes};
+use super::{RestoreError, RestoreReport};
 
 /// Neighbouring frames are fetched by one request up to this many bytes.
 const FETCH_LEN_MAX: u64 = 4 << 20;

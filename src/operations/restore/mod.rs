@@ -18,6 +18,7 @@ use crate::formats::tree::{FileNode, HardLink, Metadata, Node, NodeKind};
 use crate::machinery::repository::snapshots::Snapshot;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::machinery::target::{FilePlan, Made, Overwrite, RelativePath, Target, TargetError, TargetOptions};
+use crate::words::causes::with_causes;
 use crate::words::ids::ChunkId;
 use crate::words::observer::{Observer, Severity, Unit};
 
@@ -327,17 +328,6 @@ fn delete_extras(
         }
     }
     Ok(())
-}
-
-/// An error with its causes, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// A directory of the target.
