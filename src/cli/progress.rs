@@ -167,6 +167,10 @@ impl Observer for Progress<'_> {
         }
     }
 
+    fn wants_total(&self) -> bool {
+        self.bar.is_some()
+    }
+
     fn current(&self, what: &str) {
         let Some(bar) = &self.bar else { return };
         if self.is_time(CURRENT_EVERY_MS) {

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
+use crate::machinery::source::command::wait_readable;
 use crate::words::world::{System, World};
 
 use super::signals::Signals;
@@ -71,6 +72,8 @@ impl Surroundings {
         let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
         // A file of its own: the library's handle looks for line ends, which costs `cat` its speed.
         let out = File::from(stdout.as_fd().try_clone_to_owned()?);
+        let signals = Signals::of_process();
+        let input = Input { file: File::from(stdin.as_fd().try_clone_to_owned()?), signals: signals.clone() };
         let account = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
         let variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
         let home = variables.get(OsStr::new("HOME")).filter(|h| !h.is_empty()).map(PathBuf::from);
@@ -85,11 +88,11 @@ impl Surroundings {
             input_is_terminal: stdin.is_terminal(),
             output_is_terminal: stdout.is_terminal(),
             errors_are_terminal: stderr.is_terminal(),
-            input: Mutex::new(Some(Box::new(stdin))),
+            input: Mutex::new(Some(Box::new(input))),
             output: Mutex::new(Box::new(BufWriter::with_capacity(OUT_LEN, out))),
             errors: Mutex::new(Box::new(stderr)),
             ask_secret: File::open("/dev/tty").is_ok().then(|| Box::new(ask_on_terminal) as AskSecret),
-            signals: Signals::of_process(),
+            signals,
             variables,
         })
     }
@@ -131,6 +134,21 @@ impl Surroundings {
         let mut input = self.input.lock().expect("nothing panics while it holds the lock");
         let answer = input.as_mut().and_then(|input| read_line(input).ok()).unwrap_or_default();
         matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    }
+}
+
+/// Standard input. Waiting for somebody who writes nothing ends with a signal.
+struct Input {
+    file: File,
+    signals: Signals,
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match wait_readable(&self.file, &|| self.signals.interrupted())? {
+            true => self.file.read(buffer),
+            false => Err(io::Error::other("interrupted")),
+        }
     }
 }
 

@@ -22,6 +22,10 @@ pub trait Observer: Send + Sync {
     fn advance(&self, _n: u64) {}
     /// The total of the current phase grew by `n`.
     fn grow(&self, _n: u64) {}
+    /// Whether somebody looks at how much is left, so that finding out the total is worth its while.
+    fn wants_total(&self) -> bool {
+        false
+    }
     /// What is being worked on now, for a status line.
     fn current(&self, _what: &str) {}
     /// A finding about one thing, in one line of text.

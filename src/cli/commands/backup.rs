@@ -32,7 +32,10 @@ pub fn run(session: &Session, arguments: &BackupArguments, typed: String) -> Res
     session.listen()?;
     let report = session.with(&repository, |repository| Ok(backup(repository, options, &session.progress)?))?;
     tell(session, &report, arguments.dry_run, made)?;
-    Ok(exit(report.outcome))
+    Ok(match exit(report.outcome) {
+        Exit::Done if !report.damage.is_empty() => Exit::Problems,
+        exit => exit,
+    })
 }
 
 fn exit(outcome: Outcome) -> Exit {

@@ -165,6 +165,9 @@ impl Repository {
     /// Whether this credential may deduplicate against the pack: it is live, and its own, an owner's, or one
     /// that an owner has opened and vouched for.
     pub fn may_deduplicate(&self, state: &State, pack: &ObjectHash) -> bool {
+        if self.is_suspect(pack) {
+            return false;
+        }
         let Some(pack) = state.packs.get(pack) else { return false };
         let writer = state.runs.get(&pack.run).map(|r| r.writer);
         pack.live() && (pack.vouched.is_some() || writer == Some(self.keys.id()) || writer == Some(state.owner.id()))

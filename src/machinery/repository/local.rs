@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! <state>/<repository id>/head             last record number and hash this machine has seen
+//! <state>/<repository id>/listed             when the store's listing was last compared with the log
 //! <state>/<repository id>/runs/<run>/lock  locked by the process that writes the run
+//! <state>/<repository id>/runs/<run>/begin   tells the run from another's that took its number
 //! <state>/<repository id>/runs/<run>/<pack>  directory of a pack that was uploaded and not yet published
 //! ```
 //!
@@ -21,6 +23,11 @@ use crate::formats::segment::{PackSummary, SegmentContent, encode_inline};
 use crate::words::ids::{ObjectHash, RepositoryId, RunId};
 
 use super::error::{RepositoryError, Result};
+
+/// File in a run's folder that says whose the run is.
+const BEGIN: &str = "begin";
+/// File that says when this machine last compared a listing of the store with the log.
+const LISTED: &str = "listed";
 
 /// The local state of one repository.
 #[derive(Debug, Clone)]
@@ -73,6 +80,17 @@ impl LocalState {
         write_whole(&self.folder, "head", format!("{} {}\n", head.number, head.hash).as_bytes(), false)
     }
 
+    /// When this machine last compared a listing of the store with the log, in milliseconds since the epoch.
+    pub fn listed_ms(&self) -> Option<i64> {
+        // Whatever cannot be read means that it is time to list again.
+        fs::read_to_string(self.folder.join(LISTED)).ok()?.trim().parse().ok()
+    }
+
+    /// Remembers when a listing was compared and found whole.
+    pub fn set_listed_ms(&self, now_ms: i64) -> Result<()> {
+        write_whole(&self.folder, LISTED, format!("{now_ms}\n").as_bytes(), false)
+    }
+
     /// Begins the folder of a run and locks it.
     pub fn begin_run(&self, run: RunId) -> Result<RunFolder> {
         let folder = self.folder.join("runs").join(run.to_string());
@@ -100,6 +118,21 @@ impl LocalState {
 }
 
 impl RunFolder {
+    /// Keeps whose run it will be, before there is one: the hash of its sealed description.
+    pub fn keep_begin(&self, description: &[u8]) -> Result<()> {
+        write_whole(&self.folder, BEGIN, blake3::hash(description).to_hex().as_bytes(), true)
+    }
+
+    /// Whether the run that began with this description is the one that this folder was made for.
+    pub fn begun(&self, description: &[u8]) -> Result<bool> {
+        let path = self.folder.join(BEGIN);
+        match fs::read(&path) {
+            Ok(kept) => Ok(kept == blake3::hash(description).to_hex().as_bytes()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(RepositoryError::local(path)(e)),
+        }
+    }
+
     /// Keeps the directory of an uploaded pack until it is published.
     pub fn keep(&self, pack: &PackSummary) -> Result<()> {
         write_whole(&self.folder, &pack.name.to_string(), &encode_inline(std::slice::from_ref(pack)), true)

@@ -5,6 +5,7 @@
 //!
 //! * [`log`]: folding and appending; [`transitions`]: what a record does, purely
 //! * [`run`]: adding chunks, nodes and snapshots; [`packer`]: the pipeline from blocks to uploaded packs
+//! * [`listing`]: what the store has against what the log says
 //! * [`index`]: deduplication; [`reader`]: blocks and nodes back; [`trees`]: directories and content lists
 //! * [`cache`] and [`local`]: what this machine keeps
 
@@ -12,6 +13,7 @@ pub mod cache;
 pub mod error;
 pub mod index;
 pub mod keyring;
+pub mod listing;
 pub mod local;
 pub mod log;
 pub mod packer;
@@ -42,7 +44,7 @@ use crate::parts::crypto::password::COST_MIN;
 use crate::parts::crypto::secret::Secret;
 use crate::parts::crypto::sign::Verifier;
 use crate::parts::store::{Store, StoreError};
-use crate::words::ids::RepositoryId;
+use crate::words::ids::{ObjectHash, RepositoryId};
 use crate::words::world::{World, random};
 
 pub use error::{RepositoryError, Result};
@@ -75,6 +77,8 @@ pub struct Repository {
     places_synced: Mutex<Option<(usize, u64, usize)>>,
     read_cache: reader::ReadCache,
     damage: Mutex<Vec<RepositoryError>>,
+    /// Packs that the store's listing has not as the log says.
+    suspects: Mutex<std::collections::HashSet<ObjectHash>>,
     /// What made the log untrustworthy: from then on nothing is appended.
     distrust: Mutex<Option<String>>,
 }
@@ -210,6 +214,7 @@ impl Repository {
             places_synced: Mutex::new(None),
             read_cache: reader::ReadCache::default(),
             damage: Mutex::default(),
+            suspects: Mutex::default(),
             distrust: Mutex::default(),
         };
         let start = match known {

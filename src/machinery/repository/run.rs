@@ -11,7 +11,9 @@ use bytes::Bytes;
 use crate::formats::description::{self, RunDescription};
 use crate::formats::directory::ChunkEntry;
 use crate::formats::names::{self, PackKind};
-use crate::formats::record::{InlineDirectories, Operation, Outcome, PackEntry, RunKind, SegmentEntry, SnapshotEntry};
+use crate::formats::record::{
+    InlineDirectories, Operation, Outcome, PackEntry, RunKind, SegmentEntry, SignedRecord, SnapshotEntry,
+};
 use crate::formats::segment::{self, PackSummary, SegmentContent};
 use crate::formats::state::State;
 use crate::words::ids::{BlockId, ChunkId, ObjectHash, Reference, RunId, SnapshotId};
@@ -95,8 +97,18 @@ impl Repository {
         let description = description::seal(described, &secret.sealing(), random(&*self.world));
         let host = self.keys.domain_keys.host(host);
         let begin = Operation::Begin { kind, host, description };
-        let id = RunId(self.append(&mut |_| Ok(vec![begin.clone()]))?);
-        let folder = Some(Arc::new(self.local.begin_run(id)?));
+        // The folder is there before the record is written: if the answer is lost, the next run finds whose it is.
+        let mut folder: Option<RunFolder> = None;
+        let id = RunId(self.append(&mut |state| {
+            if let Some(of_another) = folder.take() {
+                of_another.remove()?;
+            }
+            let made = self.local.begin_run(RunId(state.number + 1))?;
+            made.keep_begin(description_of(&begin))?;
+            folder = Some(made);
+            Ok(vec![begin.clone()])
+        })?);
+        let folder = folder.map(Arc::new);
         self.sync_content()?;
         Ok(Run {
             index: ChunkIndex::new(self, id)?,
@@ -124,8 +136,12 @@ impl Repository {
         let (mut packs_found, mut bytes_found) = (0, 0);
         for (run, folder) in self.local.abandoned_runs()? {
             let state = self.refresh()?;
+            if run.0 > state.number {
+                // Its Begin may still arrive: whose the run is will be known when the record is there.
+                continue;
+            }
             let open = state.runs.get(&run).is_some_and(|r| r.over.is_none() && r.writer == self.keys.id());
-            if open {
+            if open && folder.begun(&self.description_of_run(run)?)? {
                 let packs = self.still_there(run, folder.kept()?, &state)?;
                 let (count, bytes) = (packs.len(), packs.iter().map(|p| p.len).sum::<u64>());
                 self.publish_crashed(run, &packs)?;
@@ -138,6 +154,15 @@ impl Repository {
             folder.remove()?;
         }
         Ok((packs_found, bytes_found))
+    }
+
+    /// What the Begin of this number says of its run, sealed: no two are the same.
+    fn description_of_run(&self, run: RunId) -> Result<Vec<u8>> {
+        let name = names::record(run.0);
+        let bytes = self.get(&name)?;
+        let signed = SignedRecord::decode(&bytes, |e| self.keys.secret(e)).map_err(RepositoryError::object(&name))?;
+        let begin = signed.record.operations.iter().find(|o| matches!(o, Operation::Begin { .. }));
+        Ok(begin.map(|b| description_of(b).to_vec()).unwrap_or_default())
     }
 
     /// Of the packs that were kept, those that are in the store with the right length and not published yet.
@@ -390,6 +415,13 @@ impl Run {
     /// A fresh id for a snapshot.
     pub fn snapshot_id(&self) -> SnapshotId {
         SnapshotId(random(&*self.repository.world))
+    }
+}
+
+fn description_of(operation: &Operation) -> &[u8] {
+    match operation {
+        Operation::Begin { description, .. } => description,
+        _ => &[],
     }
 }
 

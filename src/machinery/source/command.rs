@@ -9,11 +9,13 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Bytes of standard error that are kept.
@@ -25,6 +27,9 @@ const STDERR_LINE_LEN_MAX: usize = 8 << 10;
 /// How long the end of standard error is waited for once the command has ended. Something it left running in the
 /// background may hold it open for ever (ssh does so with a shared connection).
 const STDERR_WAIT: Duration = Duration::from_secs(5);
+
+/// How often a reader that waits asks whether it should stop.
+const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// A command whose output is to be backed up.
 #[derive(Clone, PartialEq, Eq)]
@@ -184,6 +189,14 @@ impl StreamCommand {
         }
     }
 
+    /// Waits until reading would not wait: output or its end is there. Returns false as soon as `stop` does.
+    pub fn wait_readable(&self, stop: &dyn Fn() -> bool) -> io::Result<bool> {
+        match &self.stdout {
+            Some(stdout) => wait_readable(stdout, stop),
+            None => Ok(true),
+        }
+    }
+
     /// Waits for the end of a command whose output has been read to its end, and says how it was.
     pub fn finish(mut self) -> Result<CommandOutcome, CommandError> {
         if !self.at_end && !matches!(self.read(&mut [0]), Ok(0)) {
@@ -238,6 +251,22 @@ impl Drop for StreamCommand {
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = self.child.wait();
+    }
+}
+
+/// Waits until reading `file` would not wait. Returns false as soon as `stop` does, which is asked several times a
+/// second.
+pub fn wait_readable(file: impl AsFd, stop: &dyn Fn() -> bool) -> io::Result<bool> {
+    loop {
+        if stop() {
+            return Ok(false);
+        }
+        let mut readable = [PollFd::new(&file, PollFlags::IN)];
+        match poll(&mut readable, Some(&LOOK_EVERY)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(true),
+            Err(e) => return Err(e.into()),
+        }
     }
 }
 

@@ -9,8 +9,9 @@ use crate::machinery::repository::Repository;
 use crate::machinery::source::{Event, ExcludeRules, FileKind, Listing, WalkOptions, stat_root, walk};
 use crate::words::observer::{Observer, Severity, Unit};
 
+use super::paths::{roots, seen_by_last, source_name};
 use super::tree::is_unchanged;
-use super::{BackupError, BackupOptions, BackupReport, SourceReport, roots, seen_by_last, source_name};
+use super::{BackupError, BackupOptions, BackupReport, SourceReport};
 
 /// Walks the sources and counts. Streams are not run.
 pub(super) fn dry_run(
@@ -75,5 +76,5 @@ pub(super) fn dry_run(
             rules: rules.summary(),
         });
     }
-    Ok(BackupReport { run: None, sources, resumed: (0, 0), outcome: Outcome::Complete })
+    Ok(BackupReport { run: None, sources, resumed: (0, 0), damage: Vec::new(), outcome: Outcome::Complete })
 }

@@ -6,31 +6,29 @@
 
 pub mod content;
 mod dry;
+mod paths;
 mod read;
 mod stream;
 pub mod tree;
 
-use std::collections::BTreeMap;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::formats::description::{self, Figures, RunDescription, SnapshotDescription};
 use crate::formats::record::{Outcome, RunKind, SnapshotEntry};
-use crate::formats::tree::{FileTime, Node, NodeKind, check_name};
-use crate::machinery::repository::cache::files::FileCacheReader;
+use crate::formats::tree::check_name;
 use crate::machinery::repository::packer::PackerThreads;
 use crate::machinery::repository::run::{Publication, Run, program};
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::machinery::source::command::CommandSource;
 use crate::machinery::source::exclude::{ExcludeOptions, RuleSummary};
-use crate::machinery::source::{ExcludeRules, FileKind, stat_root};
+use crate::machinery::source::{ExcludeRules, stat_root};
 use crate::words::ids::{ChunkId, RunId, SnapshotId};
-use crate::words::observer::{Observer, Severity, Unit};
+use crate::words::observer::{Observer, Severity};
 use crate::words::world::random;
 
-use tree::{Stop, TreeBackup};
+use tree::Stop;
 
 /// What to back up, and how.
 pub struct BackupOptions {
@@ -111,6 +109,8 @@ pub struct BackupReport {
     pub sources: Vec<SourceReport>,
     /// Finished packs of interrupted runs that were found again, and their bytes.
     pub resumed: (usize, u64),
+    /// Objects of the repository that are missing or have another length, and what is wrong with each.
+    pub damage: Vec<String>,
     /// The worst outcome.
     pub outcome: Outcome,
 }
@@ -166,6 +166,9 @@ pub fn backup(
         return dry::dry_run(repository, &options, &rules, observer);
     }
     let resumed = repository.resume_runs(observer)?;
+    let damage = check_store(repository, observer)?;
+    // What was read before cannot be relied on when something is gone: all is read, and stored where it lacks.
+    options.read_all |= !damage.is_empty();
     let begun = RunDescription {
         host: options.host.clone(),
         command: options.command.clone(),
@@ -174,10 +177,11 @@ pub fn backup(
     };
     let mut run = repository.begin_run(RunKind::Backup, &options.host, &begun, PackerThreads::default())?;
     let id = run.id();
-    let mut reports = Vec::new();
     let started_ms = repository.world.now_ms();
-    let count = usize::from(!options.paths.is_empty()) + streams.len();
-    let done = backup_sources(&mut run, &options, streams, rules, observer, &mut reports, count, &begun);
+    let (run_ref, reports) = (&mut run, Vec::new());
+    let mut work = Work { run: run_ref, options: &options, observer, begun: &begun, reports, left: 0 };
+    let done = work.sources(rules, streams);
+    let reports = work.reports;
     let outcome = match done {
         Ok(()) => worst(&reports),
         Err(error) => {
@@ -201,7 +205,22 @@ pub fn backup(
         let findings = reports.iter().filter_map(|r| r.error.clone()).collect();
         run.end(outcome, &RunDescription { figures, findings, ..begun })?;
     }
-    Ok(BackupReport { run: Some(id), sources: reports, resumed, outcome })
+    Ok(BackupReport { run: Some(id), sources: reports, resumed, damage, outcome })
+}
+
+/// Compares the store's listing with the log once a day, and tells what differs.
+fn check_store(repository: &Repository, observer: &dyn Observer) -> Result<Vec<String>, BackupError> {
+    let damage: Vec<String> =
+        repository.check_listing()?.iter().map(|d| format!("{}: {}", d.object, d.what())).collect();
+    for text in &damage {
+        observer.finding(Severity::Error, text);
+    }
+    if !damage.is_empty() {
+        let text =
+            "this backup stores again what it needs of that; `strongroom verify` says what earlier snapshots lost";
+        observer.finding(Severity::Note, text);
+    }
+    Ok(damage)
 }
 
 fn check_sources(options: &BackupOptions, streams: &[StreamSource]) -> Result<(), BackupError> {
@@ -231,102 +250,83 @@ fn worst(reports: &[SourceReport]) -> Outcome {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn backup_sources(
-    run: &mut Run,
-    options: &BackupOptions,
-    streams: Vec<StreamSource>,
-    rules: Option<ExcludeRules>,
-    observer: &dyn Observer,
-    reports: &mut Vec<SourceReport>,
-    count: usize,
-    begun: &RunDescription,
-) -> Result<(), BackupError> {
-    let mut left = count;
-    if let Some(rules) = rules {
-        left -= 1;
-        let report = match backup_paths(run, options, &rules, observer, !options.read_all, left == 0, reports, begun) {
-            // A parent or a block was forgotten meanwhile: everything is read, and what is there is found by its ids.
-            Err(BackupError::Repository(RepositoryError::Refused { what })) if !options.read_all => {
-                observer.finding(Severity::Note, &format!("{what}; everything is read again"));
-                backup_paths(run, options, &rules, observer, false, left == 0, reports, begun)?
-            }
-            done => done?,
-        };
-        reports.push(report);
-    }
-    for stream in streams {
-        left -= 1;
-        let report = stream::backup_stream(run, options, stream, observer, left == 0, reports, begun)?;
-        reports.push(report);
-    }
-    Ok(())
+/// A backup in progress: what its sources share.
+struct Work<'a> {
+    run: &'a mut Run,
+    options: &'a BackupOptions,
+    observer: &'a dyn Observer,
+    begun: &'a RunDescription,
+    /// Sources that are done.
+    reports: Vec<SourceReport>,
+    /// How many come after the one at hand.
+    left: usize,
 }
 
-#[allow(clippy::too_many_arguments)]
-fn backup_paths(
-    run: &mut Run,
-    options: &BackupOptions,
-    rules: &ExcludeRules,
-    observer: &dyn Observer,
-    use_cache: bool,
-    last: bool,
-    before: &[SourceReport],
-    begun: &RunDescription,
-) -> Result<SourceReport, BackupError> {
-    let repository = run.repository().clone();
-    let started_ms = repository.world.now_ms();
-    let roots = roots(&options.paths);
-    let source = options.source.clone().unwrap_or_else(|| source_name(&roots));
-    observer.phase("backing up", None, Unit::Bytes);
-    let seen = if use_cache { seen_by_last(&repository, &source)? } else { None };
-    let counted = Counted::of(run);
-    let mut backup = TreeBackup::new(run, observer, seen);
-    let mut top = Directory::default();
-    for root in &roots {
-        let rules = rules.for_root(root)?;
-        let stat = stat_root(root).map_err(|source| BackupError::Root { path: root.clone(), source })?;
-        let name = root.file_name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
-        let node = match stat.kind {
-            FileKind::Directory => backup.directory(root, &name, &rules)?,
-            _ => backup.single(root)?,
+/// A source that is stored and not published yet.
+struct Stored {
+    described: SnapshotDescription,
+    root: ChunkId,
+    outcome: Outcome,
+    parents: Vec<SnapshotId>,
+    started_ms: i64,
+}
+
+impl Work<'_> {
+    fn sources(&mut self, rules: Option<ExcludeRules>, streams: Vec<StreamSource>) -> Result<(), BackupError> {
+        self.left = usize::from(rules.is_some()) + streams.len();
+        if let Some(rules) = rules {
+            self.left -= 1;
+            let report = paths::backup_paths(self, &rules)?;
+            self.reports.push(report);
+        }
+        for stream in streams {
+            self.left -= 1;
+            let report = stream::backup_stream(self, stream)?;
+            self.reports.push(report);
+        }
+        Ok(())
+    }
+
+    /// Publishes a source as a snapshot. The last one ends the run in the same record.
+    fn publish(&mut self, stored: Stored) -> Result<SnapshotId, BackupError> {
+        let Stored { described, root, outcome, parents, started_ms } = stored;
+        let repository = self.run.repository().clone();
+        let keys = repository.domain_keys();
+        let id = self.run.snapshot_id();
+        let entry = SnapshotEntry {
+            id,
+            time_ms: self.options.time_ms.unwrap_or(started_ms),
+            root,
+            outcome,
+            parents,
+            host: keys.host(&described.host),
+            source: keys.source(&described.source),
+            description: description::seal(&described, &self.run.secret().sealing(), random(&*repository.world)),
         };
-        if let Some(node) = node {
-            top.insert(root, node);
+        let run_outcome = match (outcome, worst(&self.reports)) {
+            (o, w) if self.reports.is_empty() || w <= o => o,
+            (_, Outcome::Failed) => Outcome::Partial,
+            (_, w) => w,
+        };
+        let findings = self.reports.iter().filter_map(|r| r.error.clone()).collect();
+        let end = RunDescription { figures: described.figures, findings, ..self.begun.clone() };
+        let end = (self.left == 0).then_some((run_outcome, &end));
+        self.run.publish(Publication { snapshots: vec![entry], end })?;
+        Ok(id)
+    }
+
+    /// What every snapshot of this backup says alike.
+    fn described(&self) -> SnapshotDescription {
+        let options = self.options;
+        SnapshotDescription {
+            host: options.host.clone(),
+            user: options.user.clone(),
+            tags: options.tags.clone(),
+            label: options.label.clone(),
+            program: program(),
+            ..SnapshotDescription::default()
         }
     }
-    let tree = top.store(&mut backup, Path::new("/"))?;
-    let parents = backup.parent().into_iter().collect();
-    let (mut figures, findings) = (backup.figures, std::mem::take(&mut backup.findings));
-    let rows = std::mem::take(&mut backup.rows);
-    drop(backup);
-    let outcome = match figures {
-        f if f.unreadable > 0 => Outcome::Partial,
-        f if f.vanished > 0 || f.changed > 0 => Outcome::Warnings,
-        _ => Outcome::Complete,
-    };
-    run.flush()?;
-    counted.add_to(run, &mut figures);
-    figures.duration_ms = (repository.world.now_ms() - started_ms).max(0) as u64;
-    let described = SnapshotDescription {
-        source: source.clone(),
-        paths: roots.iter().map(|p| p.as_os_str().as_bytes().to_vec().into()).collect(),
-        excludes: rules.summary().into_iter().map(|r| r.rule).collect(),
-        figures,
-        findings,
-        ..described(options)
-    };
-    let id = publish(run, options, described, tree, outcome, parents, started_ms, last, before, begun)?;
-    rows.commit(repository.cache(), source.as_bytes(), id)?;
-    Ok(SourceReport {
-        source,
-        snapshot: Some(id),
-        outcome,
-        figures,
-        error: None,
-        rules_unmatched: rules.unmatched(),
-        rules: rules.summary(),
-    })
 }
 
 /// Counters of the run before a source, so that the source's own share can be told.
@@ -343,127 +343,5 @@ impl Counted {
     fn add_to(&self, run: &Run, figures: &mut Figures) {
         figures.bytes_new = run.bytes_new - self.new;
         figures.bytes_stored = run.bytes_flushed().saturating_sub(self.stored);
-    }
-}
-
-/// What every snapshot of this backup says alike.
-fn described(options: &BackupOptions) -> SnapshotDescription {
-    SnapshotDescription {
-        host: options.host.clone(),
-        user: options.user.clone(),
-        tags: options.tags.clone(),
-        label: options.label.clone(),
-        program: program(),
-        ..SnapshotDescription::default()
-    }
-}
-
-#[allow(clippy::too_many_arguments)]
-fn publish(
-    run: &mut Run,
-    options: &BackupOptions,
-    described: SnapshotDescription,
-    root: ChunkId,
-    outcome: Outcome,
-    parents: Vec<SnapshotId>,
-    started_ms: i64,
-    last: bool,
-    before: &[SourceReport],
-    begun: &RunDescription,
-) -> Result<SnapshotId, BackupError> {
-    let repository = run.repository().clone();
-    let keys = repository.domain_keys();
-    let id = run.snapshot_id();
-    let entry = SnapshotEntry {
-        id,
-        time_ms: options.time_ms.unwrap_or(started_ms),
-        root,
-        outcome,
-        parents,
-        host: keys.host(&described.host),
-        source: keys.source(&described.source),
-        description: description::seal(&described, &run.secret().sealing(), random(&*repository.world)),
-    };
-    let failed_before = before.iter().filter_map(|r| r.error.clone()).collect::<Vec<_>>();
-    let run_outcome = match (outcome, worst(before)) {
-        (o, w) if before.is_empty() || w <= o => o,
-        (_, Outcome::Failed) => Outcome::Partial,
-        (_, w) => w,
-    };
-    let end = RunDescription { figures: described.figures, findings: failed_before, ..begun.clone() };
-    let end = last.then_some((run_outcome, &end));
-    run.publish(Publication { snapshots: vec![entry], end })?;
-    Ok(id)
-}
-
-/// The file cache of the source, if the snapshot that it belongs to is still one.
-fn seen_by_last(repository: &Repository, source: &str) -> Result<Option<FileCacheReader>, RepositoryError> {
-    let seen = FileCacheReader::open(repository.cache(), source.as_bytes())?;
-    let state = repository.state();
-    Ok(seen.filter(|s| state.snapshots.get(&s.snapshot).is_some_and(|snapshot| !snapshot.holed)))
-}
-
-/// The paths sorted, each once, without those that lie below another.
-fn roots(paths: &[PathBuf]) -> Vec<PathBuf> {
-    let mut sorted = paths.to_vec();
-    sorted.sort();
-    let mut roots: Vec<PathBuf> = Vec::new();
-    for path in sorted {
-        if !roots.iter().any(|root| path.starts_with(root)) {
-            roots.push(path);
-        }
-    }
-    roots
-}
-
-fn source_name(roots: &[PathBuf]) -> String {
-    roots.iter().map(|p| p.to_string_lossy().into_owned()).collect::<Vec<_>>().join(",")
-}
-
-/// The directories that lead from `/` to the roots.
-#[derive(Default)]
-struct Directory {
-    nodes: BTreeMap<Vec<u8>, Node>,
-    below: BTreeMap<Vec<u8>, Directory>,
-    /// The root of everything was a source itself.
-    whole: Option<ChunkId>,
-}
-
-impl Directory {
-    fn insert(&mut self, root: &Path, node: Node) {
-        let names: Vec<&[u8]> = root
-            .components()
-            .filter_map(|c| if let Component::Normal(name) = c { Some(name.as_bytes()) } else { None })
-            .collect();
-        match (names.split_last(), &node.kind) {
-            (Some((name, above)), _) => {
-                let directory = above.iter().fold(self, |d, n| d.below.entry(n.to_vec()).or_default());
-                directory.nodes.insert(name.to_vec(), Node { name: name.to_vec(), ..node });
-            }
-            (None, NodeKind::Directory(id)) => self.whole = Some(*id),
-            (None, _) => {}
-        }
-    }
-
-    fn newest(&self) -> FileTime {
-        let here = self.nodes.values().map(|n| n.meta.mtime);
-        here.chain(self.below.values().map(Directory::newest)).max().unwrap_or_default()
-    }
-
-    fn store(self, backup: &mut TreeBackup, path: &Path) -> Result<ChunkId, RepositoryError> {
-        if let Some(id) = self.whole {
-            return Ok(id);
-        }
-        let mut nodes = self.nodes;
-        for (name, directory) in self.below {
-            let path = path.join(read::name_of(&name));
-            let mut meta = backup.ancestor(&path);
-            // Its own time changes with neighbours that are not backed up, and would make a night without changes
-            // look changed: the newest time of what leads further down stands for it.
-            meta.mtime = directory.newest();
-            let id = directory.store(backup, &path)?;
-            nodes.insert(name.clone(), Node { name, meta, kind: NodeKind::Directory(id) });
-        }
-        tree::build(backup.run(), nodes.into_values().collect())
     }
 }

@@ -2,16 +2,15 @@
 
 use std::io::{self, Read};
 
-use crate::formats::description::{RunDescription, SnapshotDescription};
+use crate::formats::description::SnapshotDescription;
 use crate::formats::record::Outcome;
 use crate::formats::tree::{FileNode, FileTime, Metadata, Node, NodeKind, Owner};
-use crate::machinery::repository::run::Run;
 use crate::machinery::source::{StreamCommand, sniff};
 use crate::words::causes::with_causes;
 use crate::words::observer::{Observer, Severity, Unit};
 
 use super::tree::{TreeBackup, build};
-use super::{BackupError, BackupOptions, Counted, SourceReport, StreamSource, described, publish};
+use super::{BackupError, Counted, SourceReport, Stored, StreamSource, Work};
 
 /// What came of reading a stream to its end.
 struct Drained {
@@ -22,26 +21,19 @@ struct Drained {
 }
 
 /// Backs up one stream as a snapshot with one file.
-pub(super) fn backup_stream(
-    run: &mut Run,
-    options: &BackupOptions,
-    stream: StreamSource,
-    observer: &dyn Observer,
-    last: bool,
-    before: &[SourceReport],
-    begun: &RunDescription,
-) -> Result<SourceReport, BackupError> {
-    let repository = run.repository().clone();
+pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<SourceReport, BackupError> {
+    let (options, observer) = (work.options, work.observer);
+    let repository = work.run.repository().clone();
     let started_ms = repository.world.now_ms();
     let name = stream.name().to_owned();
-    let source = if options.paths.is_empty() && before.is_empty() && last {
+    let source = if options.paths.is_empty() && work.reports.is_empty() && work.left == 0 {
         options.source.clone().unwrap_or_else(|| name.clone())
     } else {
         name.clone()
     };
     observer.phase(&format!("backing up {name}"), None, Unit::Bytes);
-    let counted = Counted::of(run);
-    let mut backup = TreeBackup::new(run, observer, None);
+    let counted = Counted::of(work.run);
+    let mut backup = TreeBackup::new(work.run, observer, None);
     let read = backup.store_stream(|cutter, emit| drain(stream, observer, cutter, emit))?;
     let (content, content_id, len) = backup.take_content()?;
     let (mut figures, mut findings) = (backup.figures, std::mem::take(&mut backup.findings));
@@ -54,7 +46,7 @@ pub(super) fn backup_stream(
     };
     if let Some((error, tail)) = failure {
         observer.finding(Severity::Error, &error);
-        counted.add_to(run, &mut figures);
+        counted.add_to(work.run, &mut figures);
         let error = if tail.is_empty() { error } else { format!("{error}\n{tail}") };
         let (snapshot, outcome) = (None, Outcome::Failed);
         return Ok(SourceReport {
@@ -82,14 +74,14 @@ pub(super) fn backup_stream(
     let meta = Metadata { mode: 0o600, owner, mtime, ..Metadata::default() };
     let file = FileNode { size: len, content, content_id, sparse: None, changed_while_read: false };
     let node = Node { name: name.as_bytes().to_vec(), meta, kind: NodeKind::File(file) };
-    let root = build(run, vec![node])?;
-    run.flush()?;
-    counted.add_to(run, &mut figures);
+    let root = build(work.run, vec![node])?;
+    work.run.flush()?;
+    counted.add_to(work.run, &mut figures);
     figures.duration_ms = (repository.world.now_ms() - started_ms).max(0) as u64;
     let paths = vec![name.as_bytes().to_vec().into()];
-    let described = SnapshotDescription { source: source.clone(), paths, figures, findings, ..described(options) };
+    let described = SnapshotDescription { source: source.clone(), paths, figures, findings, ..work.described() };
     let outcome = Outcome::Complete;
-    let id = publish(run, options, described, root, outcome, Vec::new(), started_ms, last, before, begun)?;
+    let id = work.publish(Stored { described, root, outcome, parents: Vec::new(), started_ms })?;
     Ok(SourceReport {
         source,
         snapshot: Some(id),
@@ -110,9 +102,9 @@ fn drain(
 ) -> io::Result<Drained> {
     let mut start = Vec::new();
     let mut stopped = false;
-    let mut cut = |reader: &mut dyn Read| {
+    let mut cut = |read_some: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>| {
         let mut read = |buffer: &mut [u8]| loop {
-            match reader.read(buffer) {
+            match read_some(buffer) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Ok(n) => {
                     let want = sniff_len().saturating_sub(start.len()).min(n);
@@ -132,7 +124,7 @@ fn drain(
     };
     match stream {
         StreamSource::Reader { mut reader, .. } => {
-            cut(&mut reader)?;
+            cut(&mut |buffer| reader.read(buffer))?;
             Ok(Drained { start, said: Ok(String::new()) })
         }
         StreamSource::Command(source) => {
@@ -142,8 +134,12 @@ fn drain(
                 Ok(command) => command,
                 Err(e) => return Ok(Drained { start, said: Err((with_causes(&e), String::new())) }),
             };
-            cut(&mut command)?;
-            if stopped {
+            let interrupted = || observer.interrupted();
+            cut(&mut |buffer| match command.wait_readable(&interrupted)? {
+                true => command.read(buffer),
+                false => Ok(0),
+            })?;
+            if stopped || interrupted() {
                 // Nobody wants the rest; dropping the command ends it.
                 return Ok(Drained { start, said: Ok(String::new()) });
             }

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -257,10 +258,14 @@ impl<'a> TreeBackup<'a> {
         };
         let path = Arc::new((listing.path, listing.below));
         let mut to_read = Vec::new();
+        let mut len_unchanged = 0;
         for (entry, found) in listing.entries.into_iter().zip(note.entries) {
             match found {
                 Found::Directory => {}
-                Found::Unchanged(file) => self.unchanged(&mut pending, file),
+                Found::Unchanged(file) => {
+                    len_unchanged += counted_len(&entry);
+                    self.unchanged(&mut pending, file);
+                }
                 Found::Read => {
                     pending.unchanged = false;
                     to_read.push(entry);
@@ -272,6 +277,9 @@ impl<'a> TreeBackup<'a> {
                 }
                 Found::Lost => pending.unchanged = false,
             }
+        }
+        if len_unchanged > 0 {
+            self.observer.advance(len_unchanged);
         }
         self.directories.insert(serial, pending);
         self.open.push(serial);
@@ -382,7 +390,10 @@ impl<'a> TreeBackup<'a> {
         self.figures.files_read += 1;
         self.figures.bytes += stat.size;
         self.figures.bytes_read += len;
-        self.observer.advance(len);
+        if stat.size <= BATCHED_LEN_MAX {
+            // Longer ones tell as they go.
+            self.observer.advance(stat.size);
+        }
         let node = FileNode { size: stat.size, content, content_id, sparse, changed_while_read: changed };
         let mut pending = self.directories.remove(&directory).expect("a directory is open until its Leave");
         if changed {
@@ -416,7 +427,14 @@ impl<'a> TreeBackup<'a> {
         let mut reads = 0;
         let torn = loop {
             reads += 1;
-            let mut read = match self.store_stream(|cutter, emit| stream_file(&opened, cutter, emit))? {
+            let observer = self.observer;
+            let stream = |cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool| {
+                stream_file(&opened, cutter, &mut |group| {
+                    observer.advance(group.bytes.len() as u64);
+                    emit(group)
+                })
+            };
+            let mut read = match self.store_stream(stream)? {
                 Ok(read) => read,
                 Err(e) => {
                     self.sink.take(self.run)?;
@@ -489,7 +507,9 @@ impl<'a> TreeBackup<'a> {
             drop(stored);
             let panicked = || Stop::Repository(RepositoryError::Worker("a reader panicked".to_owned()));
             let produced = producer.join().map_err(|_| panicked())?;
-            outcome.map(|()| produced)
+            outcome?;
+            // The producer may have ended early for the same reason: what it read is not the whole.
+            if self.observer.interrupted() { Err(Stop::Interrupted) } else { Ok(produced) }
         })
     }
 
@@ -608,6 +628,34 @@ impl<'a> TreeBackup<'a> {
     /// The snapshot whose content may be reused unread, if any was.
     pub fn parent(&self) -> Option<crate::words::ids::SnapshotId> {
         self.seen.as_ref().filter(|_| self.reused).map(|s| s.snapshot)
+    }
+}
+
+/// Bytes that an entry counts for in the progress.
+fn counted_len(entry: &Entry) -> u64 {
+    if entry.stat.kind == FileKind::File { entry.stat.size } else { 0 }
+}
+
+/// Counts the bytes of all files below the roots, and tells the observer as it goes, until `over` is raised.
+///
+/// Problems are left to the backup itself, which meets them too.
+pub fn count(roots: &[PathBuf], rules: &ExcludeRules, observer: &dyn Observer, over: &AtomicBool) {
+    for root in roots {
+        let Ok(rules) = rules.for_root(root) else { return };
+        let options = WalkOptions { threads: 1, ..WalkOptions::default() };
+        // A root that is no directory is not walked.
+        let _ = walk(
+            root,
+            &rules,
+            &options,
+            |_| (),
+            |event| {
+                if let Event::Enter(listing, ()) = event {
+                    observer.grow(listing.entries.iter().map(counted_len).sum());
+                }
+                if over.load(Ordering::Relaxed) { Err(Stop::Interrupted) } else { Ok(()) }
+            },
+        );
     }
 }
 

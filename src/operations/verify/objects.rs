@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use crate::formats::envelope::ENVELOPE_LEN;
 use crate::formats::names::{self, ObjectName};
 use crate::formats::state::DirectoryHome;
+use crate::machinery::repository::listing::differences;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::words::ids::ObjectHash;
 use crate::words::observer::{Observer, Unit};
@@ -43,33 +43,25 @@ pub fn check(
     })?;
     let state = repository.state();
     let mut bad = Bad::default();
-    let mut named = HashSet::new();
-    for (name, pack) in state.packs.iter().filter(|(_, p)| p.live()) {
-        let object = names::pack(pack.kind, pack.run, name);
-        report.objects += 1;
-        let found = there.get(&object).copied();
-        if found != Some(pack.len) {
-            let what = match found {
-                None => "it is missing".to_owned(),
-                Some(size) => format!("it has {size} bytes instead of {}", pack.len),
-            };
-            let finding = report.find(object.clone(), what);
-            if let Some(place) = repository.cache().pack_by_name(name)? {
-                bad.packs.insert(place.row, finding);
-            }
+    let (mut named, mut wrong) = (HashSet::new(), HashSet::new());
+    for difference in differences(&state, &there) {
+        let finding = report.find(difference.object.clone(), difference.what());
+        if let Some(name) = difference.pack
+            && let Some(place) = repository.cache().pack_by_name(&name)?
+        {
+            bad.packs.insert(place.row, finding);
         }
-        named.insert(object);
+        wrong.insert(difference.object);
+    }
+    for (name, pack) in state.packs.iter().filter(|(_, p)| p.live()) {
+        report.objects += 1;
+        named.insert(names::pack(pack.kind, pack.run, name));
     }
     for (name, segment) in state.segments.iter().filter(|(_, s)| s.condemned.is_none()) {
         let object = names::segment(segment.run, name);
         report.objects += 1;
-        let len = ENVELOPE_LEN as u64 + segment.parts.iter().sum::<u64>();
-        match there.get(&object) {
-            None => drop(report.find(object.clone(), "it is missing")),
-            Some(size) if *size != len => {
-                report.find(object.clone(), format!("it has {size} bytes instead of {len}"));
-            }
-            Some(_) => check_segment(repository, name, &object, report)?,
+        if !wrong.contains(&object) {
+            check_segment(repository, name, &object, report)?;
         }
         named.insert(object);
     }

@@ -1,0 +1,108 @@
+//! Comparing what the store lists with what the log says is there.
+//!
+//! The local index says what is stored; a store that lost an object does not tell. So once a day a run lists
+//! everything: what is missing, or has another length, is neither deduplicated against nor reused unread, and
+//! the next snapshot is whole whatever happened to the ones before it.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use crate::formats::envelope::ENVELOPE_LEN;
+use crate::formats::names;
+use crate::formats::state::{DirectoryHome, State};
+use crate::words::ids::ObjectHash;
+
+use super::Repository;
+use super::error::Result;
+
+/// How often a machine compares the listing, in milliseconds.
+const EVERY_MS: i64 = 24 * 3600 * 1000;
+
+/// An object that is not as the log says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The object.
+    pub object: String,
+    /// The pack, if it is one.
+    pub pack: Option<ObjectHash>,
+    /// The segment, if it is one.
+    pub segment: Option<ObjectHash>,
+    /// Bytes that it should have.
+    pub len: u64,
+    /// Bytes that it has; `None` if it is missing.
+    pub found: Option<u64>,
+}
+
+impl Difference {
+    /// What is wrong, without the object's name.
+    pub fn what(&self) -> String {
+        match self.found {
+            None => "it is missing".to_owned(),
+            Some(size) => format!("it has {size} bytes instead of {}", self.len),
+        }
+    }
+}
+
+/// Compares the packs and segments that are live in `state` with the lengths listed.
+pub fn differences(state: &State, there: &HashMap<String, u64>) -> Vec<Difference> {
+    let packs = state.packs.iter().filter(|(_, p)| p.live()).map(|(name, pack)| {
+        let object = names::pack(pack.kind, pack.run, name);
+        Difference { found: there.get(&object).copied(), object, pack: Some(*name), segment: None, len: pack.len }
+    });
+    let segments = state.segments.iter().filter(|(_, s)| s.condemned.is_none()).map(|(name, segment)| {
+        let object = names::segment(segment.run, name);
+        let len = ENVELOPE_LEN as u64 + segment.parts.iter().sum::<u64>();
+        Difference { found: there.get(&object).copied(), object, pack: None, segment: Some(*name), len }
+    });
+    packs.chain(segments).filter(|d| d.found != Some(d.len)).collect()
+}
+
+impl Repository {
+    /// Compares a full listing with the log, unless this machine found them equal less than a day ago.
+    ///
+    /// From then on nothing is deduplicated against the packs that differ; the differences are returned.
+    pub fn check_listing(&self) -> Result<Vec<Difference>> {
+        let now = self.world.now_ms();
+        // A clock that was set back lists once more.
+        if self.local.listed_ms().is_some_and(|last| (0..EVERY_MS).contains(&(now - last))) {
+            return Ok(Vec::new());
+        }
+        let mut there = HashMap::new();
+        for folder in [names::DATA, names::META, names::INDEX] {
+            self.store.list(folder, None, &mut |listed| {
+                there.insert(listed.name, listed.size);
+                ControlFlow::Continue(())
+            })?;
+        }
+        let mut found = differences(&self.state(), &there);
+        if !found.is_empty() {
+            // What a prune has condemned meanwhile may be gone.
+            found = differences(&*self.refresh()?, &there);
+        }
+        // What was appended while the store was listed is not in the listing: it is asked for by name.
+        for difference in &mut found {
+            difference.found = match self.store.size(&difference.object) {
+                Ok(size) => Some(size),
+                Err(e) if e.is_missing() => None,
+                Err(e) => return Err(e.into()),
+            };
+        }
+        found.retain(|d| d.found != Some(d.len));
+        if found.is_empty() {
+            self.local.set_listed_ms(now)?;
+        }
+        let state = self.state();
+        let mut suspects = self.suspects.lock().expect("nothing panics while it holds the lock");
+        suspects.extend(found.iter().filter_map(|d| d.pack));
+        let segments: HashSet<DirectoryHome> =
+            found.iter().filter_map(|d| d.segment).map(DirectoryHome::Segment).collect();
+        // Whoever has no cache finds the blocks of these packs through the segment alone.
+        suspects.extend(state.packs.iter().filter(|(_, p)| segments.contains(&p.home)).map(|(name, _)| *name));
+        Ok(found)
+    }
+
+    /// Whether the pack, or what leads to it, was not as the log says.
+    pub(super) fn is_suspect(&self, pack: &ObjectHash) -> bool {
+        self.suspects.lock().expect("nothing panics while it holds the lock").contains(pack)
+    }
+}
