@@ -351,7 +351,12 @@ fn an_unknown_version_of_any_kind_is_refused_by_name() {
     bench.backup_stream("dump", text(1, 200_000));
     let state = bench.open().state();
     let repository = bench.open();
-    let bytes = checkpoint::encode(&state, repository.keys.signer(), &repository.keys.log_sealing(), [1; 32]);
+    let bytes = checkpoint::encode(
+        &state,
+        repository.keys.signer(),
+        &repository.keys.log_sealing(Epoch(0)).unwrap().sealing(),
+        [1; 32],
+    );
     template.create(&strongroom::formats::names::checkpoint(state.number), Bytes::from(bytes)).unwrap();
     for folder in ["config", "keys", "log", "data", "meta", "checkpoint"] {
         let store = Arc::new(SimulatedStore::new(Arc::new(template.fork())));

@@ -17,6 +17,7 @@ Environment:
   STRONGROOM_PASSPHRASE        the passphrase (or STRONGROOM_PASSWORD)
   STRONGROOM_PASSWORD_FILE     a file that holds it
   STRONGROOM_PASSWORD_COMMAND  a command that prints it
+  STRONGROOM_CREDENTIAL        this machine's credential file, instead of a passphrase
   STRONGROOM_HOST              this machine's name in snapshots
   STRONGROOM_CACHE_DIR         the cache, which may be deleted; else $XDG_CACHE_HOME/strongroom
   STRONGROOM_STATE_DIR         what must not be deleted; else $XDG_STATE_HOME/strongroom";
@@ -51,6 +52,9 @@ pub struct GlobalArguments {
     /// Run this command with bash; what it prints is the passphrase
     #[arg(long, global = true, value_name = "CMD", conflicts_with = "password_file")]
     pub password_command: Option<String>,
+    /// Use this machine's credential instead of a passphrase
+    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["password_file", "password_command"])]
+    pub credential: Option<PathBuf>,
     /// Keep the cache here; it may be deleted at any time
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
@@ -100,11 +104,119 @@ pub enum Command {
     /// Check that everything would come back
     #[command(visible_alias = "check")]
     Verify(VerifyArguments),
+    /// Admit machines, list them, and end what they may do
+    #[command(subcommand)]
+    Credential(CredentialCommand),
+    /// Look after the ways to the master key: passphrases, key files, recovery words
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Say what this credential may do
+    Whoami,
     /// Say why there is nothing to unlock
     Unlock,
     /// Show what the exit codes mean
     #[command(long_about = Exit::help())]
     ExitCodes,
+}
+
+/// What can be done with credentials.
+#[derive(Subcommand)]
+pub enum CredentialCommand {
+    /// Admit a machine: writes the one small file that it needs
+    #[command(after_help = CREDENTIAL_EXAMPLES)]
+    Add(CredentialAddArguments),
+    /// List the machines that were admitted
+    #[command(visible_alias = "ls")]
+    List,
+    /// End what a machine may do, at once and for ever
+    Revoke(CredentialRevokeArguments),
+}
+
+const CREDENTIAL_EXAMPLES: &str = "\
+Examples:
+  strongroom credential add --role backup --host db1 --output db1.credential
+  strongroom credential add --role backup --host web1 --source /srv/www --output web1.credential
+  strongroom credential add --role read --name drill --output drill.credential";
+
+/// Roles that can be given.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleArgument {
+    /// Adds snapshots of its hosts, and reads nothing.
+    Backup,
+    /// Reads everything, and adds nothing.
+    Read,
+}
+
+/// Options of `credential add`.
+#[derive(Args)]
+pub struct CredentialAddArguments {
+    /// What it may do
+    #[arg(long, value_enum)]
+    pub role: RoleArgument,
+    /// A host that it may speak for; may be given again
+    #[arg(short = 'H', long, value_name = "NAME")]
+    pub host: Vec<String>,
+    /// A source that it may speak for; may be given again [default: any]
+    #[arg(long, value_name = "NAME")]
+    pub source: Vec<String>,
+    /// Its name [default: the first host]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Write the file here [default: standard output, if that is no terminal]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Options of `credential revoke`.
+#[derive(Args)]
+pub struct CredentialRevokeArguments {
+    /// The beginning of its id, or its name
+    #[arg(value_name = "CREDENTIAL")]
+    pub which: String,
+}
+
+/// What can be done with key slots.
+#[derive(Subcommand)]
+pub enum KeyCommand {
+    /// Add a passphrase, a key file or recovery words
+    Add(KeyAddArguments),
+    /// List the key slots
+    #[command(visible_alias = "ls")]
+    List,
+    /// Remove a key slot; the last one stays
+    Remove(KeyRemoveArguments),
+    /// Replace the passphrase that was given by a new one
+    Passwd(NewSecretArguments),
+}
+
+/// Where a new passphrase comes from.
+#[derive(Args)]
+pub struct NewSecretArguments {
+    /// Read the new passphrase from this file [default: ask]
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
+}
+
+/// Options of `key add`.
+#[derive(Args)]
+pub struct KeyAddArguments {
+    /// Where it comes from
+    #[command(flatten)]
+    pub new: NewSecretArguments,
+    /// Say in the list that it is a key file
+    #[arg(long, requires = "new_password_file")]
+    pub key_file: bool,
+    /// Make twelve recovery words and print them
+    #[arg(long, conflicts_with_all = ["new_password_file", "key_file"])]
+    pub words: bool,
+}
+
+/// Options of `key remove`.
+#[derive(Args)]
+pub struct KeyRemoveArguments {
+    /// The beginning of its id
+    #[arg(value_name = "KEY")]
+    pub key: String,
 }
 
 const BACKUP_EXAMPLES: &str = "\

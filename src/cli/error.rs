@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use crate::formats::envelope::FormatError;
 use crate::machinery::repository::RepositoryError;
 use crate::machinery::repository::snapshots::ChoiceError;
 use crate::machinery::target::BadOwnerMap;
@@ -35,6 +36,14 @@ pub enum CliError {
     /// The command that was to tell the passphrase failed.
     #[error("the passphrase command ended with {0}")]
     PassphraseCommand(std::process::ExitStatus),
+    /// The credential file is none, or damaged.
+    #[error("{} is no credential that can be used: {cause}", path.display())]
+    Credential {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: FormatError,
+    },
     /// The snapshot has no such entry.
     #[error("snapshot {snapshot} has no {path}")]
     NoSuchPath {

@@ -65,6 +65,9 @@ fn of_repository(error: &RepositoryError) -> Option<String> {
         RepositoryError::Store(StoreError::Missing { .. } | StoreError::BadRange { .. }) => {
             "`strongroom verify` names every snapshot and file that is hurt; the others can be restored"
         }
+        RepositoryError::MayNotRead { .. } => {
+            "restore with a read credential or the owner's passphrase: a backup credential only adds; `strongroom whoami` says what this one may do"
+        }
         RepositoryError::Newer { .. } => "use the version of strongroom that wrote it, or a newer one",
         RepositoryError::History { .. } => {
             "find out who changed or replaced the repository before you trust it; if you put an older copy in place, use a new STRONGROOM_STATE_DIR"

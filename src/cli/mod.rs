@@ -79,6 +79,9 @@ fn dispatch(parsed: &Arguments, typed: &[OsString], around: &Surroundings) -> Re
         Command::Log(arguments) => commands::log::run(&session, arguments),
         Command::Stats => commands::stats::run(&session),
         Command::Verify(arguments) => commands::verify::run(&session, arguments),
+        Command::Credential(command) => commands::credential::run(&session, command),
+        Command::Key(command) => commands::key::run(&session, command),
+        Command::Whoami => commands::credential::whoami(&session),
         Command::Unlock => commands::unlock::run(&session),
         Command::ExitCodes => session.print(&Exit::help()).map(|()| Exit::Done),
     }

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::formats::config::Parameters;
+use crate::formats::credential::CredentialFile;
+use crate::formats::envelope::FormatError;
 use crate::machinery::repository::{self, LocalPlaces, Repository, RepositoryError};
 use crate::parts::store::{self, Store};
 use crate::words::ids::RepositoryId;
@@ -19,6 +21,7 @@ use crate::words::world::{World, random};
 
 use super::arguments::GlobalArguments;
 use super::error::{CliError, Result};
+use super::paths::absolute;
 use super::secret::{Passphrase, SecretSource};
 use super::surroundings::Surroundings;
 
@@ -47,6 +50,8 @@ pub struct Settings {
     pub location: String,
     /// Where the passphrase comes from.
     pub secret: SecretSource,
+    /// This machine's credential, if it has one: then there is no passphrase.
+    pub credential: Option<CredentialFile>,
     /// The defaults, if `location` is the default one.
     pub defaults: Option<Defaults>,
 }
@@ -58,6 +63,8 @@ impl Settings {
             let (_, value) = around.first_variable(&["STRONGROOM_REPO", "STRONGROOM_REPOSITORY"])?;
             Some(value.to_string_lossy().into_owned())
         });
+        let credential = credential(arguments, around)?;
+        let named = named.or_else(|| credential.as_ref().map(|c| c.location.clone()));
         let defaults = Defaults::of(around);
         let is_default = |location: &str, d: &Defaults| around.cwd.join(location) == d.repository;
         let (location, defaults) = match (named, defaults) {
@@ -71,7 +78,7 @@ impl Settings {
         let key_file = defaults.as_ref().map(|d| &d.key_file).filter(|f| f.is_file()).cloned();
         let named = SecretSource::named(arguments, around);
         let secret = named.or(key_file.map(SecretSource::File)).unwrap_or(SecretSource::Ask);
-        Ok(Self { location, secret, defaults })
+        Ok(Self { location, secret, credential, defaults })
     }
 
     /// Opens the store.
@@ -82,11 +89,24 @@ impl Settings {
     /// Opens the repository.
     pub fn open(&self, arguments: &GlobalArguments, around: &Surroundings) -> Result<Arc<Repository>> {
         let store = self.store(around)?;
-        // Nobody is asked for the passphrase of what is not there.
-        repository::read_config(&*store)?;
-        let passphrase = self.secret.get(around, false)?;
         let places = places(arguments, around)?;
+        if let Some(file) = &self.credential {
+            return Ok(Repository::open_as(store, file, &places, around.world.clone())?);
+        }
+        if self.secret == SecretSource::Ask {
+            // Nobody is asked for the passphrase of what is not there.
+            repository::read_config(&*store)?;
+        }
+        let passphrase = self.secret.get(around, false)?;
         Ok(Repository::open(store, passphrase.bytes(), &places, around.world.clone())?)
+    }
+
+    /// The location as it is right in another folder of this machine.
+    pub fn location_elsewhere(&self, around: &Surroundings) -> String {
+        match self.location.contains(':') {
+            true => self.location.clone(),
+            false => absolute(Path::new(&self.location), &around.cwd).to_string_lossy().into_owned(),
+        }
     }
 
     /// Whether there is a repository.
@@ -104,6 +124,18 @@ impl Settings {
         let store = store::init(&self.location, around.world.now_ms())?;
         Ok(repository::init(&*store, passphrase.bytes(), parameters, &*around.world)?)
     }
+}
+
+/// This machine's credential: by option, or by variable unless the options name a passphrase.
+fn credential(arguments: &GlobalArguments, around: &Surroundings) -> Result<Option<CredentialFile>> {
+    let by_passphrase = arguments.password_file.is_some() || arguments.password_command.is_some();
+    let variable = || around.variable("STRONGROOM_CREDENTIAL").filter(|_| !by_passphrase).map(PathBuf::from);
+    let Some(path) = arguments.credential.clone().or_else(variable) else { return Ok(None) };
+    let path = around.cwd.join(path);
+    let bytes = Zeroizing::new(std::fs::read(&path).map_err(CliError::file("read the credential", &path))?);
+    let text = std::str::from_utf8(&bytes).map_err(|_| FormatError::NotOurs);
+    let file = text.and_then(CredentialFile::decode);
+    file.map(Some).map_err(|cause| CliError::Credential { path, cause })
 }
 
 fn is_nothing(error: &RepositoryError) -> bool {

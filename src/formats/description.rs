@@ -107,6 +107,23 @@ pub struct RunDescription {
     pub findings: Vec<String>,
 }
 
+/// What is said of a credential.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct CredentialDescription {
+    /// Its name.
+    #[n(0)]
+    pub name: String,
+    /// Hosts it may speak for.
+    #[n(1)]
+    pub hosts: Vec<String>,
+    /// Sources it may speak for; empty: any.
+    #[n(2)]
+    pub sources: Vec<String>,
+    /// When it was made, in milliseconds since the epoch.
+    #[n(3)]
+    pub created_ms: i64,
+}
+
 /// Seals a description.
 pub fn seal<T: Encode<()>>(value: &T, sealing: &Sealing, salt: [u8; 32]) -> ByteVec {
     let content = minicbor::to_vec(value).expect("writing to memory does not fail");

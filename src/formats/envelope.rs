@@ -37,11 +37,13 @@ pub enum Kind {
     Checkpoint,
     /// The descriptive part of a run or snapshot, inside a record.
     Description,
+    /// Keys of an epoch for one credential, inside a record.
+    EpochKeys,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Config,
         Kind::Slot,
         Kind::DataPack,
@@ -50,6 +52,7 @@ impl Kind {
         Kind::Record,
         Kind::Checkpoint,
         Kind::Description,
+        Kind::EpochKeys,
     ];
 
     /// The number that stands for the kind.
@@ -69,6 +72,7 @@ impl std::fmt::Display for Kind {
             Kind::Record => "record",
             Kind::Checkpoint => "checkpoint",
             Kind::Description => "description",
+            Kind::EpochKeys => "set of epoch keys",
         })
     }
 }
@@ -118,6 +122,23 @@ pub enum FormatError {
     /// Sealed with another key.
     #[error("it is sealed with another key")]
     WrongKey,
+    /// Sealed to the owner and to those who may read.
+    #[error("this credential may add to the repository and not read what is in it")]
+    MayNotRead,
+    /// Sealed with keys of an epoch that this credential was not given.
+    #[error("it is sealed with the keys of epoch {epoch}, which this credential does not hold")]
+    NoEpochKeys {
+        /// The epoch.
+        epoch: u32,
+    },
+    /// A record sealed with the keys of another epoch than the one it falls into.
+    #[error("it is sealed in epoch {found} and stands in epoch {current}")]
+    WrongEpoch {
+        /// The epoch of its envelope.
+        found: u32,
+        /// The epoch of the log at this place.
+        current: u32,
+    },
     /// The key is right and the sealed bytes are not.
     #[error("authentication failed")]
     Forged,

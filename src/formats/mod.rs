@@ -6,9 +6,11 @@
 pub mod blocks_table;
 pub mod checkpoint;
 pub mod config;
+pub mod credential;
 pub mod description;
 pub mod directory;
 pub mod envelope;
+pub mod epoch_keys;
 pub mod list;
 pub mod names;
 pub mod pack;

@@ -57,6 +57,20 @@ pub struct RunState {
     pub over: Option<Over>,
 }
 
+/// An epoch that revoking a credential began.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct EpochState {
+    /// Number of the record that began it.
+    #[n(0)]
+    pub began: u64,
+    /// Its public key.
+    #[n(1)]
+    pub public: Verifier,
+    /// Its keys, sealed to each credential that remained.
+    #[n(2)]
+    pub sealed: Vec<(CredentialId, ByteVec)>,
+}
+
 /// Where the directory of a pack is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum DirectoryHome {
@@ -216,6 +230,9 @@ pub struct State {
     /// Ids of snapshots that were forgotten. None may come back: a file cache may still name one as a parent.
     #[n(12)]
     pub forgotten: BTreeSet<SnapshotId>,
+    /// Epochs that Revoke began.
+    #[n(13)]
+    pub epochs: BTreeMap<u32, EpochState>,
 }
 
 impl State {
@@ -235,7 +252,13 @@ impl State {
             operations: BTreeSet::new(),
             void: BTreeSet::new(),
             forgotten: BTreeSet::new(),
+            epochs: BTreeMap::new(),
         }
+    }
+
+    /// Credentials that may sign or read now, the owner's left out.
+    pub fn live_credentials(&self) -> impl Iterator<Item = (CredentialId, &CredentialState)> {
+        self.credentials.iter().filter(|(_, c)| c.revoked.is_none()).map(|(id, c)| (*id, c))
     }
 
     /// Runs that have not ended and were not closed.

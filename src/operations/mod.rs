@@ -4,7 +4,9 @@
 
 pub mod backup;
 pub mod cat;
+pub mod credentials;
 pub mod history;
+pub mod keys;
 pub mod list;
 pub mod restore;
 pub mod stats;

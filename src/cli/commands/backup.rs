@@ -25,8 +25,8 @@ use super::init::make_if_missing;
 /// Makes the backup. `typed` is the command line without secrets.
 pub fn run(session: &Session, arguments: &BackupArguments, typed: String) -> Result<Exit> {
     let around = session.around;
-    let options = options(session, arguments, typed)?;
     let mut settings = Settings::find(session.global, around, arguments.init)?;
+    let options = options(session, &settings, arguments, typed)?;
     let made = if arguments.init { make_if_missing(session, &mut settings)? } else { None };
     let repository = settings.open(session.global, around)?;
     session.listen()?;
@@ -46,7 +46,12 @@ fn exit(outcome: Outcome) -> Exit {
     }
 }
 
-fn options(session: &Session, arguments: &BackupArguments, typed: String) -> Result<BackupOptions> {
+fn options(
+    session: &Session,
+    settings: &Settings,
+    arguments: &BackupArguments,
+    typed: String,
+) -> Result<BackupOptions> {
     let around = session.around;
     let time_ms = arguments.time.as_deref().map(|text| time::parse(text, DayMeans::Start, &around.zone));
     let host = arguments.host.clone().or_else(|| around.variable("STRONGROOM_HOST").map(lossy));
@@ -60,7 +65,7 @@ fn options(session: &Session, arguments: &BackupArguments, typed: String) -> Res
         paths: paths(session, arguments),
         streams: streams(around, arguments)?,
         source: arguments.source.clone(),
-        host: host.unwrap_or_else(|| around.host.clone()),
+        host: host.unwrap_or_else(|| own_host(settings, around)),
         user: around.user.clone(),
         tags,
         label: arguments.label.clone(),
@@ -79,6 +84,15 @@ fn options(session: &Session, arguments: &BackupArguments, typed: String) -> Res
         read_all: arguments.read_all,
         command: typed,
     })
+}
+
+/// The system's host name, or the first that the credential may speak for if that one is not among them.
+fn own_host(settings: &Settings, around: &Surroundings) -> String {
+    let hosts = settings.credential.as_ref().map(|c| c.hosts.as_slice()).unwrap_or_default();
+    match hosts.first() {
+        Some(first) if !hosts.contains(&around.host) => first.clone(),
+        _ => around.host.clone(),
+    }
 }
 
 fn lossy(text: &std::ffi::OsStr) -> String {

@@ -2,7 +2,9 @@
 
 pub mod backup;
 pub mod cat;
+pub mod credential;
 pub mod init;
+pub mod key;
 pub mod log;
 pub mod ls;
 pub mod restore;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::formats::envelope::FormatError;
 use crate::parts::store::StoreError;
-use crate::words::ids::RepositoryId;
+use crate::words::ids::{CredentialId, RepositoryId};
 
 /// Why the repository could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,31 @@ pub enum RepositoryError {
         /// What does not fit.
         what: String,
     },
+    /// This credential may not do that.
+    #[error("{name} cannot be read: {cause}")]
+    MayNotRead {
+        /// The object.
+        name: String,
+        /// Why.
+        cause: FormatError,
+    },
+    /// Not this, or not with this credential.
+    #[error("{what}")]
+    NotAllowed {
+        /// What, and what to do instead.
+        what: String,
+    },
+    /// The owner has revoked this credential.
+    #[error("credential {} was revoked by record {record}: ask the repository's owner for a new one", .credential.short())]
+    Revoked {
+        /// The credential.
+        credential: CredentialId,
+        /// Number of the record.
+        record: u64,
+    },
+    /// The credential is not one that the log admits.
+    #[error("credential {} is not known to this repository: its owner has not admitted it", .0.short())]
+    UnknownCredential(CredentialId),
     /// What others wrote meanwhile makes this operation impossible.
     #[error("refused: {what}")]
     Refused {
@@ -110,6 +135,7 @@ impl RepositoryError {
     pub fn object(name: impl Into<String>) -> impl FnOnce(FormatError) -> Self {
         move |cause| match cause {
             FormatError::Newer { .. } => Self::Newer { name: name.into(), cause },
+            FormatError::MayNotRead | FormatError::NoEpochKeys { .. } => Self::MayNotRead { name: name.into(), cause },
             _ => Self::Damaged { name: name.into(), cause },
         }
     }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::formats::envelope::{FormatError, check_checksum};
+use crate::formats::envelope::{Envelope, FormatError, Kind, check_checksum};
 use crate::formats::names;
 use crate::formats::record::{self, Operation, RECORD_VERSION, Record, SignedRecord};
 use crate::formats::state::State;
+use crate::parts::crypto::keys::Epoch;
 use crate::words::ids::{ObjectHash, OperationId};
 use crate::words::world::random;
 
@@ -116,14 +117,52 @@ impl Repository {
         // A record whose own checksum fails is damage; one that is sound and says nothing we can open is void.
         check_checksum(bytes).map_err(RepositoryError::object(&name))?;
         let hash = record::hash(bytes);
-        let decoded = SignedRecord::decode(bytes, |e| self.keys.secret(e));
-        if let Err(cause @ FormatError::Newer { .. }) = decoded {
-            return Err(RepositoryError::object(name)(cause));
+        let decoded = self.open_record(state, bytes);
+        if let Err(cause @ (FormatError::Newer { .. } | FormatError::NoEpochKeys { .. })) = decoded {
+            // Not void: others can read it.
+            return Err(self.revoked(state).unwrap_or_else(|| RepositoryError::object(name)(cause)));
         }
         let content = decoded.as_ref().map(|signed| signed as &dyn Signed);
+        let epoch = state.epoch;
         let verdict =
             transitions::step(state, &LogEntry { number, hash, content }).map_err(|e| history(e.to_string()))?;
+        self.follow_epochs(state, epoch)?;
         Ok(FoldedRecord { number, hash, record: decoded.ok().map(|s| s.record), verdict })
+    }
+
+    /// Opens a record that stands behind `state`. In which epoch it must be sealed does not depend on who reads.
+    fn open_record(&self, state: &State, bytes: &Bytes) -> Result<SignedRecord, FormatError> {
+        let found = Envelope::expect(bytes, Kind::Record)?.epoch.0;
+        if found != state.epoch {
+            return Err(FormatError::WrongEpoch { found, current: state.epoch });
+        }
+        SignedRecord::decode(bytes, |e| self.keys.secret(e))
+    }
+
+    /// Learns the keys of the epochs that came after `known`, as far as they are sealed to this credential.
+    pub(super) fn follow_epochs(&self, state: &State, known: u32) -> Result<()> {
+        for (number, began) in state.epochs.range(known + 1..) {
+            self.keys.follow(*number, began).map_err(RepositoryError::object(names::record(began.began)))?;
+        }
+        Ok(())
+    }
+
+    /// That this credential was revoked, if it was.
+    fn revoked(&self, state: &State) -> Option<RepositoryError> {
+        let (credential, record) = (self.keys.id(), state.credentials.get(&self.keys.id())?.revoked?);
+        Some(RepositoryError::Revoked { credential, record })
+    }
+
+    /// Refuses a credential that the owner revoked, or never admitted.
+    pub(super) fn check_admitted(&self, state: &State) -> Result<()> {
+        let id = self.keys.id();
+        match self.revoked(state) {
+            Some(revoked) => Err(revoked),
+            None if id != state.owner.id() && !state.credentials.contains_key(&id) => {
+                Err(RepositoryError::UnknownCredential(id))
+            }
+            None => Ok(()),
+        }
     }
 
     fn check_not_rolled_back(&self, state: &State) -> Result<()> {
@@ -158,7 +197,9 @@ impl Repository {
                 operations: build(&state)?,
             };
             transitions::judge(&state, &record).map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
-            let bytes = record.encode(self.keys.signer(), &self.keys.log_sealing(), random(&*self.world));
+            let sealing =
+                self.keys.log_sealing(Epoch(state.epoch)).map_err(RepositoryError::object("the next record"))?;
+            let bytes = record.encode(self.keys.signer(), &sealing.sealing(), random(&*self.world));
             let bytes = Bytes::from(bytes);
             match settle(&*self.store, &names::record(record.number), &bytes)? {
                 Stands::Theirs => state = self.refresh()?,

@@ -34,6 +34,7 @@ use zeroize::Zeroizing;
 
 use crate::formats::checkpoint;
 use crate::formats::config::{Config, Parameters};
+use crate::formats::credential::CredentialFile;
 use crate::formats::envelope::FormatError;
 use crate::formats::names::{self, ObjectName};
 use crate::formats::record;
@@ -41,6 +42,7 @@ use crate::formats::slot::{self, Slot, SlotError, Way};
 use crate::formats::state::State;
 use crate::parts::crypto::keys::{Domain, DomainKeys, Epoch, EpochKeys, owner_signer};
 use crate::parts::crypto::password::COST_MIN;
+use crate::parts::crypto::recovery;
 use crate::parts::crypto::secret::Secret;
 use crate::parts::crypto::sign::Verifier;
 use crate::parts::store::{Store, StoreError};
@@ -71,6 +73,8 @@ pub struct Repository {
     pub keys: Keyring,
     /// Time and randomness.
     pub world: Arc<dyn World>,
+    /// The key slot that gave the master key.
+    slot: Option<String>,
     cache: cache::Cache,
     local: LocalState,
     state: Mutex<Arc<State>>,
@@ -159,7 +163,8 @@ fn no_config(store: &dyn Store) -> RepositoryError {
     }
 }
 
-fn master_key(store: &dyn Store, config: &Config, passphrase: &[u8]) -> Result<Secret> {
+/// The master key, and the name of the slot that gave it.
+fn master_key(store: &dyn Store, config: &Config, passphrase: &[u8]) -> Result<(Secret, String)> {
     let mut slots = Vec::new();
     store.list(names::KEYS, None, &mut |listed| {
         if let Some(ObjectName::Slot(_)) = ObjectName::parse(&listed.name) {
@@ -170,12 +175,16 @@ fn master_key(store: &dyn Store, config: &Config, passphrase: &[u8]) -> Result<S
     if slots.is_empty() {
         return Err(RepositoryError::Missing { name: format!("every key slot below {}/", names::KEYS) });
     }
+    let words = recovery::normalize(passphrase);
     let (mut damaged, mut foreign) = (None, None);
     for name in &slots {
         let bytes = store.get(name)?;
-        let opened = Slot::decode(&bytes).map_err(SlotError::from).and_then(|slot| slot.open(passphrase));
+        let opened = Slot::decode(&bytes).map_err(SlotError::from).and_then(|slot| match &words {
+            Some(words) if slot.way == Way::Words => slot.open(words.as_bytes()),
+            _ => slot.open(passphrase),
+        });
         match opened {
-            Ok(master) if owner_signer(&master).public() == config.owner => return Ok(master),
+            Ok(master) if owner_signer(&master).public() == config.owner => return Ok((master, name.clone())),
             // Perhaps what an interrupted `init` with the same passphrase left: others are tried first.
             Ok(_) => {
                 let what = format!("{name} opens, and its key is not the one that signed the config");
@@ -197,8 +206,37 @@ impl Repository {
         world: Arc<dyn World>,
     ) -> Result<Arc<Self>> {
         let (config, config_bytes) = read_config(&*store)?;
-        let master = master_key(&*store, &config, passphrase)?;
+        let (master, slot) = master_key(&*store, &config, passphrase)?;
         let keys = Keyring::owner(&master, config.id);
+        Self::open_with(store, (config, config_bytes), keys, Some(slot), places, world)
+    }
+
+    /// Opens the repository in `store` with a machine's credential, and folds its log.
+    pub fn open_as(
+        store: Arc<dyn Store>,
+        file: &CredentialFile,
+        places: &LocalPlaces,
+        world: Arc<dyn World>,
+    ) -> Result<Arc<Self>> {
+        let (config, config_bytes) = read_config(&*store)?;
+        if config.id != file.repository {
+            return Err(RepositoryError::OtherRepository { expected: file.repository, found: config.id });
+        }
+        if config.owner != file.owner {
+            let what = "its config is signed by another owner than the one this credential was made by".to_owned();
+            return Err(RepositoryError::History { what });
+        }
+        Self::open_with(store, (config, config_bytes), Keyring::of_file(file), None, places, world)
+    }
+
+    fn open_with(
+        store: Arc<dyn Store>,
+        (config, config_bytes): (Config, Bytes),
+        keys: Keyring,
+        slot: Option<String>,
+        places: &LocalPlaces,
+        world: Arc<dyn World>,
+    ) -> Result<Arc<Self>> {
         let cache = cache::Cache::open(&places.cache, config.id)?;
         let local = LocalState::open(&places.state, config.id)?;
         let empty = State::new(config.owner, record::hash(&config_bytes));
@@ -207,6 +245,7 @@ impl Repository {
             store,
             config,
             keys,
+            slot,
             world,
             cache,
             local,
@@ -222,9 +261,11 @@ impl Repository {
             None => repository.newest_checkpoint()?,
         };
         if let Some(state) = start {
+            repository.follow_epochs(&state, 0)?;
             *repository.state.lock().expect("nothing panics while it holds the lock") = Arc::new(state);
         }
-        repository.refresh()?;
+        let state = repository.refresh()?;
+        repository.check_admitted(&state)?;
         Ok(Arc::new(repository))
     }
 
@@ -245,6 +286,8 @@ impl Repository {
                     let what = format!("it is the checkpoint of record {}", state.number);
                     self.note_damage(RepositoryError::object(name)(FormatError::Malformed(what)));
                 }
+                // One of a later epoch than this credential's file: the log tells its keys.
+                Err(FormatError::NoEpochKeys { .. }) => {}
                 // A damaged checkpoint costs time, not safety: the log is folded from further back.
                 Err(cause) => self.note_damage(RepositoryError::object(name)(cause)),
             }
@@ -256,6 +299,11 @@ impl Repository {
     pub fn empty_state(&self) -> Result<State> {
         let (config, bytes) = read_config(&*self.store)?;
         Ok(State::new(config.owner, record::hash(&bytes)))
+    }
+
+    /// Name of the key slot that opened it; `None` for a credential.
+    pub fn opened_by(&self) -> Option<&String> {
+        self.slot.as_ref()
     }
 
     /// The cache of this repository.

@@ -16,6 +16,7 @@ use crate::formats::record::{
 };
 use crate::formats::segment::{self, PackSummary, SegmentContent};
 use crate::formats::state::State;
+use crate::parts::crypto::keys::Epoch;
 use crate::words::ids::{BlockId, ChunkId, ObjectHash, Reference, RunId, SnapshotId};
 use crate::words::observer::{Observer, Severity};
 use crate::words::world::random;
@@ -93,7 +94,7 @@ impl Repository {
         described: &RunDescription,
         threads: PackerThreads,
     ) -> Result<Run> {
-        let secret = self.keys.begin_run(&*self.world);
+        let secret = self.run_secret()?;
         let description = description::seal(described, &secret.sealing(), random(&*self.world));
         let host = self.keys.domain_keys.host(host);
         let begin = Operation::Begin { kind, host, description };
@@ -179,7 +180,7 @@ impl Repository {
     }
 
     fn publish_crashed(&self, run: RunId, packs: &[PackSummary]) -> Result<()> {
-        let secret = self.keys.begin_run(&*self.world);
+        let secret = self.run_secret()?;
         let described = RunDescription { program: program(), ..RunDescription::default() };
         let description = description::seal(&described, &secret.sealing(), random(&*self.world));
         let (publish, _) = self.publish_operation(run, packs, Vec::new())?;
@@ -187,6 +188,12 @@ impl Repository {
         let operations = if packs.is_empty() { vec![end] } else { vec![publish, end] };
         self.append(&mut |_| Ok(operations.clone()))?;
         Ok(())
+    }
+
+    /// A fresh secret, for a run or for a description that belongs to none.
+    pub fn run_secret(&self) -> Result<RunSecret> {
+        let epoch = Epoch(self.state().epoch);
+        self.keys.begin_run(epoch, &*self.world).map_err(RepositoryError::object("the secret of a new run"))
     }
 
     fn unpublished_of(&self, run: RunId) -> Result<Vec<ObjectHash>> {
@@ -215,7 +222,10 @@ impl Repository {
         } else if bytes.len() <= INLINE_LEN_MAX {
             inline = Some(InlineDirectories { packs: names, bytes: bytes.into() });
         } else {
-            let segment = segment::seal(packs, &self.keys.index_sealing(), random(&*self.world));
+            let segment = {
+                let sealing = self.keys.index_sealing(Epoch(self.state().epoch));
+                segment::seal(packs, &sealing.sealing(), random(&*self.world))
+            };
             stored = segment.bytes.len() as u64;
             put(&*self.store, &names::segment(run, &segment.name), &Bytes::from(segment.bytes))?;
             segments.push(SegmentEntry { name: segment.name, run, parts: segment.parts, packs: names });

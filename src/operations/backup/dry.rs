@@ -9,7 +9,7 @@ use crate::machinery::repository::Repository;
 use crate::machinery::source::{Event, ExcludeRules, FileKind, Listing, WalkOptions, stat_root, walk};
 use crate::words::observer::{Observer, Severity, Unit};
 
-use super::paths::{roots, seen_by_last, source_name};
+use super::paths::{roots, seen_by_last, source_of};
 use super::tree::is_unchanged;
 use super::{BackupError, BackupOptions, BackupReport, SourceReport};
 
@@ -21,7 +21,7 @@ pub(super) fn dry_run(
     observer: &dyn Observer,
 ) -> Result<BackupReport, BackupError> {
     let roots = roots(&options.paths);
-    let source = options.source.clone().unwrap_or_else(|| source_name(&roots));
+    let source = source_of(options);
     let seen = if options.read_all { None } else { seen_by_last(repository, &source)? };
     observer.phase("looking", None, Unit::Items);
     let mut figures = Figures::default();

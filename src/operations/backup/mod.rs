@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::formats::description::{self, Figures, RunDescription, SnapshotDescription};
-use crate::formats::record::{Outcome, RunKind, SnapshotEntry};
+use crate::formats::record::{Outcome, Role, RunKind, SnapshotEntry};
 use crate::formats::tree::check_name;
 use crate::machinery::repository::packer::PackerThreads;
 use crate::machinery::repository::run::{Publication, Run, program};
@@ -162,6 +162,7 @@ pub fn backup(
     let streams = std::mem::take(&mut options.streams);
     check_sources(&options, &streams)?;
     let rules = exclude_rules(&options)?;
+    check_allowed(repository, &options, &streams)?;
     if options.dry_run {
         return dry::dry_run(repository, &options, &rules, observer);
     }
@@ -232,6 +233,41 @@ fn check_sources(options: &BackupOptions, streams: &[StreamSource]) -> Result<()
     }
     for path in &options.paths {
         stat_root(path).map_err(|source| BackupError::Root { path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// What everyone would hold to be void is not begun.
+fn check_allowed(
+    repository: &Repository,
+    options: &BackupOptions,
+    streams: &[StreamSource],
+) -> Result<(), BackupError> {
+    let not = |what: String| Err(RepositoryError::NotAllowed { what }.into());
+    let state = repository.state();
+    let Some(credential) = state.credentials.get(&repository.keys.id()) else { return Ok(()) };
+    let (certificate, keys) = (&credential.certificate, repository.domain_keys());
+    if certificate.role != Role::Backup {
+        return not("this credential may read and not add".to_owned());
+    }
+    if !certificate.hosts.contains(&keys.host(&options.host)) {
+        return not(format!(
+            "this credential may not speak for host {:?}: `strongroom whoami` says for which, and --host names one",
+            options.host
+        ));
+    }
+    let paths = (!options.paths.is_empty()).then(|| paths::source_of(options));
+    let alone = options.paths.is_empty() && streams.len() == 1;
+    let names = streams.iter().map(|s| match &options.source {
+        Some(source) if alone => source.clone(),
+        _ => s.name().to_owned(),
+    });
+    for source in paths.into_iter().chain(names) {
+        if !certificate.sources.is_empty() && !certificate.sources.contains(&keys.source(&source)) {
+            return not(format!(
+                "this credential may not speak for source {source:?}: `strongroom whoami` says for which, and --source names one"
+            ));
+        }
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::words::observer::{Severity, Unit};
 
 use super::read::name_of;
 use super::tree::{TreeBackup, build, count};
-use super::{BackupError, Counted, SourceReport, Stored, Work, exclude_rules};
+use super::{BackupError, BackupOptions, Counted, SourceReport, Stored, Work, exclude_rules};
 
 /// Raises a flag however its scope is left: threads of the scope look at it.
 struct RaiseOnDrop<'a>(&'a AtomicBool);
@@ -56,7 +56,7 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
     let repository = work.run.repository().clone();
     let started_ms = repository.world.now_ms();
     let roots = roots(&work.options.paths);
-    let source = work.options.source.clone().unwrap_or_else(|| source_name(&roots));
+    let source = source_of(work.options);
     let seen = if use_cache { seen_by_last(&repository, &source)? } else { None };
     let counted = Counted::of(work.run);
     let mut backup = TreeBackup::new(work.run, work.observer, seen);
@@ -127,7 +127,12 @@ pub(super) fn roots(paths: &[PathBuf]) -> Vec<PathBuf> {
     roots
 }
 
-pub(super) fn source_name(roots: &[PathBuf]) -> String {
+/// The name of the source that all paths together are.
+pub(super) fn source_of(options: &BackupOptions) -> String {
+    options.source.clone().unwrap_or_else(|| source_name(&roots(&options.paths)))
+}
+
+fn source_name(roots: &[PathBuf]) -> String {
     roots.iter().map(|p| p.to_string_lossy().into_owned()).collect::<Vec<_>>().join(",")
 }
 

@@ -12,7 +12,7 @@
 use super::run_key;
 use super::secret::Secret;
 use super::sign::Signer;
-use crate::words::ids::{ChunkId, ContentId, KeyedTag, RepositoryId};
+use crate::words::ids::{ChunkId, ContentId, CredentialId, KeyedTag, RepositoryId};
 
 /// Number of a domain: machines that deduplicate against each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -132,5 +132,14 @@ pub fn run_info(repository: RepositoryId, domain: Domain, epoch: Epoch) -> [u8; 
     out[..16].copy_from_slice(&repository.0);
     out[16..20].copy_from_slice(&domain.0.to_le_bytes());
     out[20..].copy_from_slice(&epoch.0.to_le_bytes());
+    out
+}
+
+/// What HPKE binds the keys of an epoch to that are sealed to one credential.
+pub fn recipient_info(repository: RepositoryId, domain: Domain, epoch: Epoch, to: CredentialId) -> [u8; 60] {
+    let mut out = [0; 60];
+    out[..20].copy_from_slice(b"keys of an epoch to ");
+    out[20..36].copy_from_slice(&to.0);
+    out[36..].copy_from_slice(&run_info(repository, domain, epoch));
     out
 }

@@ -10,6 +10,7 @@
 pub mod aead;
 pub mod keys;
 pub mod password;
+pub mod recovery;
 pub mod run_key;
 pub mod secret;
 pub mod sign;

@@ -1,7 +1,12 @@
 //! Credential and Revoke: who may sign.
 
+use std::collections::BTreeSet;
+
+use minicbor::bytes::ByteVec;
+
 use crate::formats::record::{Certificate, Role};
-use crate::formats::state::CredentialState;
+use crate::formats::state::{CredentialState, EpochState};
+use crate::parts::crypto::sign::Verifier;
 use crate::words::ids::CredentialId;
 
 use super::VoidReason;
@@ -21,16 +26,31 @@ pub(super) fn admit(draft: &mut Draft<'_>, certificate: &Certificate) -> Result<
     Ok(())
 }
 
+/// The epoch that a Revoke begins.
+pub(super) struct NextEpoch<'r> {
+    pub epoch: u32,
+    pub public: Verifier,
+    pub sealed: &'r [(CredentialId, ByteVec)],
+}
+
 /// Ends a credential and begins the next epoch. Its runs stay open until they are closed.
-pub(super) fn revoke(draft: &mut Draft<'_>, credential: CredentialId, epoch: u32) -> Result<(), VoidReason> {
+pub(super) fn revoke(draft: &mut Draft<'_>, credential: CredentialId, next: NextEpoch<'_>) -> Result<(), VoidReason> {
     draft.owner_only("revoke credentials")?;
     let number = draft.number;
     let known = draft.credentials.edit(&credential).filter(|c| c.revoked.is_none());
     known.ok_or(VoidReason::NotRevocable(credential))?.revoked = Some(number);
+    let NextEpoch { epoch, public, sealed } = next;
     if draft.epoch.checked_add(1) != Some(epoch) {
         return Err(VoidReason::WrongEpoch { stated: epoch, current: draft.epoch });
     }
+    // Whoever were left out could neither read on nor say why.
+    let remain = draft.credentials.iter().filter(|(_, c)| c.revoked.is_none()).map(|(id, _)| *id);
+    let given: BTreeSet<CredentialId> = sealed.iter().map(|(id, _)| *id).collect();
+    if given.len() != sealed.len() || given != remain.collect() {
+        return Err(VoidReason::WrongRecipients { epoch });
+    }
     draft.epoch = epoch;
+    draft.epochs.insert(epoch, EpochState { began: number, public, sealed: sealed.to_vec() });
     Ok(())
 }
 
@@ -82,7 +102,11 @@ mod tests {
         for unknown in [CAROL, OWNER] {
             scene.void(OWNER, vec![revoke(unknown, 1)], VoidReason::NotRevocable(unknown.id()));
         }
-        let number = scene.ok(OWNER, vec![revoke(ALICE, 1), revoke(BOB, 2)]);
+        for to in [&[][..], &[BOB], &[ALICE, BOB, RITA], &[BOB, CAROL], &[BOB, BOB]] {
+            scene.void(OWNER, vec![revoke_sealing(ALICE, 1, to)], VoidReason::WrongRecipients { epoch: 1 });
+        }
+        let number = scene.ok(OWNER, vec![revoke(ALICE, 1), revoke_sealing(BOB, 2, &[RITA])]);
+        assert_eq!(scene.state.epochs.keys().copied().collect::<Vec<_>>(), [1, 2]);
         assert_eq!(scene.state.epoch, 2);
         assert_eq!(scene.state.credentials[&ALICE.id()].revoked, Some(number));
         scene.void(OWNER, vec![revoke(ALICE, 3)], VoidReason::NotRevocable(ALICE.id()));

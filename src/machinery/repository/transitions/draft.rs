@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::formats::record::{Certificate, Record, Role};
-use crate::formats::state::{CredentialState, PackState, RunState, SegmentState, SnapshotState, State};
+use crate::formats::state::{CredentialState, EpochState, PackState, RunState, SegmentState, SnapshotState, State};
 use crate::words::ids::{CredentialId, ObjectHash, OperationId, RunId, SnapshotId};
 
 use super::VoidReason;
@@ -40,6 +40,12 @@ impl<'a, K: Ord + Copy, V: Clone> Layer<'a, K, V> {
         self.changed.insert(key, Some(value));
     }
 
+    /// All entries as they are after the operations so far.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        let below = self.base.iter().filter(|(key, _)| !self.changed.contains_key(key));
+        below.chain(self.changed.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))))
+    }
+
     /// Takes an entry away.
     pub fn remove(&mut self, key: K) {
         self.changed.insert(key, None);
@@ -67,6 +73,8 @@ pub(super) struct Draft<'a> {
     /// The writer's certificate; `None` for the owner.
     certificate: Option<&'a Certificate>,
     pub epoch: u32,
+    /// Epochs that begin.
+    pub epochs: BTreeMap<u32, EpochState>,
     pub credentials: Layer<'a, CredentialId, CredentialState>,
     pub runs: Layer<'a, RunId, RunState>,
     pub packs: Layer<'a, ObjectHash, PackState>,
@@ -88,6 +96,7 @@ impl<'a> Draft<'a> {
                 false => state.credentials.get(&record.writer).map(|c| &c.certificate),
             },
             epoch: state.epoch,
+            epochs: BTreeMap::new(),
             credentials: Layer::new(&state.credentials),
             runs: Layer::new(&state.runs),
             packs: Layer::new(&state.packs),
@@ -155,6 +164,7 @@ impl<'a> Draft<'a> {
     pub fn finish(self, operation: OperationId) -> Changes {
         Changes {
             epoch: self.epoch,
+            epochs: self.epochs,
             credentials: self.credentials.changed,
             runs: self.runs.changed,
             packs: self.packs.changed,
@@ -169,6 +179,7 @@ impl<'a> Draft<'a> {
 /// What a valid record changes.
 pub(super) struct Changes {
     epoch: u32,
+    epochs: BTreeMap<u32, EpochState>,
     credentials: Changed<CredentialId, CredentialState>,
     runs: Changed<RunId, RunState>,
     packs: Changed<ObjectHash, PackState>,
@@ -182,6 +193,7 @@ impl Changes {
     /// Does it.
     pub fn apply(self, state: &mut State) {
         state.epoch = self.epoch;
+        state.epochs.extend(self.epochs);
         replace(&mut state.credentials, self.credentials);
         replace(&mut state.runs, self.runs);
         replace(&mut state.packs, self.packs);

@@ -328,7 +328,10 @@ fn apply(draft: &mut Draft<'_>, operation: &Operation) -> Result<(), VoidReason>
         Operation::Vouch { packs } => upkeep::vouch(draft, packs),
         Operation::Swept { packs, segments, orphans } => upkeep::swept(draft, packs, segments, orphans),
         Operation::Credential { certificate } => credentials::admit(draft, certificate),
-        Operation::Revoke { credential, epoch, .. } => credentials::revoke(draft, *credential, *epoch),
+        Operation::Revoke { credential, epoch, public, sealed } => {
+            let next = credentials::NextEpoch { epoch: *epoch, public: *public, sealed };
+            credentials::revoke(draft, *credential, next)
+        }
         Operation::Healed { snapshots } => snapshots::healed(draft, snapshots),
         Operation::Note { .. } => Ok(()),
     }

@@ -208,6 +208,12 @@ pub enum VoidReason {
     /// Unknown, or revoked before.
     #[error("credential {} cannot be revoked: it is not known or is revoked already", .0.short())]
     NotRevocable(CredentialId),
+    /// The keys of an epoch go to all credentials that remain, and to no others.
+    #[error("the keys of epoch {epoch} are not sealed to exactly the credentials that remain")]
+    WrongRecipients {
+        /// The epoch it begins.
+        epoch: u32,
+    },
     /// Epochs follow each other.
     #[error("epoch {stated} does not follow epoch {current}")]
     WrongEpoch {

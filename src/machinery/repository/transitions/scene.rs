@@ -152,8 +152,15 @@ pub fn admit(certificate: Certificate) -> Operation {
     Operation::Credential { certificate }
 }
 
+/// With keys for the others of the scene.
 pub fn revoke(verifier: Verifier, epoch: u32) -> Operation {
-    Operation::Revoke { credential: verifier.id(), epoch, public: Verifier([9; 32]), sealed: vec![] }
+    let others: Vec<Verifier> = [ALICE, BOB, RITA].into_iter().filter(|v| *v != verifier).collect();
+    revoke_sealing(verifier, epoch, &others)
+}
+
+pub fn revoke_sealing(verifier: Verifier, epoch: u32, to: &[Verifier]) -> Operation {
+    let sealed = to.iter().map(|v| (v.id(), text())).collect();
+    Operation::Revoke { credential: verifier.id(), epoch, public: Verifier([9; 32]), sealed }
 }
 
 /// The state, and how it came to be.

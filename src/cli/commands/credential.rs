@@ -1,0 +1,258 @@
+//! `credential` and `whoami`: what machines may do, and what this one may.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::formats::record::Role;
+use crate::machinery::repository::Repository;
+use crate::operations::credentials::{self, CredentialReport, NewCredential};
+
+use super::super::arguments::{CredentialAddArguments, CredentialCommand, CredentialRevokeArguments, RoleArgument};
+use super::super::error::{CliError, Result};
+use super::super::exit::Exit;
+use super::super::session::Session;
+use super::super::settings::Settings;
+use super::super::text::{Side, escape, table, things};
+use super::super::time::{rfc3339, show};
+
+/// Does what the subcommand says.
+pub fn run(session: &Session, command: &CredentialCommand) -> Result<Exit> {
+    match command {
+        CredentialCommand::Add(arguments) => add(session, arguments),
+        CredentialCommand::List => list(session),
+        CredentialCommand::Revoke(arguments) => revoke(session, arguments),
+    }
+}
+
+fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Owner => "owner",
+        Role::Backup => "backup",
+        Role::Read => "read",
+    }
+}
+
+/// `type: "credential"`.
+#[derive(Serialize)]
+struct CredentialJson {
+    r#type: &'static str,
+    id: String,
+    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hosts: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sources: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_by_record: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+}
+
+fn add(session: &Session, arguments: &CredentialAddArguments) -> Result<Exit> {
+    let settings = Settings::find(session.global, session.around, false)?;
+    let repository = settings.open(session.global, session.around)?;
+    let role = match arguments.role {
+        RoleArgument::Backup => Role::Backup,
+        RoleArgument::Read => Role::Read,
+    };
+    let name = arguments.name.clone().or_else(|| arguments.host.first().cloned());
+    let new = NewCredential {
+        role,
+        name: name.unwrap_or_else(|| role_word(role).to_owned()),
+        hosts: arguments.host.clone(),
+        sources: arguments.source.clone(),
+        location: settings.location_elsewhere(session.around),
+    };
+    session.with(&repository, |repository| {
+        let file = credentials::prepare(repository, new)?;
+        let text = file.encode();
+        // First the file: what is admitted and lies nowhere could never be used.
+        match &arguments.output {
+            Some(path) => write_file(&session.around.cwd.join(path), text.as_bytes())?,
+            None if session.around.output_is_terminal || session.global.json => {
+                let what = "a credential is a secret: name the file to write it to with --output FILE".to_owned();
+                return Err(CliError::Usage(what));
+            }
+            None => {}
+        }
+        credentials::admit(repository, &file)?;
+        if arguments.output.is_none() {
+            return session.print(&text);
+        }
+        let path = arguments.output.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+        if session.global.json {
+            return session.print_json(&CredentialJson {
+                r#type: "credential",
+                id: file.id().to_string(),
+                role: role_word(role),
+                name: Some(file.name.clone()),
+                hosts: Some(file.hosts.clone()),
+                sources: Some(file.sources.clone()),
+                created: None,
+                revoked_by_record: None,
+                file: Some(path),
+            });
+        }
+        if session.global.tells() {
+            let may = match role {
+                Role::Backup => "add snapshots and read nothing",
+                _ => "read everything and add nothing",
+            };
+            session.print(&format!(
+                "admitted credential {} ({}), which may {may}\nit is in {path}: move it to the machine, and use it with --credential FILE or STRONGROOM_CREDENTIAL",
+                file.id().short(),
+                escape(file.name.as_bytes()),
+            ))?;
+        }
+        Ok(())
+    })?;
+    Ok(Exit::Done)
+}
+
+fn write_file(path: &Path, text: &[u8]) -> Result<()> {
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(text)?;
+        file.sync_all()
+    };
+    write().map_err(CliError::file("write the credential to", path))
+}
+
+fn list(session: &Session) -> Result<Exit> {
+    let all = session.with_repository(|repository| Ok(credentials::list(repository)))?;
+    if session.global.json {
+        all.iter().try_for_each(|c| session.print_json(&json(c)))?;
+        return Ok(Exit::Done);
+    }
+    let heading = ["ID", "ROLE", "NAME", "HOSTS", "SOURCES", "MADE", "STATE"].map(str::to_owned).to_vec();
+    let rows: Vec<Vec<String>> = std::iter::once(heading).chain(all.iter().map(|c| row(session, c))).collect();
+    if !all.is_empty() {
+        session.print(&table(&[Side::Left; 7], &rows))?;
+    }
+    if session.global.tells() {
+        session.print(&format!("{} beside the owner", things(all.len() as u64, "credential", "credentials")))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn row(session: &Session, c: &CredentialReport) -> Vec<String> {
+    let text = |t: &str| escape(t.as_bytes());
+    let state = match c.revoked {
+        Some(record) => format!("revoked by record {record}"),
+        None if c.open_runs.is_empty() => "valid".to_owned(),
+        None => format!("valid, {}", things(c.open_runs.len() as u64, "open run", "open runs")),
+    };
+    let (name, hosts, sources, made) = match &c.described {
+        Some(d) => {
+            let sources = if d.sources.is_empty() { "any".to_owned() } else { text(&d.sources.join(",")) };
+            (text(&d.name), text(&d.hosts.join(",")), sources, show(d.created_ms, &session.around.zone))
+        }
+        None => Default::default(),
+    };
+    vec![c.id.short(), role_word(c.role).to_owned(), name, hosts, sources, made, state]
+}
+
+fn json(c: &CredentialReport) -> CredentialJson {
+    let d = c.described.as_ref();
+    CredentialJson {
+        r#type: "credential",
+        id: c.id.to_string(),
+        role: role_word(c.role),
+        name: d.map(|d| d.name.clone()),
+        hosts: d.map(|d| d.hosts.clone()),
+        sources: d.map(|d| d.sources.clone()),
+        created: d.and_then(|d| rfc3339(d.created_ms)),
+        revoked_by_record: c.revoked,
+        file: None,
+    }
+}
+
+fn revoke(session: &Session, arguments: &CredentialRevokeArguments) -> Result<Exit> {
+    let report = session.with_repository(|repository| {
+        let id = credentials::find(repository, &arguments.which)?;
+        Ok(credentials::revoke(repository, id)?)
+    })?;
+    if session.global.json {
+        session.print_json(&serde_json::json!({
+            "type": "revoke",
+            "id": report.id.to_string(),
+            "epoch": report.epoch,
+            "remaining": report.remaining,
+            "closed_runs": report.closed.iter().map(|r| r.0).collect::<Vec<_>>(),
+        }))?;
+    } else if session.global.tells() {
+        let closed = match report.closed.len() as u64 {
+            0 => String::new(),
+            n => format!("; {} of it closed", things(n, "open run was", "open runs were")),
+        };
+        session.print(&format!(
+            "revoked credential {}: what it signs from now on is void{closed}\nepoch {} began; {} its keys\ntake its key to the bucket away too: it may still read and write what the store lets it",
+            report.id.short(),
+            report.epoch,
+            match report.remaining as u64 {
+                1 => "the one other credential was given".to_owned(),
+                n => format!("the {n} others were given"),
+            },
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Says what this credential is, and what it may do.
+pub fn whoami(session: &Session) -> Result<Exit> {
+    let settings = Settings::find(session.global, session.around, false)?;
+    let repository = settings.open(session.global, session.around)?;
+    session.with(&repository, |repository| say(session, &settings, repository))?;
+    Ok(Exit::Done)
+}
+
+fn say(session: &Session, settings: &Settings, repository: &Repository) -> Result<()> {
+    let role = repository.keys.role;
+    let (may, may_not) = match role {
+        Role::Owner => ("everything", "nothing"),
+        Role::Backup => (
+            "backup: add snapshots of its hosts and sources, and deduplicate against what the owner vouches for",
+            "restore, list names, forget, prune, admit or revoke others",
+        ),
+        Role::Read => ("restore, cat, ls, snapshots, verify, stats, log", "change anything"),
+    };
+    let (hosts, sources) = match &settings.credential {
+        Some(file) => (file.hosts.clone(), file.sources.clone()),
+        None => (Vec::new(), Vec::new()),
+    };
+    if session.global.json {
+        return session.print_json(&serde_json::json!({
+            "type": "whoami",
+            "credential": repository.keys.id().to_string(),
+            "role": role_word(role),
+            "name": settings.credential.as_ref().map(|f| f.name.clone()),
+            "hosts": hosts,
+            "sources": sources,
+            "repository": repository.config.id.to_string(),
+            "location": settings.location,
+            "epoch": repository.state().epoch,
+        }));
+    }
+    let any = |names: &[String]| match (role, names.is_empty()) {
+        (Role::Backup, false) | (Role::Read, false) => escape(names.join(", ").as_bytes()),
+        _ => "any".to_owned(),
+    };
+    let name = settings.credential.as_ref().map(|f| format!(" ({})", escape(f.name.as_bytes()))).unwrap_or_default();
+    session.print(&format!(
+        "credential  {}{name}, role {}\nrepository  {} at {}\nhosts       {}\nsources     {}\nmay         {may}\nmay not     {may_not}",
+        repository.keys.id().short(),
+        role_word(role),
+        repository.config.id.short(),
+        settings.location,
+        any(&hosts),
+        any(&sources),
+    ))
+}

@@ -1,0 +1,116 @@
+//! `key`: ways to the master key. The passphrase that opens the repository is given as always; the new one by
+//! `--new-password-file`, or by a person.
+
+use crate::formats::slot::Way;
+use crate::operations::keys;
+
+use super::super::arguments::{KeyAddArguments, KeyCommand, NewSecretArguments};
+use super::super::error::Result;
+use super::super::exit::Exit;
+use super::super::secret::{Passphrase, SecretSource};
+use super::super::session::Session;
+use super::super::text::{Side, table};
+use super::super::time::{rfc3339, show};
+
+/// Does what the subcommand says.
+pub fn run(session: &Session, command: &KeyCommand) -> Result<Exit> {
+    match command {
+        KeyCommand::Add(arguments) => add(session, arguments),
+        KeyCommand::List => list(session),
+        KeyCommand::Remove(arguments) => {
+            let id = session.with_repository(|repository| Ok(keys::remove(repository, &arguments.key)?))?;
+            told(session, "key-remove", &id, &format!("removed key slot {}", &id[..8]))
+        }
+        KeyCommand::Passwd(arguments) => {
+            let repository = session.open()?;
+            let secret = new_secret(session, arguments)?;
+            let (new, old) = session.with(&repository, |r| Ok(keys::change(r, secret.bytes())?))?;
+            let text = format!(
+                "key slot {} has the new passphrase; {}, which had the old one, is removed",
+                &new[..8],
+                &old[..8]
+            );
+            told(session, "key-passwd", &new, &text)
+        }
+    }
+}
+
+fn told(session: &Session, what: &'static str, id: &str, text: &str) -> Result<Exit> {
+    if session.global.json {
+        session.print_json(&serde_json::json!({ "type": what, "id": id }))?;
+    } else if session.global.tells() {
+        session.print(text)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn new_secret(session: &Session, arguments: &NewSecretArguments) -> Result<Passphrase> {
+    let around = session.around;
+    let source = match &arguments.new_password_file {
+        Some(path) => SecretSource::File(around.cwd.join(path)),
+        None => SecretSource::Ask,
+    };
+    source.get(around, true)
+}
+
+fn add(session: &Session, arguments: &KeyAddArguments) -> Result<Exit> {
+    let repository = session.open()?;
+    if arguments.words {
+        let (id, words) = session.with(&repository, |r| Ok(keys::add_words(r)?))?;
+        if session.global.json {
+            session.print_json(&serde_json::json!({ "type": "key-add", "id": id, "words": words.as_str() }))?;
+        } else {
+            let text = format!(
+                "recovery words, shown this once; write them down and keep them where no computer reads them:\n\n  {}\n\n\
+                 they open the repository wherever a passphrase is asked for (key slot {})",
+                words.as_str(),
+                &id[..8]
+            );
+            session.print(&text)?;
+        }
+        return Ok(Exit::Done);
+    }
+    let secret = new_secret(session, &arguments.new)?;
+    let way = if arguments.key_file { Way::KeyFile } else { Way::Passphrase };
+    let id = session.with(&repository, |r| Ok(keys::add(r, way, secret.bytes())?))?;
+    told(session, "key-add", &id, &format!("added key slot {}", &id[..8]))
+}
+
+fn list(session: &Session) -> Result<Exit> {
+    let all = session.with_repository(|repository| Ok(keys::list(repository)?))?;
+    let word = |way: Way| match way {
+        Way::Passphrase => "passphrase",
+        Way::KeyFile => "key file",
+        Way::Words => "recovery words",
+    };
+    if session.global.json {
+        return all
+            .iter()
+            .try_for_each(|s| {
+                session.print_json(&serde_json::json!({
+                    "type": "key",
+                    "id": s.id,
+                    "opened_by": s.slot.as_ref().ok().map(|(way, _)| word(*way)),
+                    "memory_kib": s.slot.as_ref().ok().map(|(_, cost)| cost.memory_kib),
+                    "damage": s.slot.as_ref().err(),
+                    "made": rfc3339(s.made_ms),
+                    "used": s.used,
+                }))
+            })
+            .map(|()| Exit::Done);
+    }
+    let heading = ["ID", "OPENED BY", "COST", "MADE", ""].map(str::to_owned).to_vec();
+    let rows = all.iter().map(|s| {
+        let (way, cost) = match &s.slot {
+            Ok((way, c)) => {
+                (word(*way).to_owned(), format!("Argon2id {} MiB, {} passes", c.memory_kib >> 10, c.passes))
+            }
+            Err(what) => ("damaged".to_owned(), what.clone()),
+        };
+        let used = if s.used { "used now" } else { "" };
+        vec![s.id[..8].to_owned(), way, cost, show(s.made_ms, &session.around.zone), used.to_owned()]
+    });
+    let rows: Vec<Vec<String>> = std::iter::once(heading).chain(rows).collect();
+    session.print(&table(&[Side::Left; 5], &rows))?;
+    Ok(Exit::Done)
+}
