@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use strongroom::formats::config::Parameters;
+use strongroom::formats::credential::CredentialFile;
+use strongroom::formats::record::Role;
 use strongroom::machinery::repository::snapshots::{Snapshot, SnapshotFilter, SnapshotName};
 use strongroom::machinery::repository::{LocalPlaces, Repository, RepositoryError, init};
 use strongroom::machinery::source::ExcludeOptions;
 use strongroom::machinery::target::TargetOptions;
 use strongroom::operations::backup::{BackupError, BackupOptions, BackupReport, StreamSource, backup};
+use strongroom::operations::credentials::{self, NewCredential};
 use strongroom::operations::restore::{RestoreError, RestoreOptions, RestoreReport, restore};
 use strongroom::parts::store::{MemoryStore, Store, list_all};
 use strongroom::words::observer::{Observer, Recorder};
@@ -69,6 +72,18 @@ impl Bench {
         }
     }
 
+    /// A machine of its own with a credential that the owner admits.
+    pub fn machine(&self, role: Role, name: &str) -> Machine {
+        let owner = self.open();
+        let (hosts, sources) = (vec![name.to_owned()], vec![]);
+        let location = self.store.location();
+        let new = NewCredential { role, name: name.to_owned(), hosts, sources, location };
+        let file = credentials::prepare(&owner, new).expect("the owner makes credentials");
+        credentials::admit(&owner, &file).expect("the owner admits credentials");
+        let file = CredentialFile::decode(&file.encode()).expect("it was encoded just now");
+        Machine { file, bench: Self { world: self.world.clone(), ..Self::beside(self.store.clone()) } }
+    }
+
     pub fn backup(&self, paths: &[&Path]) -> BackupReport {
         self.try_backup(paths, &Recorder::default()).expect("the backup succeeds")
     }
@@ -96,6 +111,36 @@ impl Bench {
 
     pub fn restore(&self, snapshot: &Snapshot, target: &Path, subtree: Option<&Path>) -> RestoreReport {
         try_restore(&self.open(), snapshot, target, subtree).expect("the restore succeeds")
+    }
+}
+
+/// A machine that holds a credential and no passphrase.
+pub struct Machine {
+    pub file: CredentialFile,
+    pub bench: Bench,
+}
+
+impl Machine {
+    pub fn try_open(&self) -> Result<Arc<Repository>, RepositoryError> {
+        let bench = &self.bench;
+        Repository::open_as(bench.store.clone(), &self.file, &bench.places(), bench.world.clone())
+    }
+
+    pub fn open(&self) -> Arc<Repository> {
+        self.try_open().expect("the credential opens the repository")
+    }
+
+    /// A backup as this machine's host.
+    pub fn try_backup(&self, paths: &[&Path]) -> Result<BackupReport, BackupError> {
+        let repository = self.try_open()?;
+        let options = BackupOptions { host: self.file.name.clone(), ..options(paths) };
+        let report = backup(&repository, options, &Recorder::default())?;
+        repository.save_cache()?;
+        Ok(report)
+    }
+
+    pub fn backup(&self, paths: &[&Path]) -> BackupReport {
+        self.try_backup(paths).expect("the backup succeeds")
     }
 }
 

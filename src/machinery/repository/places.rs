@@ -43,6 +43,7 @@ impl Repository {
             match self.directories(state, home, false) {
                 Ok(mut content) => {
                     keep_live(&mut content, state);
+                    self.keep_usable(&mut content, state);
                     self.cache.add_places(&content, true)?;
                 }
                 Err(e) if e.is_damage() => self.note_damage(e),
@@ -52,16 +53,30 @@ impl Repository {
         Ok(())
     }
 
-    /// Fetches the content directories of all live packs that the cache has none of: what deduplication needs.
-    pub fn sync_content(&self) -> Result<()> {
+    /// Takes out content directories of packs that nobody here may deduplicate against: their ids would only
+    /// stand in the way of others in the index.
+    fn keep_usable(&self, content: &mut SegmentContent, state: &State) {
+        let names: Vec<ObjectHash> = content.locations.iter().map(|l| l.name).collect();
+        if let Some(directories) = &mut content.content {
+            directories.retain(|(at, _)| self.may_deduplicate(state, &names[*at as usize]));
+        }
+    }
+
+    /// Fetches the content directories of live packs that the cache has none of: of those that this credential may
+    /// deduplicate against, or of all.
+    pub fn sync_content(&self, all: bool) -> Result<()> {
         let state = self.state();
         let missing = self.cache.without_content()?;
+        let wanted = missing.iter().filter(|name| all || self.may_deduplicate(&state, name));
         let homes: HashSet<DirectoryHome> =
-            missing.iter().filter_map(|name| state.packs.get(name)).filter(|p| p.live()).map(|p| p.home).collect();
+            wanted.filter_map(|name| state.packs.get(name)).filter(|p| p.live()).map(|p| p.home).collect();
         for home in homes {
             match self.directories(&state, home, true) {
                 Ok(mut content) => {
                     keep_live(&mut content, &state);
+                    if !all {
+                        self.keep_usable(&mut content, &state);
+                    }
                     self.cache.add_places(&content, true)?;
                 }
                 // What cannot be deduplicated against is stored again.
@@ -127,7 +142,17 @@ impl Repository {
 }
 
 /// Drops packs that are not live, or whose entry in the record says otherwise than the directory.
+///
+/// First come: only an owner's Rewrite brings a second location of a block, so spans of other runs' blocks in packs of
+/// anybody else are dropped too.
 fn keep_live(content: &mut SegmentContent, state: &State) {
+    let owner = state.owner.id();
+    for location in &mut content.locations {
+        if state.runs.get(&location.run).is_none_or(|run| run.writer != owner) {
+            let run = location.run;
+            location.frames.iter_mut().for_each(|f| f.spans.retain(|s| s.block.run == run));
+        }
+    }
     let live: Vec<bool> = content
         .locations
         .iter()

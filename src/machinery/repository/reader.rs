@@ -183,7 +183,7 @@ impl Repository {
         let damaged = RepositoryError::object(&object);
         let envelope = self.store.get_range(&object, 0..ENVELOPE_LEN as u64)?;
         let at = place.directory.offset;
-        let sealed = self.store.get_range(&object, at..at + u64::from(place.directory.len))?;
+        let sealed = self.store.get_range(&object, at..at.saturating_add(u64::from(place.directory.len)))?;
         let open = || {
             let reader = PackReader::new(place.kind, &envelope, |e| self.keys.secret(e))?;
             let directory = reader.directory(&sealed, place.directory)?;

@@ -110,7 +110,7 @@ impl Repository {
             Ok(vec![begin.clone()])
         })?);
         let folder = folder.map(Arc::new);
-        self.sync_content()?;
+        self.sync_content(false)?;
         Ok(Run {
             index: ChunkIndex::new(self, id)?,
             repository: self.clone(),

@@ -93,7 +93,7 @@ pub fn verify(
     let mut bad = objects::check(repository, &mut report, observer)?;
     if depth == VerifyDepth::ReadData {
         // Their ids are compared with those of the packs themselves.
-        repository.sync_content()?;
+        repository.sync_content(true)?;
         for damage in repository.take_damage() {
             report.find_error(&damage);
         }

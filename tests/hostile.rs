@@ -1,0 +1,385 @@
+//! A backup credential in an attacker's hands. Each attempt is refused, void or contained; the table in
+//! `docs/THREATS.md` names the test of each.
+
+mod harness;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use harness::{Bench, Machine, difference, names, text};
+use strongroom::formats::description::{self, SnapshotDescription};
+use strongroom::formats::directory::ChunkEntry;
+use strongroom::formats::envelope::{Envelope, FormatError, Kind, append_checksum};
+use strongroom::formats::names::PackKind;
+use strongroom::formats::pack::PackReader;
+use strongroom::formats::record::{
+    InlineDirectories, Operation, Outcome, PackEntry, RECORD_VERSION, Record, Role, RunKind, SnapshotEntry,
+};
+use strongroom::formats::segment::{PackSummary, encode_inline};
+use strongroom::machinery::repository::packer::{FullBlock, Packer, PackerThreads};
+use strongroom::machinery::repository::{Repository, RepositoryError};
+use strongroom::operations::credentials;
+use strongroom::operations::verify::{VerifyDepth, verify};
+use strongroom::parts::crypto::keys::Epoch;
+use strongroom::parts::store::Created;
+use strongroom::words::ids::{BlockId, ChunkId, KeyedTag, OperationId, Reference, RunId, SnapshotId};
+use strongroom::words::observer::Silent;
+
+struct Scene {
+    bench: Bench,
+    root: tempfile::TempDir,
+    hostile: Machine,
+    victim: Machine,
+}
+
+/// The owner and a victim have backed up a tree; the attacker's machine is called mallory.
+fn scene() -> Scene {
+    let (bench, root) = (Bench::new(), tempfile::tempdir().unwrap());
+    for n in 0..10 {
+        fs::write(root.path().join(format!("{n}")), text(n, 60_000)).unwrap();
+    }
+    let (hostile, victim) = (bench.machine(Role::Backup, "mallory"), bench.machine(Role::Backup, "victim"));
+    bench.backup(&[root.path()]);
+    victim.backup(&[root.path()]);
+    Scene { bench, root, hostile, victim }
+}
+
+impl Scene {
+    /// Everyone goes on: both back up, all of it comes back on a bare machine, and nothing is damaged.
+    fn all_is_well(&self) {
+        fs::write(self.root.path().join("new"), text(1000, 40_000)).unwrap();
+        self.bench.backup(&[self.root.path()]);
+        self.victim.backup(&[self.root.path()]);
+        let bare = Bench::beside(self.bench.store.clone());
+        let repository = bare.open();
+        for snapshot in repository.snapshots().unwrap().iter().rev().take(2) {
+            let target = tempfile::tempdir().unwrap();
+            let report = harness::try_restore(&repository, snapshot, target.path(), Some(self.root.path())).unwrap();
+            assert_eq!(report.problems, Vec::<String>::new());
+            assert_eq!(difference(self.root.path(), target.path()), "");
+        }
+    }
+}
+
+/// A record at the next number, signed by the attacker and not judged by anybody.
+fn write_record(repository: &Repository, operations: Vec<Operation>, change: impl FnOnce(&mut Record)) -> u64 {
+    let state = repository.refresh().unwrap();
+    let mut record = Record {
+        version: RECORD_VERSION,
+        number: state.number + 1,
+        previous: state.hash,
+        previous_valid: state.valid,
+        writer: repository.keys.id(),
+        operation: OperationId(strongroom::words::world::random(&*repository.world)),
+        time_ms: 0,
+        operations,
+    };
+    change(&mut record);
+    let sealing = repository.keys.log_sealing(Epoch(state.epoch)).unwrap();
+    let salt = strongroom::words::world::random(&*repository.world);
+    let bytes = record.encode(repository.keys.signer(), &sealing.sealing(), salt);
+    write_bytes(repository, state.number + 1, bytes)
+}
+
+fn write_bytes(repository: &Repository, number: u64, bytes: Vec<u8>) -> u64 {
+    let name = strongroom::formats::names::record(number);
+    assert_eq!(repository.store.create(&name, Bytes::from(bytes)).unwrap(), Created::New);
+    number
+}
+
+fn begin(repository: &Repository, host: &str) -> Operation {
+    let secret = repository.run_secret().unwrap();
+    let described = SnapshotDescription::default();
+    let description = description::seal(&described, &secret.sealing(), [9; 32]);
+    Operation::Begin { kind: RunKind::Backup, host: repository.domain_keys().host(host), description }
+}
+
+fn own_run(repository: &Arc<Repository>) -> RunId {
+    RunId(repository.append(&mut |_| Ok(vec![begin(repository, "mallory")])).unwrap())
+}
+
+/// A pack of the run with whatever directory the attacker likes.
+fn pack(repository: &Arc<Repository>, run: RunId, kind: PackKind, span: Reference, ids: &[ChunkId]) -> PackSummary {
+    let folder = tempfile::tempdir().unwrap();
+    let local =
+        strongroom::machinery::repository::local::LocalState::open(folder.path(), repository.config.id).unwrap();
+    let folder = Arc::new(local.begin_run(run).unwrap());
+    let secret = repository.run_secret().unwrap();
+    let mut packer = Packer::start(repository, run, secret, folder, PackerThreads { compress: 1, upload: 1 });
+    let chunks = ids.iter().map(|id| ChunkEntry { id: *id, len: 1000 }).collect();
+    let plaintext = vec![b'!'; 1000 * ids.len()];
+    packer.add(FullBlock { kind, span, chunks, plaintext, level: 3 }).unwrap();
+    packer.finish().unwrap().remove(0)
+}
+
+fn publish(run: RunId, pack: &PackSummary, snapshots: Vec<SnapshotEntry>) -> Operation {
+    let entry = PackEntry { name: pack.name, kind: pack.kind, len: pack.len, run };
+    let bytes = encode_inline(std::slice::from_ref(pack)).into();
+    let inline = Some(InlineDirectories { packs: vec![pack.name], bytes });
+    Operation::Publish { run, packs: vec![entry], segments: vec![], inline, snapshots }
+}
+
+/// Ids of all chunks and nodes that the owner has stored.
+fn known_ids(scene: &Scene, kind: PackKind) -> Vec<ChunkId> {
+    let repository = scene.bench.open();
+    repository.sync_content(true).unwrap();
+    let mut ids = BTreeSet::new();
+    for (name, _) in repository.state().packs.iter().filter(|(_, p)| p.kind == kind) {
+        let row = repository.cache().pack_by_name(name).unwrap().unwrap().row;
+        for frame in repository.cache().frames(row).unwrap() {
+            let directory = repository.cache().frame_directory(frame.row).unwrap().unwrap();
+            ids.extend(directory.chunks.iter().map(|c| c.id));
+        }
+    }
+    ids.into_iter().collect()
+}
+
+fn expect_void(scene: &Scene, number: u64) {
+    let state = scene.bench.open().state();
+    assert!(state.void.contains(&number), "record {number} counts");
+}
+
+#[test]
+fn it_decrypts_no_pack_and_no_description_with_any_key_it_holds() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    let file = &scene.hostile.file;
+    let keys = &file.domain_keys;
+    let mut secrets = vec![&file.signing, &file.sealing, &keys.chunk_id, &keys.chunker, &keys.index, &keys.tag];
+    secrets.extend(file.epochs.iter().flat_map(|(_, k)| [&k.log, &k.psk]));
+    assert!(file.epochs.iter().all(|(_, k)| k.open.is_none()));
+    for (kind, folder) in [(PackKind::Data, "data"), (PackKind::Meta, "meta")] {
+        for name in names(&*scene.bench.store, folder) {
+            let bytes = scene.bench.store.get(&name).unwrap();
+            let open = |secret| PackReader::new(kind, &bytes, |e: &Envelope| secret_for(&repository, secret, e)).err();
+            assert_eq!(open(None), Some(FormatError::MayNotRead), "{name}");
+            for secret in &secrets {
+                assert_eq!(open(Some(secret)), Some(FormatError::WrongKey), "{name}");
+            }
+        }
+    }
+    assert!(matches!(repository.snapshots(), Err(RepositoryError::MayNotRead { .. })));
+}
+
+fn secret_for(
+    repository: &Repository,
+    secret: Option<&strongroom::parts::crypto::secret::Secret>,
+    envelope: &Envelope,
+) -> Result<strongroom::parts::crypto::secret::Secret, FormatError> {
+    secret.cloned().map_or_else(|| repository.keys.secret(envelope), Ok)
+}
+
+#[test]
+fn it_overwrites_nothing() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    for folder in ["data", "meta", "log", "keys"] {
+        for name in names(&*scene.bench.store, folder) {
+            let before = scene.bench.store.get(&name).unwrap();
+            assert_eq!(repository.store.create(&name, Bytes::from_static(b"x")).unwrap(), Created::AlreadyThere);
+            assert_eq!(scene.bench.store.get(&name).unwrap(), before);
+        }
+    }
+    scene.all_is_well();
+}
+
+#[test]
+fn garbage_in_the_log_is_void_and_everyone_goes_on() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    let next = || repository.refresh().unwrap().number + 1;
+    let old = scene.bench.store.get(&names(&*scene.bench.store, "log")[2]).unwrap();
+    let mut sound_garbage = vec![7; 400];
+    append_checksum(&mut sound_garbage);
+    let mut unknown_epoch = old.to_vec();
+    unknown_epoch.truncate(old.len() - 32);
+    unknown_epoch[16] ^= 77;
+    append_checksum(&mut unknown_epoch);
+    let slot = scene.bench.store.get(&names(&*scene.bench.store, "keys")[0]).unwrap();
+    for bytes in [old.to_vec(), sound_garbage, unknown_epoch, slot.to_vec()] {
+        let number = write_bytes(&repository, next(), bytes);
+        expect_void(&scene, number);
+    }
+    scene.all_is_well();
+    assert_eq!(scene.bench.open().state().void.len(), 4);
+}
+
+#[test]
+fn what_it_signs_for_others_is_void() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    expect_void(&scene, write_record(&repository, vec![begin(&repository, "victim")], |_| {}));
+    let run = own_run(&repository);
+    let victim = repository.domain_keys().host("victim");
+    let snapshot = |host: KeyedTag| SnapshotEntry {
+        id: SnapshotId([5; 16]),
+        time_ms: 0,
+        root: ChunkId([6; 16]),
+        outcome: Outcome::Complete,
+        parents: vec![],
+        host,
+        source: repository.domain_keys().source("/"),
+        description: vec![].into(),
+    };
+    let publish = |host| Operation::Publish {
+        run,
+        packs: vec![],
+        segments: vec![],
+        inline: None,
+        snapshots: vec![snapshot(host)],
+    };
+    expect_void(&scene, write_record(&repository, vec![publish(victim)], |_| {}));
+    // With the victim's or the owner's name under it, the signature is wrong.
+    let owner = scene.bench.open().keys.id();
+    for writer in [scene.victim.file.id(), owner] {
+        expect_void(&scene, write_record(&repository, vec![begin(&repository, "victim")], |r| r.writer = writer));
+    }
+    scene.all_is_well();
+}
+
+#[test]
+fn what_only_the_owner_may_do_is_void_for_it() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    let state = repository.state();
+    let snapshots: Vec<SnapshotId> = state.snapshots.keys().copied().collect();
+    let packs: Vec<_> = state.packs.keys().copied().collect();
+    let run = *state.runs.keys().next().unwrap();
+    let own = own_run(&repository);
+    let certificate = state.credentials[&scene.victim.file.id()].certificate.clone();
+    let attempts = vec![
+        Operation::Forget { snapshots: snapshots.clone() },
+        Operation::Hold { snapshots: snapshots.clone() },
+        Operation::Lost { packs: packs.clone(), holed: snapshots },
+        Operation::Vouch { packs: packs.clone() },
+        Operation::Close { run: own },
+        Operation::Doom { packs: vec![] },
+        Operation::Swept { packs: packs.clone(), segments: vec![], orphans: vec![] },
+        Operation::Rewrite {
+            run: own,
+            packs: vec![],
+            segments: vec![],
+            inline: None,
+            condemned_packs: packs,
+            condemned_segments: vec![],
+        },
+        Operation::Credential { certificate },
+        Operation::Revoke {
+            credential: scene.victim.file.id(),
+            epoch: 1,
+            public: repository.config.public,
+            sealed: vec![(repository.keys.id(), vec![].into())],
+        },
+        Operation::End { run, outcome: Outcome::Complete, description: vec![].into() },
+        Operation::Begin {
+            kind: RunKind::Prune,
+            host: repository.domain_keys().host("mallory"),
+            description: vec![].into(),
+        },
+    ];
+    for attempt in attempts {
+        expect_void(&scene, write_record(&repository, vec![attempt], |_| {}));
+    }
+    scene.all_is_well();
+}
+
+#[test]
+fn ids_that_it_claims_for_garbage_serve_nobody() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    for kind in [PackKind::Data, PackKind::Meta] {
+        let ids = known_ids(&scene, kind);
+        assert!(!ids.is_empty());
+        let run = own_run(&repository);
+        let span = Reference { block: BlockId { run, number: 0 }, first: 0, count: ids.len() as u32 };
+        let pack = pack(&repository, run, kind, span, &ids);
+        repository.append(&mut |_| Ok(vec![publish(run, &pack, vec![])])).unwrap();
+    }
+    // A machine without a cache, which meets the garbage first or last, and one that stores the same for the first time.
+    let newcomer = scene.bench.machine(Role::Backup, "newcomer");
+    newcomer.backup(&[scene.root.path()]);
+    scene.all_is_well();
+    // Who looks at the bytes finds them out, and names them.
+    let findings = verify(&scene.bench.open(), VerifyDepth::ReadData, &Silent).unwrap().findings;
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings.iter().all(|f| f.hurts.is_empty()), "{findings:?}");
+}
+
+#[test]
+fn places_that_it_claims_for_blocks_of_others_lead_nobody_astray() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    let others: Vec<RunId> = repository.state().runs.keys().copied().collect();
+    for victim in others {
+        for (kind, number) in [(PackKind::Data, 0), (PackKind::Data, 1), (PackKind::Meta, 1)] {
+            let ids: Vec<ChunkId> = known_ids(&scene, kind).into_iter().take(3).collect();
+            let run = own_run(&repository);
+            let span = Reference { block: BlockId { run: victim, number }, first: 0, count: 3 };
+            let pack = pack(&repository, run, kind, span, &ids);
+            repository.append(&mut |_| Ok(vec![publish(run, &pack, vec![])])).unwrap();
+        }
+    }
+    scene.all_is_well();
+}
+
+#[test]
+fn what_it_signs_after_its_revocation_is_void() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    let run = own_run(&repository);
+    // It saw the number before the one of its revocation, and writes behind that with the keys it has.
+    let report = credentials::revoke(&scene.bench.open(), scene.hostile.file.id()).unwrap();
+    assert_eq!(report.closed, [run]);
+    let state = scene.bench.open().state();
+    let record = Record {
+        version: RECORD_VERSION,
+        number: state.number + 1,
+        previous: state.hash,
+        previous_valid: state.valid,
+        writer: repository.keys.id(),
+        operation: OperationId([1; 16]),
+        time_ms: 0,
+        operations: vec![begin(&repository, "mallory")],
+    };
+    let sealing = repository.keys.log_sealing(Epoch(0)).unwrap();
+    let bytes = record.encode(repository.keys.signer(), &sealing.sealing(), [4; 32]);
+    let number = write_bytes(&repository, state.number + 1, bytes);
+    expect_void(&scene, number);
+    scene.all_is_well();
+    // What came after it cannot read: the records of the new epoch are sealed with keys that it lacks.
+    let last = names(&*scene.bench.store, "log").pop().unwrap();
+    let envelope = Envelope::expect(&scene.bench.store.get(&last).unwrap(), Kind::Record).unwrap();
+    assert_eq!(repository.keys.secret(&envelope).err(), Some(FormatError::NoEpochKeys { epoch: 1 }));
+}
+
+#[test]
+fn a_log_that_it_fills_slows_the_others_and_stops_nobody() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    for _ in 0..300 {
+        repository.append(&mut |_| Ok(vec![Operation::Note { description: vec![1; 100].into() }])).unwrap();
+    }
+    scene.all_is_well();
+    credentials::revoke(&scene.bench.open(), scene.hostile.file.id()).unwrap();
+    assert!(repository.append(&mut |_| Ok(vec![Operation::Note { description: vec![].into() }])).is_err());
+    scene.all_is_well();
+}
+
+#[test]
+fn packs_that_it_never_wrote_or_that_are_garbage_hurt_only_its_own_snapshots() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    let run = own_run(&repository);
+    let span = Reference { block: BlockId { run, number: 0 }, first: 0, count: 1 };
+    let mut pack = pack(&repository, run, PackKind::Data, span, &[ChunkId([3; 16])]);
+    pack.name.0[0] ^= 1;
+    pack.len = u64::MAX;
+    repository.append(&mut |_| Ok(vec![publish(run, &pack, vec![])])).unwrap();
+    // The next listing tells the owner, and nobody relies on it.
+    let newcomer = scene.bench.machine(Role::Backup, "newcomer");
+    let report = newcomer.backup(&[scene.root.path()]);
+    assert_eq!(report.damage.len(), 1);
+    scene.all_is_well();
+}
