@@ -17,6 +17,7 @@ Environment:
   STRONGROOM_PASSPHRASE        the passphrase (or STRONGROOM_PASSWORD)
   STRONGROOM_PASSWORD_FILE     a file that holds it
   STRONGROOM_PASSWORD_COMMAND  a command that prints it
+  STRONGROOM_OPTIONS           options of the store, KEY=VALUE with spaces between; for S3 also the usual AWS_ variables
   STRONGROOM_CREDENTIAL        this machine's credential file, instead of a passphrase
   STRONGROOM_HOST              this machine's name in snapshots
   STRONGROOM_CACHE_DIR         the cache, which may be deleted; else $XDG_CACHE_HOME/strongroom
@@ -46,6 +47,9 @@ pub struct GlobalArguments {
     /// The repository: a path or URL
     #[arg(short, long, global = true, value_name = "LOCATION")]
     pub repo: Option<String>,
+    /// Set an option of the store, such as endpoint=https://s3.example.org; may be given again
+    #[arg(short, long, global = true, value_name = "KEY=VALUE")]
+    pub option: Vec<String>,
     /// Read the passphrase from this file
     #[arg(short, long, global = true, value_name = "FILE")]
     pub password_file: Option<PathBuf>,

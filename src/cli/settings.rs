@@ -3,6 +3,8 @@
 //! Where nothing is named, the default repository of this user is meant if `backup --init` made one: it lies below
 //! the data folder, and its passphrase in a file of the configuration folder.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -15,7 +17,7 @@ use crate::formats::config::Parameters;
 use crate::formats::credential::CredentialFile;
 use crate::formats::envelope::FormatError;
 use crate::machinery::repository::{self, LocalPlaces, Repository, RepositoryError};
-use crate::parts::store::{self, Store};
+use crate::parts::store::{self, Store, StoreOptions};
 use crate::words::ids::RepositoryId;
 use crate::words::world::{World, random};
 
@@ -50,6 +52,8 @@ pub struct Settings {
     pub location: String,
     /// Where the passphrase comes from.
     pub secret: SecretSource,
+    /// What was said of the store.
+    pub options: StoreOptions,
     /// This machine's credential, if it has one: then there is no passphrase.
     pub credential: Option<CredentialFile>,
     /// The defaults, if `location` is the default one.
@@ -78,12 +82,12 @@ impl Settings {
         let key_file = defaults.as_ref().map(|d| &d.key_file).filter(|f| f.is_file()).cloned();
         let named = SecretSource::named(arguments, around);
         let secret = named.or(key_file.map(SecretSource::File)).unwrap_or(SecretSource::Ask);
-        Ok(Self { location, secret, credential, defaults })
+        Ok(Self { location, options: store_options(arguments, around)?, secret, credential, defaults })
     }
 
     /// Opens the store.
     pub fn store(&self, around: &Surroundings) -> Result<Arc<dyn Store>> {
-        Ok(store::open(&self.location, around.world.now_ms())?)
+        Ok(store::open(&self.location, &self.options, around.world.now_ms())?)
     }
 
     /// Opens the repository.
@@ -121,9 +125,25 @@ impl Settings {
 
     /// Makes the repository, with the passphrase and the sizes given.
     pub fn make(&self, passphrase: &Passphrase, parameters: Parameters, around: &Surroundings) -> Result<RepositoryId> {
-        let store = store::init(&self.location, around.world.now_ms())?;
+        let store = store::init(&self.location, &self.options, around.world.now_ms())?;
         Ok(repository::init(&*store, passphrase.bytes(), parameters, &*around.world)?)
     }
+}
+
+/// What was said of the store: `--option` is stronger than `STRONGROOM_OPTIONS`.
+fn store_options(arguments: &GlobalArguments, around: &Surroundings) -> Result<StoreOptions> {
+    let variable = around.variable("STRONGROOM_OPTIONS").map(|v| v.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut pairs = BTreeMap::new();
+    for pair in variable.split_whitespace().chain(arguments.option.iter().map(String::as_str)) {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| CliError::Usage(format!("{pair:?} is no option of a store: write KEY=VALUE")))?;
+        pairs.insert(key.to_owned(), value.to_owned());
+    }
+    let variables = around.variables.clone();
+    let lookup =
+        Arc::new(move |name: &str| variables.get(OsStr::new(name)).and_then(|v| v.to_str()).map(str::to_owned));
+    Ok(StoreOptions { pairs, lookup, home: around.home.clone() })
 }
 
 /// This machine's credential: by option, or by variable unless the options name a passphrase.

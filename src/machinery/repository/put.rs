@@ -1,6 +1,6 @@
 //! Creating an object and knowing that it is there, whatever the store answered.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -11,6 +11,9 @@ use super::error::{RepositoryError, Result};
 
 /// How often a create whose outcome is unknown is tried again.
 const TRIES_MAX: u32 = 8;
+const TRIES_MIN: u32 = 3;
+/// For how long, beyond the least number of tries.
+const TIME_MAX: Duration = Duration::from_secs(60);
 const WAIT_FIRST: Duration = Duration::from_millis(20);
 
 /// Whose object stands under the name now.
@@ -25,8 +28,12 @@ pub enum Stands {
 /// Creates `name`, and settles what an ambiguous answer left open: the same bytes are tried again until some
 /// object stands there, and comparing tells whose it is. `AlreadyThere` alone proves nothing.
 pub fn settle(store: &dyn Store, name: &str, bytes: &Bytes) -> Result<Stands> {
-    let mut wait = WAIT_FIRST;
-    for _ in 0..TRIES_MAX {
+    let (mut wait, begun, mut unknown) = (WAIT_FIRST, Instant::now(), None);
+    for tried in 0..TRIES_MAX {
+        // A store that took its time over each try has tried often enough by itself.
+        if tried >= TRIES_MIN && begun.elapsed() > TIME_MAX {
+            break;
+        }
         match store.create(name, bytes.clone()) {
             Ok(Created::New) => return Ok(Stands::Ours),
             Ok(Created::AlreadyThere) => match store.get(name) {
@@ -39,11 +46,14 @@ pub fn settle(store: &dyn Store, name: &str, bytes: &Bytes) -> Result<Stands> {
                 Err(StoreError::Missing { .. }) => {}
                 Err(e) => return Err(e.into()),
             },
-            Err(StoreError::Ambiguous { .. }) => {}
+            Err(e @ StoreError::Ambiguous { .. }) => unknown = Some(e),
             Err(e) => return Err(e.into()),
         }
         std::thread::sleep(wait);
         wait *= 2;
+    }
+    if let Some(e) = unknown {
+        return Err(e.into());
     }
     let what = format!("it stayed unknown whether {name} was created, after {TRIES_MAX} tries");
     Err(RepositoryError::Refused { what })

@@ -133,11 +133,41 @@ pub enum StoreError {
         /// What was tried last, and how it went.
         source: Cause,
     },
+    /// A server lets several machines create the same object, so that they would overwrite each other.
+    #[error(
+        "{location} cannot hold a repository that several machines write to: {server} does not create an object only if it is absent ({found}); use another server (Amazon S3, SeaweedFS, Ceph and MinIO do), or `init --single-writer` if one machine alone will ever write"
+    )]
+    NotConditional {
+        /// The URL.
+        location: String,
+        /// What the server says it is.
+        server: String,
+        /// What came of the race.
+        found: String,
+    },
     /// This build knows no such kind of store.
     #[error("{scheme}: is no kind of store that this build supports")]
     Unsupported {
         /// What stands before the colon.
         scheme: String,
+    },
+    /// The location or what was said with it makes no sense, or does not lead there.
+    #[error("{location} cannot be used: {why}")]
+    Unusable {
+        /// The location.
+        location: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The store said why in a way that is known.
+    #[error("cannot {verb} {name}: {why}")]
+    Explained {
+        /// What was to be done.
+        verb: Verb,
+        /// To what.
+        name: String,
+        /// What it means, and what to do.
+        why: String,
     },
     /// Anything else.
     #[error("cannot {verb} {name}")]

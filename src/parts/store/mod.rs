@@ -13,6 +13,9 @@ mod local;
 mod memory;
 mod name;
 mod object;
+mod options;
+mod race;
+mod s3;
 mod simulated;
 mod url;
 
@@ -26,8 +29,11 @@ pub use local::LocalStore;
 pub use memory::MemoryStore;
 pub use name::{NAME_LEN_MAX, check_folder, check_name};
 pub use object::ObjectStoreAdapter;
+pub use options::{Lookup, StoreOptions};
+pub use race::check_conditional_create;
+pub use s3::KEYS as S3_OPTIONS;
 pub use simulated::{Call, Damage, Fault, Outcome, Scope, SimulatedStore};
-pub use url::{init, open};
+pub use url::{init, is_remote, open};
 
 /// How a create that did not fail came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +127,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// What this store has been asked for so far, since it was opened.
     fn requests(&self) -> RequestCounts;
+
+    /// What the server says it is, if there is one and it has answered.
+    fn server(&self) -> Option<String> {
+        None
+    }
+
+    /// From now on this process alone writes here: a store that cannot create only what is absent looks first.
+    /// Others ignore it.
+    fn assume_single_writer(&self) {}
 }
 
 /// Collects a listing of `prefix`: for folders known to be small, and for tests.

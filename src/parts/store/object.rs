@@ -9,15 +9,20 @@
 
 use std::fmt;
 use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use object_store::path::Path;
-use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{Attribute, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use crate::words::causes::with_causes;
 
 use super::counts::Counters;
 use super::name::{is_name, is_within};
+use super::s3::limit;
 use super::{Created, Foreign, Listed, RequestCounts, Store, StoreError, Verb, check_folder, check_name, check_range};
 
 /// A page of S3.
@@ -33,20 +38,65 @@ pub struct ObjectStoreAdapter {
     runtime: Option<tokio::runtime::Runtime>,
     permits: Permits,
     counters: Counters,
+    /// Whether the store knows "only if it is absent".
+    conditional: AtomicBool,
+    storage_class: Option<String>,
+    server: Option<Arc<Mutex<Option<String>>>>,
+}
+
+/// What is particular to a store behind the adapter.
+#[derive(Debug, Clone)]
+pub struct Manner {
+    /// Whether the store knows "only if it is absent". If not, only one writer at a time may use it.
+    pub conditional: bool,
+    /// Storage class of what lies below `data/`.
+    pub storage_class: Option<String>,
+    /// What the server says it is.
+    pub server: Option<Arc<Mutex<Option<String>>>>,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { conditional: true, storage_class: None, server: None }
+    }
+}
+
+/// The runtime that an adapter waits on.
+pub(super) fn runtime(location: &str) -> Result<tokio::runtime::Runtime, StoreError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).thread_name("store").enable_all();
+    builder.build().map_err(|e| StoreError::from_io(Verb::Open, location, e))
 }
 
 impl ObjectStoreAdapter {
     /// Wraps `inner`, which people know as `location`, and lets it do `requests_max` requests at once. Fails
     /// only if the system gives no threads.
     pub fn new(inner: Arc<dyn ObjectStore>, location: String, requests_max: usize) -> Result<Self, StoreError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("store")
-            .enable_all()
-            .build()
-            .map_err(|e| StoreError::from_io(Verb::Open, &location, e))?;
+        Ok(Self::with(runtime(&location)?, inner, location, requests_max, Manner::default()))
+    }
+
+    /// As [`ObjectStoreAdapter::new`], on a runtime that is there, for a store with a manner of its own.
+    pub(super) fn with(
+        runtime: tokio::runtime::Runtime,
+        inner: Arc<dyn ObjectStore>,
+        location: String,
+        requests_max: usize,
+        manner: Manner,
+    ) -> Self {
         let permits = Permits::new(requests_max.max(1));
-        Ok(Self { inner, location, runtime: Some(runtime), permits, counters: Counters::default() })
+        let Manner { conditional, storage_class, server } = manner;
+        let (runtime, counters, conditional) = (Some(runtime), Counters::default(), AtomicBool::new(conditional));
+        Self { inner, location, runtime, permits, counters, conditional, storage_class, server }
+    }
+
+    /// How an object is put: only if it is absent where the store knows that, else as the only writer does.
+    fn put_options(&self, name: &str) -> PutOptions {
+        let mode = if self.conditional.load(Ordering::Relaxed) { PutMode::Create } else { PutMode::Overwrite };
+        let mut options = PutOptions::from(mode);
+        if let Some(class) = self.storage_class.as_ref().filter(|_| is_within(name, "data")) {
+            options.attributes.insert(Attribute::StorageClass, class.clone().into());
+        }
+        options
     }
 
     /// One request: waits for its turn, counts, and waits for the answer.
@@ -84,8 +134,15 @@ impl Store for ObjectStoreAdapter {
 
     fn create(&self, name: &str, bytes: Bytes) -> Result<Created, StoreError> {
         let path = path(name)?;
+        if !self.conditional.load(Ordering::Relaxed) {
+            match self.head(name) {
+                Ok(_) => return Ok(Created::AlreadyThere),
+                Err(StoreError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         for _ in 0..CREATE_TRIES {
-            let options = PutOptions::from(PutMode::Create);
+            let options = self.put_options(name);
             self.counters.up(bytes.len());
             match self.request(Verb::Create, self.inner.put_opts(&path, bytes.clone().into(), options)) {
                 Ok(_) => return Ok(Created::New),
@@ -106,7 +163,11 @@ impl Store for ObjectStoreAdapter {
 
     fn get(&self, name: &str) -> Result<Bytes, StoreError> {
         let path = path(name)?;
-        let answer = self.request(Verb::Get, async { self.inner.get(&path).await?.bytes().await });
+        let answer = self.request(Verb::Get, async {
+            let answer = self.inner.get(&path).await?;
+            let limit = limit(answer.meta.size);
+            in_time(limit, answer.bytes()).await
+        });
         let bytes = answer.map_err(|e| translate(Verb::Get, name, e))?;
         self.counters.down(bytes.len());
         Ok(bytes)
@@ -120,7 +181,12 @@ impl Store for ObjectStoreAdapter {
             return Ok(Bytes::new());
         }
         let len = range.end - range.start;
-        let answer = self.request(Verb::GetRange, self.inner.get_range(&path, range.clone()));
+        // Its tries and their answers' bytes: each try has its own limit for the beginning of the answer.
+        let answer = self.request(Verb::GetRange, async {
+            let options = GetOptions { range: Some(range.clone().into()), ..GetOptions::default() };
+            let answer = self.inner.get_opts(&path, options).await?;
+            in_time(limit(len), answer.bytes()).await
+        });
         match answer {
             Ok(bytes) if bytes.len() as u64 == len => {
                 self.counters.down(bytes.len());
@@ -164,6 +230,7 @@ impl Store for ObjectStoreAdapter {
         let mut last: Option<String> = None;
         // No permit is held while `each` runs, for it may call the store.
         while let Some(batch) = self.request(Verb::List, stream.next()) {
+            let batch_len = batch.len();
             for meta in batch {
                 let meta = meta.map_err(|e| translate(Verb::List, prefix, e))?;
                 let Some(listed) = listed(meta, prefix, after, &mut foreign) else { continue };
@@ -174,6 +241,9 @@ impl Store for ObjectStoreAdapter {
                 if each(listed).is_break() {
                     return Ok(foreign);
                 }
+            }
+            if batch_len < LIST_BATCH {
+                break;
             }
         }
         Ok(foreign)
@@ -195,6 +265,22 @@ impl Store for ObjectStoreAdapter {
 
     fn requests(&self) -> RequestCounts {
         self.counters.figures()
+    }
+
+    fn server(&self) -> Option<String> {
+        self.server.as_ref()?.lock().expect("nothing panics while it holds the lock").clone()
+    }
+
+    fn assume_single_writer(&self) {
+        self.conditional.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Waits for the bytes of an answer no longer than `limit`.
+async fn in_time<T>(limit: Duration, answer: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => answer,
+        Err(elapsed) => Err(Error::Generic { store: "object store", source: elapsed.into() }),
     }
 }
 
@@ -218,25 +304,49 @@ fn listed(meta: ObjectMeta, prefix: &str, after: Option<&str>, foreign: &mut For
 }
 
 fn translate(verb: Verb, name: &str, error: Error) -> StoreError {
+    let text = with_causes(&error);
     let name = name.to_owned();
-    match error {
-        Error::NotFound { .. } if verb != Verb::List => StoreError::Missing { name },
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            StoreError::Denied { verb, name, source: Box::new(error) }
-        }
-        _ => StoreError::Other { verb, name, source: Box::new(error) },
+    let advice = super::s3::advice(&text);
+    match (error, advice) {
+        // The bucket is missing, which is not the same as an object that is.
+        (error, Some(why)) if text.contains("NoSuchBucket") => explained(verb, name, why, error),
+        (Error::NotFound { .. }, _) if verb != Verb::List && verb != Verb::Create => StoreError::Missing { name },
+        (Error::PermissionDenied { .. } | Error::Unauthenticated { .. }, advice) => match advice {
+            Some(why) if !text.contains("AccessDenied") => StoreError::Explained { verb, name, why: why.to_owned() },
+            _ => StoreError::Denied { verb, name, source: permission(verb).into() },
+        },
+        (error, Some(why)) => explained(verb, name, why, error),
+        (error, None) => StoreError::Other { verb, name, source: error.into() },
     }
 }
 
+/// What is to be done about it, and what the server said only if nothing is known.
+fn explained(verb: Verb, name: String, why: &str, error: Error) -> StoreError {
+    match why.contains("full") {
+        true => StoreError::Full { verb, name, source: error.into() },
+        false => StoreError::Explained { verb, name, why: why.to_owned() },
+    }
+}
+
+/// The permission that a store's policy would have to give.
+fn permission(verb: Verb) -> String {
+    let action = match verb {
+        Verb::Create => "s3:PutObject",
+        Verb::Get | Verb::GetRange | Verb::Size => "s3:GetObject",
+        Verb::Delete => "s3:DeleteObject",
+        _ => "s3:ListBucket",
+    };
+    format!("the credentials need {action} there")
+}
+
 fn translate_create(name: &str, error: Error) -> StoreError {
+    // A time-out, a lost connection, a 5xx, even after retries: the object may be there, or come. What a server
+    // refuses in so many words it has not stored.
     match error {
-        // A time-out, a lost connection, a 5xx, even after retries: the object may be there, or come.
-        Error::Generic { .. } | Error::JoinError { .. } => {
+        Error::Generic { .. } | Error::JoinError { .. } if super::s3::advice(&with_causes(&error)).is_none() => {
             StoreError::Ambiguous { name: name.to_owned(), source: Box::new(error) }
         }
-        // The bucket is missing, not the object.
-        Error::NotFound { .. } => StoreError::other(Verb::Create, name, error),
-        _ => translate(Verb::Create, name, error),
+        error => translate(Verb::Create, name, error),
     }
 }
 
@@ -277,8 +387,7 @@ mod tests {
     use futures_util::stream::BoxStream;
     use object_store::memory::InMemory;
     use object_store::{
-        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, PutMultipartOptions, PutPayload, PutResult,
-        Result,
+        CopyOptions, GetResult, ListResult, MultipartUpload, PutMultipartOptions, PutPayload, PutResult, Result,
     };
 
     use super::*;

@@ -3,20 +3,31 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{LocalStore, Store, StoreError};
+use super::{LocalStore, Store, StoreError, StoreOptions, s3};
 
-/// Opens the store at `location`: a path, or one with `file:` or `local:` before it. What is not there is
-/// [`StoreError::NoStore`], and nothing is created.
+/// Opens the store at `location`: a path, or one with `file:` or `local:` before it, or a bucket (`s3://...`). What
+/// is not there is [`StoreError::NoStore`], and nothing is created.
 ///
 /// `now_ms` is the time, by which leftovers of crashed writers are told from files that are being written.
-pub fn open(location: &str, now_ms: i64) -> Result<Arc<dyn Store>, StoreError> {
+pub fn open(location: &str, options: &StoreOptions, now_ms: i64) -> Result<Arc<dyn Store>, StoreError> {
+    if is_remote(location) {
+        return Ok(Arc::new(s3::open(location, options)?));
+    }
     Ok(Arc::new(LocalStore::open(Path::new(local_path(location)?), now_ms)?))
 }
 
 /// Makes the place at `location` fit to hold objects, creating folders as needed, and opens it. What is there
-/// already stays.
-pub fn init(location: &str, now_ms: i64) -> Result<Arc<dyn Store>, StoreError> {
+/// already stays. Buckets are not made.
+pub fn init(location: &str, options: &StoreOptions, now_ms: i64) -> Result<Arc<dyn Store>, StoreError> {
+    if is_remote(location) {
+        return open(location, options, now_ms);
+    }
     Ok(Arc::new(LocalStore::init(Path::new(local_path(location)?), now_ms)?))
+}
+
+/// Whether the location is a server's rather than a path.
+pub fn is_remote(location: &str) -> bool {
+    location.starts_with("s3:")
 }
 
 /// The path that `location` means, if it means one.
@@ -53,8 +64,8 @@ mod tests {
         ] {
             assert_eq!(local_path(location).unwrap(), path, "{location}");
         }
-        for (location, kind) in [("s3://bucket/x", "s3"), ("s3:bucket", "s3"), ("sftp://h/x", "sftp")] {
-            let error = open(location, 0).unwrap_err();
+        for (location, kind) in [("b2:bucket", "b2"), ("sftp://h/x", "sftp")] {
+            let error = open(location, &StoreOptions::default(), 0).unwrap_err();
             assert!(matches!(&error, StoreError::Unsupported { scheme } if scheme == kind), "{error}");
         }
     }

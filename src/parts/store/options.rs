@@ -1,0 +1,46 @@
+//! What a user may say about a store beside its location.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Looks an environment variable up. A function, so that tests need not change the process's own.
+pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Options of a store: pairs that were given, the environment, and where the user's files are.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// Pairs given beside the location; they are stronger than those in its query.
+    pub pairs: BTreeMap<String, String>,
+    /// The environment.
+    pub lookup: Lookup,
+    /// The user's home.
+    pub home: Option<PathBuf>,
+}
+
+impl Default for StoreOptions {
+    /// No pairs, an empty environment, no home.
+    fn default() -> Self {
+        Self { pairs: BTreeMap::new(), lookup: Arc::new(|_| None), home: None }
+    }
+}
+
+impl fmt::Debug for StoreOptions {
+    /// Without the environment, in which secrets stand.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions").field("pairs", &self.pairs).finish_non_exhaustive()
+    }
+}
+
+impl StoreOptions {
+    /// A variable that is set and not empty.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|v| !v.is_empty())
+    }
+
+    /// The first of these variables that is set and not empty.
+    pub fn first_variable(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| self.variable(name))
+    }
+}

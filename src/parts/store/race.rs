@@ -1,0 +1,115 @@
+//! The race: does the store create an object only if it is absent, when several try at once?
+//!
+//! A server may ignore the condition, or check it and store without holding anything in between. Asking twice tells
+//! the first; only racing tells the second. Everything that keeps machines from overwriting each other's records
+//! rests on this.
+
+use std::sync::Barrier;
+
+use bytes::Bytes;
+
+use super::{Created, Store, StoreError};
+
+/// How many race, and how often. Contended rounds are slow on some servers (seconds), and a server that races loses
+/// nearly every one.
+const RACERS: usize = 8;
+const ROUNDS: usize = 2;
+
+/// Names below which the race leaves its objects, if it may not delete them.
+const FOLDER: &str = "probe";
+
+/// Races on fresh names; `salt` makes them fresh.
+///
+/// [`StoreError::NotConditional`] if more than one won, or if what stands there is not the winner's.
+pub fn check_conditional_create(store: &dyn Store, salt: [u8; 16]) -> Result<(), StoreError> {
+    let salt: String = salt.iter().map(|b| format!("{b:02x}")).collect();
+    for round in 0..ROUNDS {
+        let name = format!("{FOLDER}/{salt}-{round}");
+        let found = race(store, &name);
+        // Those who may only add leave it there; a prune removes it.
+        let _ = store.delete(&name);
+        if let Some(found) = found? {
+            let (location, server) = (store.location(), named(store.server()));
+            return Err(StoreError::NotConditional { location, server, found });
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong, if something is.
+fn race(store: &dyn Store, name: &str) -> Result<Option<String>, StoreError> {
+    let barrier = Barrier::new(RACERS);
+    let bytes = |me: usize| Bytes::from(format!("racer {me} of {name}"));
+    let answers: Vec<Result<Created, StoreError>> = std::thread::scope(|scope| {
+        let racers: Vec<_> = (0..RACERS)
+            .map(|me| {
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    barrier.wait();
+                    store.create(name, bytes(me))
+                })
+            })
+            .collect();
+        racers.into_iter().map(|r| r.join().expect("a racer does nothing but create")).collect()
+    });
+    let mut winners = Vec::new();
+    let mut unknown = None;
+    for (me, answer) in answers.into_iter().enumerate() {
+        match answer {
+            Ok(Created::New) => winners.push(me),
+            Ok(Created::AlreadyThere) => {}
+            // It may have won, and another than it cannot have then.
+            Err(e @ StoreError::Ambiguous { .. }) => unknown = Some(e),
+            Err(e) => return Err(e),
+        }
+    }
+    if winners.len() > 1 {
+        return Ok(Some(format!("of {RACERS} that tried at once, {} were told that they had", winners.len())));
+    }
+    let stands = match store.get(name) {
+        Ok(bytes) => bytes,
+        Err(StoreError::Missing { .. }) => {
+            return Ok(Some("after the race nothing stood there".to_owned()));
+        }
+        Err(e) => return Err(e),
+    };
+    match (winners.first(), unknown) {
+        (Some(winner), _) if stands != bytes(*winner) => Ok(Some("what stood there was not the winner's".to_owned())),
+        (None, None) => Ok(Some("of all that tried at once, none was told that it had".to_owned())),
+        _ => match store.create(name, Bytes::from_static(b"late"))? {
+            Created::AlreadyThere => Ok(None),
+            Created::New => Ok(Some("what was there was replaced".to_owned())),
+        },
+    }
+}
+
+/// A name for people; some servers are known to be like this.
+fn named(server: Option<String>) -> String {
+    let Some(server) = server else { return "this server".to_owned() };
+    let known = [("garage", "Garage"), ("rclone", "rclone"), ("juicefs", "JuiceFS"), ("s3s", "s3s-fs")];
+    let lower = server.to_ascii_lowercase();
+    match known.iter().find(|(part, _)| lower.contains(part)) {
+        Some((_, name)) => format!("{name} ({server})"),
+        None => format!("this server ({server})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MemoryStore, list_all};
+    use super::*;
+
+    #[test]
+    fn a_sound_store_passes_and_nothing_is_left() {
+        let store = MemoryStore::new();
+        check_conditional_create(&store, [1; 16]).unwrap();
+        assert!(list_all(&store, "").unwrap().is_empty());
+    }
+
+    #[test]
+    fn servers_are_called_by_the_names_that_people_know() {
+        assert_eq!(named(Some("rclone/v1.74".to_owned())), "rclone (rclone/v1.74)");
+        assert_eq!(named(Some("Garage".to_owned())), "Garage (Garage)");
+        assert_eq!(named(None), "this server");
+    }
+}

@@ -1,0 +1,193 @@
+//! Buckets: `s3://bucket/prefix` on Amazon and on everything that speaks its language.
+//!
+//! * [`settings`]: from a location, options and environment to what is meant
+//! * [`profile`]: the credentials files that `object_store` does not read
+//! * [`http`]: time limits that fit a request's size, and what the server says of itself
+//! * [`advice`]: from what a server answers to what the user can do
+
+mod advice;
+mod http;
+mod profile;
+mod settings;
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, resolve_bucket_region};
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
+
+use super::object::{Manner, ObjectStoreAdapter};
+use super::options::StoreOptions;
+use super::{StoreError, Verb};
+
+pub use advice::advice;
+use http::Connector;
+pub use http::limit;
+use profile::ProfileCredentials;
+pub use settings::KEYS;
+use settings::Settings;
+
+/// How long connecting may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// How long the instance metadata service is given to show that it exists.
+const METADATA_LIMIT: Duration = Duration::from_secs(1);
+const METADATA_ADDRESS: ([u8; 4], u16) = ([169, 254, 169, 254], 80);
+
+/// Variables by which web identities and containers are handed credentials; `object_store` knows how.
+const HANDED: [&str; 8] = [
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_METADATA_ENDPOINT",
+];
+
+/// Opens the bucket at `location`. Nothing is asked of the server, but for the region of a bucket at Amazon if none
+/// is named.
+pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter, StoreError> {
+    let settings = Settings::parse(location, options)?;
+    let runtime = super::object::runtime(&settings.shown())?;
+    let connector = Connector::default();
+    let server = connector.server();
+    let client = client_options(&settings)?;
+    let region = match (&settings.region, &settings.endpoint) {
+        (Some(region), _) => region.clone(),
+        (None, Some(_)) => "us-east-1".to_owned(),
+        (None, None) => find_region(&runtime, &settings, &client)?,
+    };
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(&settings.bucket)
+        .with_region(region)
+        .with_virtual_hosted_style_request(settings.virtual_hosted)
+        .with_allow_http(settings.allow_http)
+        .with_client_options(client)
+        .with_retry(retry(&settings))
+        .with_http_connector(connector)
+        .with_disable_tagging(true);
+    if let Some(endpoint) = &settings.endpoint {
+        builder = builder.with_endpoint(settings.endpoint_with_bucket(endpoint));
+    }
+    for (key, value) in &settings.encryption {
+        let key: AmazonS3ConfigKey =
+            key.parse().map_err(|e: object_store::Error| StoreError::other(Verb::Open, &settings.shown(), e))?;
+        builder = builder.with_config(key, value);
+    }
+    if let Some(checksum) = &settings.checksum {
+        builder = builder.with_checksum_algorithm(match checksum.as_str() {
+            "sha256" => Checksum::SHA256,
+            _ => Checksum::CRC64NVME,
+        });
+    }
+    let builder = with_credentials(builder, &settings, options)?;
+    let store = builder.build().map_err(|e| StoreError::other(Verb::Open, &settings.shown(), e))?;
+    let prefix = Path::parse(&settings.prefix).map_err(|e| settings.unusable(format!("its prefix: {e}")))?;
+    let store: Arc<dyn ObjectStore> = match settings.prefix.is_empty() {
+        true => Arc::new(store),
+        false => Arc::new(PrefixStore::new(store, prefix)),
+    };
+    let manner = Manner {
+        conditional: settings.conditional,
+        storage_class: settings.storage_class.clone(),
+        server: Some(server),
+        ..Manner::default()
+    };
+    Ok(ObjectStoreAdapter::with(runtime, store, settings.shown(), settings.requests, manner))
+}
+
+fn client_options(settings: &Settings) -> Result<ClientOptions, StoreError> {
+    // The limits of whole requests are ours: one that fits a record kills a pack on a slow line.
+    let mut client = ClientOptions::new()
+        .with_timeout_disabled()
+        .with_connect_timeout(CONNECT_LIMIT)
+        .with_allow_http(settings.allow_http);
+    if let Some(path) = &settings.ca {
+        let unusable = |e: &dyn std::fmt::Display| settings.unusable(format!("the certificates in {path}: {e}"));
+        let pem = std::fs::read(path).map_err(|e| unusable(&e))?;
+        for certificate in Certificate::from_pem_bundle(&pem).map_err(|e| unusable(&e))? {
+            client = client.with_root_certificate(certificate);
+        }
+    }
+    Ok(client)
+}
+
+fn retry(settings: &Settings) -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig::default(),
+        max_retries: 1000,
+        retry_timeout: Duration::from_secs(settings.retry_seconds),
+    }
+}
+
+fn find_region(
+    runtime: &tokio::runtime::Runtime,
+    settings: &Settings,
+    client: &ClientOptions,
+) -> Result<String, StoreError> {
+    let found = runtime
+        .block_on(async { tokio::time::timeout(CONNECT_LIMIT, resolve_bucket_region(&settings.bucket, client)).await });
+    let why: super::Cause = match found {
+        Ok(Ok(region)) => return Ok(region),
+        Ok(Err(e)) => e.into(),
+        Err(_) => "no answer in ten seconds".into(),
+    };
+    let why = format!("cannot find out its region ({why}): name it with AWS_REGION or --option region=REGION");
+    Err(settings.unusable(why))
+}
+
+/// The credentials that are configured, strongest first: keys in the environment, the files, what is handed to
+/// containers, the metadata of the instance.
+fn with_credentials(
+    mut builder: AmazonS3Builder,
+    settings: &Settings,
+    options: &StoreOptions,
+) -> Result<AmazonS3Builder, StoreError> {
+    if settings.skip_signature {
+        return Ok(builder.with_skip_signature(true));
+    }
+    let keys = (options.variable("AWS_ACCESS_KEY_ID"), options.variable("AWS_SECRET_ACCESS_KEY"));
+    match (keys, &settings.profile) {
+        // A profile that was named beside the location is meant; one of the environment is weaker than keys there.
+        ((Some(id), Some(secret)), _) if !settings.profile_by_option => {
+            builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+            return Ok(match options.variable("AWS_SESSION_TOKEN") {
+                Some(token) => builder.with_token(token),
+                None => builder,
+            });
+        }
+        ((Some(_), None) | (None, Some(_)), None) => {
+            let why = "only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set: set both".to_owned();
+            return Err(settings.unusable(why));
+        }
+        _ => {}
+    }
+    if let Some(files) =
+        ProfileCredentials::find(options, settings.profile.as_deref()).map_err(|e| settings.unusable(e))?
+    {
+        return Ok(builder.with_credentials(Arc::new(files)));
+    }
+    let handed: Vec<(&str, String)> = HANDED.iter().filter_map(|n| Some((*n, options.variable(n)?))).collect();
+    for (name, value) in &handed {
+        if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let metadata = || {
+        let allowed = options.variable("AWS_EC2_METADATA_DISABLED").is_none_or(|v| !v.eq_ignore_ascii_case("true"));
+        allowed && TcpStream::connect_timeout(&SocketAddr::from(METADATA_ADDRESS), METADATA_LIMIT).is_ok()
+    };
+    if !handed.is_empty() || metadata() {
+        return Ok(builder);
+    }
+    Err(settings.unusable(
+        "there are no credentials: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, nor a profile in \
+         ~/.aws/credentials (AWS_PROFILE, --option profile=NAME), nor a web identity, container or instance role; \
+         for a public bucket use --option skip-signature=true"
+            .to_owned(),
+    ))
+}
