@@ -166,11 +166,11 @@ fn an_init_that_dies_anywhere_can_be_made_again() {
         for fault in [Fault::Before, Fault::After, Fault::Half] {
             let store = Arc::new(SimulatedStore::new(Arc::new(MemoryStore::new())));
             store.crash_after(n, Scope::Mutating, fault);
-            init(&*store, harness::PASSPHRASE, harness::small(), &*far_world(n)).unwrap_err();
+            init(&*store, harness::PASSPHRASE, harness::small(), None, &*far_world(n)).unwrap_err();
             store.revive();
             for seed in 10..14 {
                 // Either there is one already, or this makes it; slots come in any order.
-                match init(&*store, harness::PASSPHRASE, harness::small(), &*far_world(seed)) {
+                match init(&*store, harness::PASSPHRASE, harness::small(), None, &*far_world(seed)) {
                     Ok(_) | Err(RepositoryError::AlreadyInitialized { .. }) => {}
                     Err(e) => panic!("{fault:?} at call {n}: {e}"),
                 }

@@ -42,7 +42,7 @@ fn template() -> Template {
     let mut parameters = small();
     // So many chunks that the directories do not fit into a record.
     parameters.fine = Profile { min: 1 << 10, avg: 2 << 10, max: 8 << 10 };
-    init(&*store, PASSPHRASE, parameters, &*far_world(1)).unwrap();
+    init(&*store, PASSPHRASE, parameters, None, &*far_world(1)).unwrap();
     let bench = Bench { world: far_world(2), ..Bench::beside(store.clone()) };
     let source = tempfile::tempdir().unwrap();
     let root = source.path().join("tree");
@@ -319,7 +319,7 @@ fn a_damaged_checkpoint_is_found_and_the_log_serves_instead() {
 fn a_damaged_config_opens_nothing_and_is_named() {
     let template = template();
     let stranger = MemoryStore::new();
-    init(&stranger, b"another passphrase", small(), &*far_world(8)).unwrap();
+    init(&stranger, b"another passphrase", small(), None, &*far_world(8)).unwrap();
     for harm in ALL {
         for warm in [false, true] {
             let case = Case::new(&template, warm, format!("{harm:?} of the config"));
@@ -330,7 +330,7 @@ fn a_damaged_config_opens_nothing_and_is_named() {
             assert!(found(&case.keyless(), "config") || harm == Harm::Swap, "{}", case.label);
             let error = case.bench.try_open().map(drop).expect_err(&case.label).to_string();
             assert!(error.contains("config"), "{}: {error}", case.label);
-            let again = init(&**case.store.inner(), PASSPHRASE, small(), &*far_world(9));
+            let again = init(&**case.store.inner(), PASSPHRASE, small(), None, &*far_world(9));
             assert!(again.is_err(), "{}: a second repository was made over the first", case.label);
         }
     }

@@ -79,6 +79,7 @@ fn config() {
         owner: owner().public(),
         public: Verifier([4; 32]),
         parameters: Parameters::default(),
+        single_writer: None,
     };
     // The parameters may change for new repositories, and the old one's must still be read: they are spelled out.
     let stored = fixture("config", &config.encode(&owner(), [5; 32]));

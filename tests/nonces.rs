@@ -26,7 +26,7 @@ use strongroom::words::observer::Silent;
 fn repository(store: Arc<dyn Store>) -> Bench {
     let mut parameters = small();
     parameters.fine = Profile { min: 1 << 10, avg: 2 << 10, max: 8 << 10 };
-    init(&*store, harness::PASSPHRASE, parameters, &*far_world(1)).unwrap();
+    init(&*store, harness::PASSPHRASE, parameters, None, &*far_world(1)).unwrap();
     let bench = Bench { world: far_world(2), ..Bench::beside(store) };
     let root = bench.folder.path().join("tree");
     fs::create_dir(&root).unwrap();

@@ -11,9 +11,14 @@ use strongroom::parts::store::{
     Created, LocalStore, MemoryStore, ObjectStoreAdapter, SimulatedStore, Store, StoreError, list_all,
 };
 
+#[path = "s3/mod.rs"]
+mod s3;
+
 /// A place that can be opened again and again, and holds the same objects each time.
 struct Place {
     open: Box<dyn Fn() -> Arc<dyn Store>>,
+    /// How often to race: a contended round takes SeaweedFS seconds.
+    rounds: usize,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -25,26 +30,31 @@ impl Place {
 
 fn memory() -> Place {
     let store = Arc::new(MemoryStore::new());
-    Place { open: Box::new(move || store.clone()), _dir: None }
+    Place { open: Box::new(move || store.clone()), rounds: 20, _dir: None }
 }
 
 fn simulated() -> Place {
     let store = Arc::new(MemoryStore::new());
-    Place { open: Box::new(move || Arc::new(SimulatedStore::new(store.clone()))), _dir: None }
+    Place { open: Box::new(move || Arc::new(SimulatedStore::new(store.clone()))), rounds: 20, _dir: None }
 }
 
 fn adapter() -> Place {
     let inner = Arc::new(object_store::memory::InMemory::new());
     let open =
         move || Arc::new(ObjectStoreAdapter::new(inner.clone(), "in memory".into(), 4).unwrap()) as Arc<dyn Store>;
-    Place { open: Box::new(open), _dir: None }
+    Place { open: Box::new(open), rounds: 20, _dir: None }
+}
+
+fn s3_server() -> Place {
+    let server = s3::Server::with_pages(7);
+    Place { open: Box::new(move || server.store(s3::OWNER_KEY)), rounds: 20, _dir: None }
 }
 
 fn local() -> Place {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
     LocalStore::init(&path, 0).unwrap();
-    Place { open: Box::new(move || Arc::new(LocalStore::open(&path, 0).unwrap())), _dir: Some(dir) }
+    Place { open: Box::new(move || Arc::new(LocalStore::open(&path, 0).unwrap())), rounds: 20, _dir: Some(dir) }
 }
 
 fn text(s: &str) -> Bytes {
@@ -88,7 +98,7 @@ fn creates_once_and_never_overwrites(place: &Place) {
 
 fn one_of_sixteen_racing_creators_wins(place: &Place) {
     let store = place.open();
-    for round in 0..20 {
+    for round in 0..place.rounds {
         let name = format!("log/{round:020}");
         let barrier = Barrier::new(16);
         let answers: Vec<Created> = std::thread::scope(|scope| {
@@ -295,7 +305,8 @@ fn requests_are_counted(place: &Place) {
 }
 
 macro_rules! contract {
-    ($($place:ident),+: $tests:tt) => { $(contract!(@one $place $tests);)+ };
+    ($($place:ident),+: $tests:tt) => { $(contract!(@one $place $tests);)+ contract!(@every $tests); };
+    (@every [$($test:ident),+ $(,)?]) => { const EVERY: &[(&str, fn(&Place))] = &[$((stringify!($test), $test)),+]; };
     (@one $place:ident [$($test:ident),+ $(,)?]) => {
         mod $place {
             $(#[test]
@@ -306,7 +317,7 @@ macro_rules! contract {
     };
 }
 
-contract!(memory, simulated, adapter, local: [
+contract!(memory, simulated, adapter, local, s3_server: [
     creates_once_and_never_overwrites,
     one_of_sixteen_racing_creators_wins,
     what_is_missing_is_missing_and_never_empty,
@@ -323,3 +334,19 @@ contract!(memory, simulated, adapter, local: [
     thousands_of_names_are_listed_once_each,
     requests_are_counted,
 ]);
+
+/// What SeaweedFS does otherwise: it lists in the order of a tree of directories, so that `a.b` comes behind `a/b`,
+/// and what lies below a name is not behind it. No object of a repository is called so.
+const NOT_ON_SEAWEEDFS: [&str; 2] = ["listings_are_in_byte_order", "after_need_not_exist_and_may_lie_anywhere"];
+
+/// All else on one real server, each in a folder of the bucket.
+#[test]
+fn seaweedfs_keeps_the_contract() {
+    let server = Arc::new(s3::weed::Weed::start());
+    for (name, test) in EVERY.iter().filter(|(name, _)| !NOT_ON_SEAWEEDFS.contains(name)) {
+        println!("{name}");
+        let (server, prefix) = (server.clone(), name.replace('_', "-"));
+        let open = move || server.store(&prefix, s3::weed::OWNER_KEY);
+        test(&Place { open: Box::new(open), rounds: 2, _dir: None });
+    }
+}

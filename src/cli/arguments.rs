@@ -250,6 +250,9 @@ Examples:
 /// Options of `init`: sizes for measurements, not for people, who have no reason to choose them.
 #[derive(Args, Default)]
 pub struct InitArguments {
+    /// For a store that cannot keep machines apart (Garage, rclone): only this machine may ever write
+    #[arg(long)]
+    pub single_writer: bool,
     /// Chunk sizes of what can be compressed, in KiB: LEAST,NOMINAL,MOST
     #[arg(long, hide = true, value_parser = parse_sizes)]
     pub chunk_fine: Option<[u32; 3]>,

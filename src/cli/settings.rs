@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::formats::config::Parameters;
 use crate::formats::credential::CredentialFile;
 use crate::formats::envelope::FormatError;
+use crate::machinery::repository::local::machine_id;
 use crate::machinery::repository::{self, LocalPlaces, Repository, RepositoryError};
 use crate::parts::store::{self, Store, StoreOptions};
 use crate::words::ids::RepositoryId;
@@ -124,10 +125,33 @@ impl Settings {
     }
 
     /// Makes the repository, with the passphrase and the sizes given.
-    pub fn make(&self, passphrase: &Passphrase, parameters: Parameters, around: &Surroundings) -> Result<RepositoryId> {
-        let store = store::init(&self.location, &self.options, around.world.now_ms())?;
-        Ok(repository::init(&*store, passphrase.bytes(), parameters, &*around.world)?)
+    pub fn make(
+        &self,
+        new: &NewRepository,
+        arguments: &GlobalArguments,
+        around: &Surroundings,
+    ) -> Result<RepositoryId> {
+        let (store, world) = (store::init(&self.location, &self.options, around.world.now_ms())?, &*around.world);
+        let single_writer = match new.single_writer {
+            true => Some(machine_id(&places(arguments, around)?.state, world)?),
+            false => None,
+        };
+        if store::is_remote(&self.location) && single_writer.is_none() {
+            store::check_conditional_create(&*store, random(world))?;
+        }
+        Ok(repository::init(&*store, new.passphrase.bytes(), new.parameters, single_writer, world)?)
     }
+}
+
+/// What a repository is made with.
+#[derive(Debug)]
+pub struct NewRepository {
+    /// What opens it.
+    pub passphrase: Passphrase,
+    /// How content is cut and packed.
+    pub parameters: Parameters,
+    /// Whether only this machine may ever write.
+    pub single_writer: bool,
 }
 
 /// What was said of the store: `--option` is stronger than `STRONGROOM_OPTIONS`.

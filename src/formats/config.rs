@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use crate::parts::chunk::ChunkSizes;
 use crate::parts::crypto::sign::{SIGNATURE_LEN, Signer, Verifier};
 use crate::words::codec::{Reader, Write};
-use crate::words::ids::RepositoryId;
+use crate::words::ids::{MachineId, RepositoryId};
 
 use super::envelope::{ENVELOPE_LEN, Envelope, FormatError, Kind, append_checksum, check_checksum};
 
@@ -98,6 +98,10 @@ pub struct Config {
     /// How content is cut and packed.
     #[n(4)]
     pub parameters: Parameters,
+    /// The one machine whose owner may write, if the store cannot keep several apart. A random number that the
+    /// machine keeps in its state folder.
+    #[n(5)]
+    pub single_writer: Option<MachineId>,
 }
 
 impl Config {
@@ -142,6 +146,7 @@ mod tests {
             owner: owner.public(),
             public: Verifier([3; 32]),
             parameters: Parameters::default(),
+            single_writer: None,
         };
         let bytes = config.encode(&owner, [4; 32]);
         assert_eq!(Config::decode(&bytes), Ok(config.clone()));

@@ -60,6 +60,9 @@ pub fn prepare(repository: &Repository, new: NewCredential) -> Result<Credential
     if new.role == Role::Owner {
         return refused("there is one owner; `strongroom key add` gives it another passphrase");
     }
+    if new.role == Role::Backup && repository.config.single_writer.is_some() {
+        return refused("this repository was made with --single-writer: no other credential may write");
+    }
     if new.role == Role::Backup && new.hosts.is_empty() {
         return refused("a backup credential needs at least one host that it may speak for");
     }

@@ -32,6 +32,7 @@ pub struct SlotReport {
 /// Adds a slot that `secret` opens; returns its id.
 pub fn add(repository: &Repository, way: Way, secret: &[u8]) -> Result<String> {
     let Some(master) = repository.keys.master() else { return not_owner() };
+    repository.check_may_write()?;
     let name = names::slot(&random(&*repository.world));
     let sealed = slot::seal(way, COST_MIN, random(&*repository.world), secret, master)
         .map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
@@ -75,6 +76,7 @@ pub fn remove(repository: &Repository, text: &str) -> Result<String> {
         let what = format!("{} is the last key slot: without it nothing could be restored; add another first", slot.id);
         return Err(RepositoryError::NotAllowed { what });
     }
+    repository.check_may_write()?;
     repository.store.delete(&format!("{}/{}", names::KEYS, slot.id))?;
     repository.store.sync()?;
     Ok(slot.id.clone())

@@ -113,6 +113,10 @@ byte_id!(
     CredentialId, 16, "a credential id"
 );
 byte_id!(
+    /// Names a machine to a repository that only one may write to; random.
+    MachineId, 16, "a machine id"
+);
+byte_id!(
     /// Random id of one attempt to append a record; a repeated one is void.
     OperationId, 16, "an operation id"
 );

@@ -40,7 +40,7 @@ impl Bench {
     }
 
     pub fn on(store: Arc<dyn Store>) -> Self {
-        init(&*store, PASSPHRASE, small(), &System).expect("a repository in an empty store");
+        init(&*store, PASSPHRASE, small(), None, &System).expect("a repository in an empty store");
         Self::beside(store)
     }
 

@@ -9,7 +9,7 @@ use super::super::exit::Exit;
 use super::super::json::InitJson;
 use super::super::secret::SecretSource;
 use super::super::session::Session;
-use super::super::settings::{Settings, write_key_file};
+use super::super::settings::{NewRepository, Settings, write_key_file};
 
 /// Makes the repository that is configured.
 pub fn run(session: &Session, arguments: &InitArguments) -> Result<Exit> {
@@ -19,7 +19,9 @@ pub fn run(session: &Session, arguments: &InitArguments) -> Result<Exit> {
         return Err(RepositoryError::AlreadyInitialized { location: settings.location }.into());
     }
     let passphrase = settings.secret.get(session.around, true)?;
-    let id = settings.make(&passphrase, parameters(arguments), session.around)?;
+    let (parameters, single_writer) = (parameters(arguments), arguments.single_writer);
+    let new = NewRepository { passphrase, parameters, single_writer };
+    let id = settings.make(&new, session.global, session.around)?;
     if session.global.json {
         session.print_json(&InitJson {
             r#type: "init",
@@ -33,6 +35,12 @@ pub fn run(session: &Session, arguments: &InitArguments) -> Result<Exit> {
             id.short(),
             settings.location
         ))?;
+        if arguments.single_writer {
+            session.print(
+                "only this machine may write here, one process at a time, and never again once its state folder is lost; \
+                 no machine can be given a backup credential. A second writer, by whatever mistake, could overwrite records",
+            )?;
+        }
     }
     Ok(Exit::Done)
 }
@@ -69,7 +77,8 @@ pub fn make_if_missing(session: &Session, settings: &mut Settings) -> Result<Opt
         })?);
     }
     let passphrase = settings.secret.get(session.around, true)?;
-    let id = settings.make(&passphrase, Parameters::default(), session.around)?;
+    let new = NewRepository { passphrase, parameters: Parameters::default(), single_writer: false };
+    let id = settings.make(&new, session.global, session.around)?;
     let location = settings.location.clone();
     // Also for those who asked for quiet: nobody but this message knows where the passphrase is.
     session.progress.line(&format!("made repository {} at {location}", id.short()));

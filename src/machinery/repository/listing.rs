@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use crate::formats::envelope::ENVELOPE_LEN;
 use crate::formats::names;
 use crate::formats::state::{DirectoryHome, State};
+use crate::parts::store::{Foreign, Listed, Store, StoreError};
 use crate::words::ids::ObjectHash;
 
 use super::Repository;
@@ -55,6 +56,36 @@ pub fn differences(state: &State, there: &HashMap<String, u64>) -> Vec<Differenc
         Difference { found: there.get(&object).copied(), object, pack: None, segment: Some(*name), len }
     });
     packs.chain(segments).filter(|d| d.found != Some(d.len)).collect()
+}
+
+/// Everything that the store holds, in byte order, and what is not ours. A bucket may hold keys beside ours that
+/// cannot be listed; then only our folders are.
+pub fn all_objects(store: &dyn Store) -> Result<(Vec<Listed>, Foreign)> {
+    let mut all = Vec::new();
+    let listed = store.list("", None, &mut |object| {
+        all.push(object);
+        ControlFlow::Continue(())
+    });
+    match listed {
+        Ok(foreign) => return Ok((all, foreign)),
+        Err(StoreError::Other { .. }) => all.clear(),
+        Err(e) => return Err(e.into()),
+    }
+    match store.size(names::CONFIG) {
+        Ok(size) => all.push(Listed { name: names::CONFIG.to_owned(), size, modified_ms: 0 }),
+        Err(e) if e.is_missing() => {}
+        Err(e) => return Err(e.into()),
+    }
+    let mut foreign = Foreign::default();
+    for folder in [names::CHECKPOINT, names::DATA, names::INDEX, names::KEYS, names::LOG, names::META] {
+        let found = store.list(folder, None, &mut |object| {
+            all.push(object);
+            ControlFlow::Continue(())
+        })?;
+        foreign.count += found.count;
+        foreign.examples.extend(found.examples);
+    }
+    Ok((all, foreign))
 }
 
 impl Repository {

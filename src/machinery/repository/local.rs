@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! <state>/<repository id>/head             last record number and hash this machine has seen
+//! <state>/machine                            this machine's number, for repositories with a single writer
+//! <state>/<repository id>/lock               locked by the process that writes, in such a repository
+//! <state>/<repository id>/endpoint           the store that was found to keep racing writers apart
 //! <state>/<repository id>/listed             when the store's listing was last compared with the log
 //! <state>/<repository id>/runs/<run>/lock  locked by the process that writes the run
 //! <state>/<repository id>/runs/<run>/begin   tells the run from another's that took its number
@@ -20,7 +23,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::formats::segment::{PackSummary, SegmentContent, encode_inline};
-use crate::words::ids::{ObjectHash, RepositoryId, RunId};
+use crate::words::ids::{MachineId, ObjectHash, RepositoryId, RunId};
+use crate::words::world::{World, random};
 
 use super::error::{RepositoryError, Result};
 
@@ -28,6 +32,27 @@ use super::error::{RepositoryError, Result};
 const BEGIN: &str = "begin";
 /// File that says when this machine last compared a listing of the store with the log.
 const LISTED: &str = "listed";
+
+/// File that says which store was found to keep racing writers apart.
+const ENDPOINT: &str = "endpoint";
+/// File with this machine's number, beside the repositories' folders.
+const MACHINE: &str = "machine";
+
+/// The number by which this machine is known to repositories with a single writer, kept below `root`; made when
+/// first asked for.
+pub fn machine_id(root: &Path, world: &dyn World) -> Result<MachineId> {
+    let path = root.join(MACHINE);
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|_| RepositoryError::LocalDamaged { path }),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let id = MachineId(random(world));
+            make_folder(root)?;
+            write_whole(root, MACHINE, format!("{id}\n").as_bytes(), true)?;
+            Ok(id)
+        }
+        Err(e) => Err(RepositoryError::local(path)(e)),
+    }
+}
 
 /// The local state of one repository.
 #[derive(Debug, Clone)]
@@ -78,6 +103,26 @@ impl LocalState {
     /// Remembers what was seen.
     pub fn set_head(&self, head: Head) -> Result<()> {
         write_whole(&self.folder, "head", format!("{} {}\n", head.number, head.hash).as_bytes(), false)
+    }
+
+    /// The number by which this machine is known to repositories with a single writer; made when first asked for.
+    pub fn machine_id(&self, world: &dyn World) -> Result<MachineId> {
+        machine_id(self.folder.parent().unwrap_or(&self.folder), world)
+    }
+
+    /// Locks the repository for the one process that writes; `None` if another holds the lock.
+    pub fn lock_writer(&self) -> Result<Option<File>> {
+        lock(&self.folder)
+    }
+
+    /// The store that was last found to keep racing writers apart.
+    pub fn endpoint(&self) -> Option<String> {
+        fs::read_to_string(self.folder.join(ENDPOINT)).ok().map(|text| text.trim().to_owned())
+    }
+
+    /// Remembers the store that was found to keep racing writers apart.
+    pub fn set_endpoint(&self, location: &str) -> Result<()> {
+        write_whole(&self.folder, ENDPOINT, format!("{location}\n").as_bytes(), false)
     }
 
     /// When this machine last compared a listing of the store with the log, in milliseconds since the epoch.

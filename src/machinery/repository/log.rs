@@ -184,6 +184,7 @@ impl Repository {
         if let Some(what) = distrust {
             return Err(history(what));
         }
+        self.check_may_write()?;
         let mut state = self.state();
         loop {
             let record = Record {

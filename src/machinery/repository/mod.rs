@@ -37,7 +37,7 @@ use crate::formats::config::{Config, Parameters};
 use crate::formats::credential::CredentialFile;
 use crate::formats::envelope::FormatError;
 use crate::formats::names::{self, ObjectName};
-use crate::formats::record;
+use crate::formats::record::{self, Role};
 use crate::formats::slot::{self, Slot, SlotError, Way};
 use crate::formats::state::State;
 use crate::parts::crypto::keys::{Domain, DomainKeys, Epoch, EpochKeys, owner_signer};
@@ -45,8 +45,8 @@ use crate::parts::crypto::password::COST_MIN;
 use crate::parts::crypto::recovery;
 use crate::parts::crypto::secret::Secret;
 use crate::parts::crypto::sign::Verifier;
-use crate::parts::store::{Store, StoreError};
-use crate::words::ids::{ObjectHash, RepositoryId};
+use crate::parts::store::{Store, StoreError, check_conditional_create};
+use crate::words::ids::{MachineId, ObjectHash, RepositoryId};
 use crate::words::world::{World, random};
 
 pub use error::{RepositoryError, Result};
@@ -75,6 +75,8 @@ pub struct Repository {
     pub world: Arc<dyn World>,
     /// The key slot that gave the master key.
     slot: Option<String>,
+    /// Held by the one process that writes, where there may be only one.
+    writer: Mutex<Option<std::fs::File>>,
     cache: cache::Cache,
     local: LocalState,
     state: Mutex<Arc<State>>,
@@ -94,7 +96,19 @@ impl std::fmt::Debug for dyn World {
 }
 
 /// Makes a repository in an empty store. Returns its id.
-pub fn init(store: &dyn Store, passphrase: &[u8], parameters: Parameters, world: &dyn World) -> Result<RepositoryId> {
+///
+/// With `single_writer` it is for a store that cannot keep several writers apart: only the owner, and only on that
+/// machine, may ever write.
+pub fn init(
+    store: &dyn Store,
+    passphrase: &[u8],
+    parameters: Parameters,
+    single_writer: Option<MachineId>,
+    world: &dyn World,
+) -> Result<RepositoryId> {
+    if single_writer.is_some() {
+        store.assume_single_writer();
+    }
     // A config with others would be written, and no reader would take it.
     let parameters = parameters.check().map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
     match store.get(names::CONFIG) {
@@ -110,6 +124,7 @@ pub fn init(store: &dyn Store, passphrase: &[u8], parameters: Parameters, world:
         owner: owner.public(),
         public: Verifier(EpochKeys::derive(&master, Epoch::default()).public),
         parameters,
+        single_writer,
     };
     let slot = slot::seal(Way::Passphrase, COST_MIN, random(world), passphrase, &master)
         .map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
@@ -239,6 +254,9 @@ impl Repository {
     ) -> Result<Arc<Self>> {
         let cache = cache::Cache::open(&places.cache, config.id)?;
         let local = LocalState::open(&places.state, config.id)?;
+        if config.single_writer.is_some() {
+            store.assume_single_writer();
+        }
         let empty = State::new(config.owner, record::hash(&config_bytes));
         let known = cache.state()?.filter(|s| s.owner == config.owner);
         let repository = Self {
@@ -246,6 +264,7 @@ impl Repository {
             config,
             keys,
             slot,
+            writer: Mutex::default(),
             world,
             cache,
             local,
@@ -293,6 +312,40 @@ impl Repository {
             }
         }
         Ok(None)
+    }
+
+    /// Refuses to write where only one machine may and this is another, or another process of it writes now; and
+    /// where the store, met for the first time, lets several create one object.
+    pub(crate) fn check_may_write(&self) -> Result<()> {
+        let Some(machine) = self.config.single_writer else { return self.check_endpoint() };
+        let not = |what: &str| Err(RepositoryError::NotAllowed { what: what.to_owned() });
+        if self.keys.role != Role::Owner || self.local.machine_id(&*self.world)? != machine {
+            return not(
+                "this repository was made with --single-writer: only its owner, on the machine that made it, may write; \
+                        every machine may restore",
+            );
+        }
+        let mut writer = self.writer.lock().expect("nothing panics while it holds the lock");
+        if writer.is_none() {
+            *writer = self.local.lock_writer()?;
+        }
+        match writer.is_some() {
+            true => Ok(()),
+            false => not(
+                "another process on this machine is writing to the repository, which was made with --single-writer: \
+                          try again when it has ended",
+            ),
+        }
+    }
+
+    /// Races once with every server that this machine meets: one that several can win at would lose records.
+    fn check_endpoint(&self) -> Result<()> {
+        let location = self.store.location();
+        if self.store.server().is_none() || self.local.endpoint().as_deref() == Some(&location) {
+            return Ok(());
+        }
+        check_conditional_create(&*self.store, random(&*self.world))?;
+        self.local.set_endpoint(&location)
     }
 
     /// The state before any record: where a full check begins.

@@ -1,11 +1,10 @@
 //! Verifying without any key: every object against its name or its checksum.
 
-use std::ops::ControlFlow;
-
 use crate::formats::config::Config;
 use crate::formats::envelope::{Envelope, Kind, check_checksum};
 use crate::formats::names::{self, ObjectName, PackKind};
 use crate::machinery::repository::RepositoryError;
+use crate::machinery::repository::listing::all_objects;
 use crate::parts::store::Store;
 use crate::words::ids::ObjectHash;
 use crate::words::observer::{Observer, Severity, Unit};
@@ -15,11 +14,8 @@ use super::VerifyReport;
 /// Checks every object's bytes against its name or checksum; needs no key.
 pub fn verify_keyless(store: &dyn Store, observer: &dyn Observer) -> Result<VerifyReport, RepositoryError> {
     let mut report = VerifyReport::default();
-    let mut listed = Vec::new();
-    let foreign = store.list("", None, &mut |object| {
-        listed.push((object.name, object.size));
-        ControlFlow::Continue(())
-    })?;
+    let (listed, foreign) = all_objects(store)?;
+    let listed: Vec<(String, u64)> = listed.into_iter().map(|object| (object.name, object.size)).collect();
     for name in foreign.examples {
         observer.finding(Severity::Note, &format!("{name} is not an object of a repository"));
     }

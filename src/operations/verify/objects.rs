@@ -1,11 +1,10 @@
 //! Whether every object that the folded state names is there, and what is there that it does not name.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
 
 use crate::formats::names::{self, ObjectName};
 use crate::formats::state::DirectoryHome;
-use crate::machinery::repository::listing::differences;
+use crate::machinery::repository::listing::{all_objects, differences};
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::words::ids::ObjectHash;
 use crate::words::observer::{Observer, Unit};
@@ -36,11 +35,10 @@ pub fn check(
 ) -> Result<Bad, RepositoryError> {
     observer.phase("listing", None, Unit::Items);
     let mut there = HashMap::new();
-    repository.store.list("", None, &mut |object| {
+    for object in all_objects(&*repository.store)?.0 {
         observer.advance(1);
         there.insert(object.name, object.size);
-        ControlFlow::Continue(())
-    })?;
+    }
     let state = repository.state();
     let mut bad = Bad::default();
     let (mut named, mut wrong) = (HashSet::new(), HashSet::new());

@@ -311,10 +311,10 @@ fn translate(verb: Verb, name: &str, error: Error) -> StoreError {
         // The bucket is missing, which is not the same as an object that is.
         (error, Some(why)) if text.contains("NoSuchBucket") => explained(verb, name, why, error),
         (Error::NotFound { .. }, _) if verb != Verb::List && verb != Verb::Create => StoreError::Missing { name },
-        (Error::PermissionDenied { .. } | Error::Unauthenticated { .. }, advice) => match advice {
-            Some(why) if !text.contains("AccessDenied") => StoreError::Explained { verb, name, why: why.to_owned() },
-            _ => StoreError::Denied { verb, name, source: permission(verb).into() },
-        },
+        _ if text.contains("AccessDenied") => StoreError::Denied { verb, name, source: permission(verb).into() },
+        (Error::PermissionDenied { .. } | Error::Unauthenticated { .. }, None) => {
+            StoreError::Denied { verb, name, source: permission(verb).into() }
+        }
         (error, Some(why)) => explained(verb, name, why, error),
         (error, None) => StoreError::Other { verb, name, source: error.into() },
     }

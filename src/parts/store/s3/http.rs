@@ -15,7 +15,7 @@ const SLOWEST: u64 = 64 << 10;
 
 /// How long a request may take that moves this many bytes.
 pub fn limit(len: u64) -> Duration {
-    LIMIT_LEAST + Duration::from_millis(len * 1000 / SLOWEST)
+    LIMIT_LEAST + Duration::from_secs(len / SLOWEST)
 }
 
 /// What a server last said it was.
