@@ -14,12 +14,15 @@ use bytes::Bytes;
 use harness::{Bench, far_world, names, options, text};
 use strongroom::formats::checkpoint;
 use strongroom::formats::config::{Config, Parameters};
+use strongroom::formats::credential::CredentialFile;
 use strongroom::formats::description::{self, Figures, RunDescription, SnapshotDescription};
 use strongroom::formats::directory::ChunkEntry;
 use strongroom::formats::envelope::{ENVELOPE_LEN, FormatError, Kind};
+use strongroom::formats::epoch_keys;
 use strongroom::formats::list::{ListChild, ListNode};
 use strongroom::formats::names::PackKind;
 use strongroom::formats::pack::{CompressedFrame, Pack, PackReader, PackWriter, TRAILER_LEN};
+use strongroom::formats::record::Role;
 use strongroom::formats::record::*;
 use strongroom::formats::sealed::Sealing;
 use strongroom::formats::segment::{self, PackSummary, SegmentContent};
@@ -30,7 +33,7 @@ use strongroom::machinery::repository::RepositoryError;
 use strongroom::operations::backup::backup;
 use strongroom::operations::cat::cat;
 use strongroom::operations::verify::{VerifyDepth, verify, verify_keyless};
-use strongroom::parts::crypto::keys::{Domain, Epoch};
+use strongroom::parts::crypto::keys::{Domain, DomainKeys, Epoch, EpochKeys};
 use strongroom::parts::crypto::password::COST_MIN;
 use strongroom::parts::crypto::secret::Secret;
 use strongroom::parts::crypto::sign::{Signer, Verifier};
@@ -89,6 +92,55 @@ fn config() {
         (config.id, config.created_ms, config.owner, config.public)
     );
     assert_eq!(read.encode(&owner(), [5; 32]), stored);
+}
+
+#[test]
+fn credential() {
+    let made = credential_file();
+    let text = golden("credential", made.encode().as_bytes());
+    let read = CredentialFile::decode(std::str::from_utf8(&text).unwrap()).unwrap();
+    assert_eq!(
+        (read.id(), read.role, read.domain, read.repository),
+        (made.id(), Role::Read, Domain(0), made.repository)
+    );
+    assert_eq!(
+        (read.name.as_str(), read.hosts, read.sources),
+        ("drill", vec!["db1".to_owned()], vec!["/srv".to_owned()])
+    );
+    assert_eq!(read.epochs.len(), 2);
+    let newer = String::from_utf8(text).unwrap().replacen("credential 1:", "credential 2:", 1);
+    assert_eq!(CredentialFile::decode(&newer).err(), Some(FormatError::Newer { version: 2 }));
+}
+
+fn credential_file() -> CredentialFile {
+    let keys = |n| (Epoch(n), EpochKeys::derive(&secret(), Epoch(n)));
+    CredentialFile {
+        repository: RepositoryId([3; 16]),
+        owner: owner().public(),
+        role: Role::Read,
+        signing: Secret::new([11; 32]),
+        sealing: Secret::new([12; 32]),
+        domain: Domain(0),
+        domain_keys: DomainKeys::derive(&secret(), Domain(0)),
+        epochs: vec![keys(0), keys(1)],
+        name: "drill".to_owned(),
+        hosts: vec!["db1".to_owned()],
+        sources: vec!["/srv".to_owned()],
+        location: "s3://bucket/backups".to_owned(),
+    }
+}
+
+#[test]
+fn epoch_keys() {
+    let (secret, keys) = (secret(), EpochKeys::derive(&secret(), Epoch(1)));
+    let made = epoch_keys::seal(&keys, true, &sealing(&secret, Some([13; 32])), [14; 32]);
+    let bytes = golden("epoch-keys", &made);
+    let read = epoch_keys::open(&bytes, |e| {
+        assert_eq!((e.kind, e.encapsulation), (Kind::EpochKeys, [13; 32]));
+        Ok(secret.clone())
+    });
+    let read = read.unwrap();
+    assert_eq!((read.public, read.log.expose()), (keys.public, keys.log.expose()));
 }
 
 #[test]
