@@ -8,6 +8,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use jiff::Span;
+
+use super::commands::forget::parse_span;
 use super::exit::Exit;
 use super::text::parse_size;
 
@@ -116,6 +119,13 @@ pub enum Command {
     Key(KeyCommand),
     /// Say what this credential may do
     Whoami,
+    /// Forget snapshots that a policy does not keep
+    #[command(after_help = FORGET_EXAMPLES)]
+    Forget(Box<ForgetArguments>),
+    /// Protect snapshots from every policy
+    Hold(HoldArguments),
+    /// Take that protection back
+    Unhold(HoldArguments),
     /// Say why there is nothing to unlock
     Unlock,
     /// Show what the exit codes mean
@@ -221,6 +231,112 @@ pub struct KeyRemoveArguments {
     /// The beginning of its id
     #[arg(value_name = "KEY")]
     pub key: String,
+}
+
+const FORGET_EXAMPLES: &str = "\
+Each host and source is a group of its own, to which the policy applies; the newest successful snapshot of a group never goes.
+Partial snapshots fill no count.
+
+Examples:
+  strongroom forget --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
+  strongroom forget --expire-after 15d --min-count 5 --max-count 30
+  strongroom forget --host db1 --keep-within-daily 14d --keep-tag release";
+
+/// By what snapshots are grouped.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupArgument {
+    /// The machine.
+    Host,
+    /// The source.
+    Source,
+    /// The set of tags.
+    Tags,
+    /// The set of paths.
+    Paths,
+    /// All are one group.
+    None,
+}
+
+/// Options of `forget`.
+#[derive(Args, Default)]
+pub struct ForgetArguments {
+    /// Keep the newest N
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_last: Option<u32>,
+    /// Keep the newest of each of the last N hours that have any
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_hourly: Option<u32>,
+    /// Keep the newest of each of the last N days that have any
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_daily: Option<u32>,
+    /// Keep the newest of each of the last N weeks that have any
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_weekly: Option<u32>,
+    /// Keep the newest of each of the last N months that have any
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_monthly: Option<u32>,
+    /// Keep the newest of each of the last N quarters that have any
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_quarterly: Option<u32>,
+    /// Keep the newest of each of the last N years that have any
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_yearly: Option<u32>,
+    /// Keep all that are no older than SPAN (36h, 15d, 8w, 6m, 1y6m) before the newest
+    #[arg(long, value_name = "SPAN", value_parser = parse_span, help_heading = "What to keep")]
+    pub keep_within: Option<Span>,
+    /// Keep the newest of each hour, as far back as SPAN before the newest
+    #[arg(long, value_name = "SPAN", value_parser = parse_span, help_heading = "What to keep")]
+    pub keep_within_hourly: Option<Span>,
+    /// Keep the newest of each day, as far back as SPAN before the newest
+    #[arg(long, value_name = "SPAN", value_parser = parse_span, help_heading = "What to keep")]
+    pub keep_within_daily: Option<Span>,
+    /// Keep the newest of each week, as far back as SPAN before the newest
+    #[arg(long, value_name = "SPAN", value_parser = parse_span, help_heading = "What to keep")]
+    pub keep_within_weekly: Option<Span>,
+    /// Keep the newest of each month, as far back as SPAN before the newest
+    #[arg(long, value_name = "SPAN", value_parser = parse_span, help_heading = "What to keep")]
+    pub keep_within_monthly: Option<Span>,
+    /// Keep the newest of each quarter, as far back as SPAN before the newest
+    #[arg(long, value_name = "SPAN", value_parser = parse_span, help_heading = "What to keep")]
+    pub keep_within_quarterly: Option<Span>,
+    /// Keep the newest of each year, as far back as SPAN before the newest
+    #[arg(long, value_name = "SPAN", value_parser = parse_span, help_heading = "What to keep")]
+    pub keep_within_yearly: Option<Span>,
+    /// Keep those with this tag; with all of `a,b`; given again: or with these
+    #[arg(long, value_name = "TAG[,TAG]", help_heading = "What to keep")]
+    pub keep_tag: Vec<String>,
+    /// Keep the one whose id begins so
+    #[arg(long, value_name = "ID", help_heading = "What to keep")]
+    pub keep_id: Vec<String>,
+    /// Forget what is older than SPAN (max_age in OpenSearch)
+    #[arg(long, visible_alias = "max-age", value_name = "SPAN", value_parser = parse_span, help_heading = "Expiry")]
+    pub expire_after: Option<Span>,
+    /// But keep the newest N successful ones however old [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Expiry")]
+    pub min_count: Option<u32>,
+    /// And forget what is beyond the newest N successful ones however young
+    #[arg(long, value_name = "N", help_heading = "Expiry")]
+    pub max_count: Option<u32>,
+    /// What makes a group
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "host,source", value_name = "BY")]
+    pub group_by: Vec<GroupArgument>,
+    /// Only these are looked at
+    #[command(flatten)]
+    pub filter: FilterArguments,
+    /// Explain every decision; forget nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Agree beforehand that more than half may go
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Options of `hold` and `unhold`.
+#[derive(Args)]
+pub struct HoldArguments {
+    /// Ids, or latest
+    #[arg(value_name = "SNAPSHOT", required = true)]
+    pub snapshots: Vec<String>,
 }
 
 const BACKUP_EXAMPLES: &str = "\

@@ -10,6 +10,7 @@ use crate::machinery::repository::snapshots::ChoiceError;
 use crate::machinery::target::BadOwnerMap;
 use crate::operations::backup::BackupError;
 use crate::operations::cat::CatError;
+use crate::operations::forget::ForgetError;
 use crate::operations::restore::RestoreError;
 use crate::parts::store::StoreError;
 
@@ -100,6 +101,9 @@ pub enum CliError {
     /// No backup was made.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// Of forgetting.
+    #[error(transparent)]
+    Forget(#[from] ForgetError),
     /// Nothing was restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),

@@ -21,6 +21,7 @@ use crate::machinery::repository::snapshots::ChoiceError;
 use crate::machinery::source::ExcludeError;
 use crate::operations::backup::BackupError;
 use crate::operations::cat::CatError;
+use crate::operations::forget::ForgetError;
 use crate::operations::restore::RestoreError;
 use crate::parts::store::StoreError;
 
@@ -99,7 +100,9 @@ impl Exit {
             | CliError::Choice(ChoiceError::Repository(e))
             | CliError::Backup(BackupError::Repository(e))
             | CliError::Restore(RestoreError::Repository(e))
-            | CliError::Cat(CatError::Repository(e)) => Self::of_repository(e),
+            | CliError::Cat(CatError::Repository(e))
+            | CliError::Forget(ForgetError::Repository(e)) => Self::of_repository(e),
+            CliError::Forget(ForgetError::Policy(_)) => Self::Usage,
             CliError::Command { status, .. } => Self::Command(*status),
             _ => Self::Failed,
         }

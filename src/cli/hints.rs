@@ -4,6 +4,7 @@ use crate::machinery::repository::RepositoryError;
 use crate::machinery::repository::snapshots::ChoiceError;
 use crate::operations::backup::BackupError;
 use crate::operations::cat::CatError;
+use crate::operations::forget::ForgetError;
 use crate::operations::restore::RestoreError;
 use crate::parts::store::StoreError;
 
@@ -32,7 +33,11 @@ pub fn hint(error: &CliError) -> Option<String> {
         CliError::Backup(BackupError::NoSources) => {
             "name a path, or `-` for standard input, or --from-command NAME=CMD"
         }
-        CliError::Repository(e)
+        CliError::Forget(ForgetError::NotAgreed { .. }) => {
+            "look with --dry-run, which explains every decision; --yes agrees beforehand"
+        }
+        CliError::Forget(ForgetError::Repository(e))
+        | CliError::Repository(e)
         | CliError::Backup(BackupError::Repository(e))
         | CliError::Restore(RestoreError::Repository(e))
         | CliError::Cat(CatError::Repository(e)) => return of_repository(e),

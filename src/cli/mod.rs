@@ -82,6 +82,9 @@ fn dispatch(parsed: &Arguments, typed: &[OsString], around: &Surroundings) -> Re
         Command::Credential(command) => commands::credential::run(&session, command),
         Command::Key(command) => commands::key::run(&session, command),
         Command::Whoami => commands::credential::whoami(&session),
+        Command::Forget(arguments) => commands::forget::run(&session, arguments),
+        Command::Hold(arguments) => commands::forget::hold(&session, arguments, true),
+        Command::Unhold(arguments) => commands::forget::hold(&session, arguments, false),
         Command::Unlock => commands::unlock::run(&session),
         Command::ExitCodes => session.print(&Exit::help()).map(|()| Exit::Done),
     }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::formats::config::Parameters;
 use crate::formats::credential::CredentialFile;
 use crate::formats::envelope::FormatError;
-use crate::machinery::repository::local::machine_id;
+use crate::machinery::repository::local::{LocalState, machine_id};
 use crate::machinery::repository::{self, LocalPlaces, Repository, RepositoryError};
 use crate::parts::store::{self, Store, StoreOptions};
 use crate::words::ids::RepositoryId;
@@ -136,10 +136,16 @@ impl Settings {
             true => Some(machine_id(&places(arguments, around)?.state, world)?),
             false => None,
         };
-        if store::is_remote(&self.location) && single_writer.is_none() {
+        let race = store::is_remote(&self.location) && single_writer.is_none();
+        if race {
             store::check_conditional_create(&*store, random(world))?;
         }
-        Ok(repository::init(&*store, new.passphrase.bytes(), new.parameters, single_writer, world)?)
+        let id = repository::init(&*store, new.passphrase.bytes(), new.parameters, single_writer, world)?;
+        if race {
+            // This machine need not race again.
+            LocalState::open(&places(arguments, around)?.state, id)?.set_endpoint(&store.location())?;
+        }
+        Ok(id)
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod backup;
 pub mod cat;
 pub mod credentials;
+pub mod forget;
 pub mod history;
 pub mod keys;
 pub mod list;

@@ -15,6 +15,8 @@ use super::Repository;
 use super::cache::places::{FramePlace, PackPlace};
 use super::error::{RepositoryError, Result};
 
+/// Frames of nodes that are read at once from a server.
+const META_WINDOW: u32 = 16;
 /// Opened frames of meta packs held in memory, in bytes of plaintext.
 const FRAMES_LEN_MAX: usize = 64 << 20;
 /// Opened packs (key and directory) held in memory.
@@ -153,17 +155,45 @@ impl Repository {
     }
 
     fn meta_frame(&self, place: FramePlace, directory: &FrameDirectory) -> Result<Arc<OpenFrame>> {
-        if let Some(frame) = locked(&self.read_cache.frames).get(&place.row) {
-            return Ok(frame);
-        }
+        let known = locked(&self.read_cache.frames).get(&place.row);
         let pack = self.open_pack(place.pack)?;
-        let frame = Arc::new(self.read_frame(&pack, place.place)?);
+        let frame = match known {
+            Some(frame) => frame,
+            None if self.store.server().is_some() => self.read_meta_window(&pack, place)?,
+            None => Arc::new(self.read_frame(&pack, place.place)?),
+        };
         if frame.directory.chunks != directory.chunks {
             // The ids that led here are not those of the pack itself.
             return Err(pack.damaged(FormatError::Malformed("its directory differs from the segment's".to_owned())));
         }
         locked(&self.read_cache.frames).put(place.row, frame.plaintext.len(), frame.clone(), FRAMES_LEN_MAX);
         Ok(frame)
+    }
+
+    /// Reads a frame of nodes together with its neighbours: where a request costs a journey, one brings what the next
+    /// ones would ask for.
+    fn read_meta_window(&self, pack: &OpenPack, place: FramePlace) -> Result<Arc<OpenFrame>> {
+        let first = place.place - place.place % META_WINDOW;
+        let end = (first + META_WINDOW).min(pack.directory.frames.len() as u32).max(place.place + 1);
+        let range = pack.range(first, end)?;
+        let sealed = self.store.get_range(&pack.object, range.clone())?;
+        let mut wanted = None;
+        for number in first..end {
+            let of_frame = pack.range(number, number + 1)?;
+            let bytes = sealed.slice((of_frame.start - range.start) as usize..(of_frame.end - range.start) as usize);
+            match self.open_frame(pack, number, bytes.to_vec()) {
+                Ok(frame) if number == place.place => wanted = Some(Arc::new(frame)),
+                Ok(frame) => {
+                    // Rows of the frames of a pack follow each other.
+                    let row = place.row - i64::from(place.place) + i64::from(number);
+                    locked(&self.read_cache.frames).put(row, frame.plaintext.len(), Arc::new(frame), FRAMES_LEN_MAX);
+                }
+                Err(e) if number == place.place => return Err(e),
+                // Whoever needs it will be told.
+                Err(_) => {}
+            }
+        }
+        wanted.ok_or_else(|| pack.no_frame(place.place))
     }
 
     /// Opens a pack of the cache: finds its key and reads its directory.

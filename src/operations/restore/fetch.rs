@@ -17,6 +17,8 @@ use super::{RestoreError, RestoreReport};
 
 /// Neighbouring frames are fetched by one request up to this many bytes.
 const FETCH_LEN_MAX: u64 = 4 << 20;
+/// Fetches at once from a server.
+const REMOTE_THREADS: usize = 8;
 /// A frame that is not needed is fetched all the same if it is shorter than a request is worth.
 const GAP_LEN_MAX: u64 = 256 << 10;
 
@@ -39,7 +41,9 @@ pub fn execute(
     for file in files.iter().filter(|f| f.stored == 0) {
         work.written(target.write_file(&file.path, &file.meta, file.size, &[]));
     }
-    let threads = std::thread::available_parallelism().map_or(2, |n| n.get()).max(2);
+    let cores = std::thread::available_parallelism().map_or(2, |n| n.get()).max(2);
+    // Where a request costs a journey, several are on their way at once.
+    let threads = if repository.store.server().is_some() { cores.max(REMOTE_THREADS) } else { cores };
     let (sender, fetches) = bounded::<Fetch>(threads * 2);
     std::thread::scope(|scope| {
         for _ in 0..threads {

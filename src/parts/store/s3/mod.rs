@@ -95,7 +95,6 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
         conditional: settings.conditional,
         storage_class: settings.storage_class.clone(),
         server: Some(server),
-        ..Manner::default()
     };
     Ok(ObjectStoreAdapter::with(runtime, store, settings.shown(), settings.requests, manner))
 }

@@ -1,0 +1,190 @@
+//! `forget`, `hold` and `unhold`: which snapshots stay.
+
+use jiff::Span;
+
+use crate::machinery::repository::snapshots::{SnapshotFilter, SnapshotName};
+use crate::operations::forget::policy::{Keep, Period, Policy};
+use crate::operations::forget::{self, ForgetOptions, ForgetReport, GroupBy};
+
+use super::super::arguments::{ForgetArguments, GroupArgument, HoldArguments};
+use super::super::error::{CliError, Result};
+use super::super::exit::Exit;
+use super::super::paths::SnapshotSpec;
+use super::super::select::filter;
+use super::super::session::Session;
+use super::super::text::{Side, escape, table, things};
+use super::super::time::show;
+
+/// Forgets what the policy does not keep.
+pub fn run(session: &Session, arguments: &ForgetArguments) -> Result<Exit> {
+    let group = |g: &GroupArgument| match g {
+        GroupArgument::Host => Some(GroupBy::Host),
+        GroupArgument::Source => Some(GroupBy::Source),
+        GroupArgument::Tags => Some(GroupBy::Tags),
+        GroupArgument::Paths => Some(GroupBy::Paths),
+        GroupArgument::None => None,
+    };
+    let options = ForgetOptions {
+        filter: filter(&arguments.filter, session.around),
+        group_by: arguments.group_by.iter().filter_map(group).collect(),
+        policy: policy(arguments)?,
+        zone: session.around.zone.clone(),
+        dry_run: arguments.dry_run,
+    };
+    let report = session.with_repository(|repository| {
+        let mut agree = |report: &ForgetReport| {
+            let (keep, going) = report.counts();
+            let question = format!("{going} of {} snapshots would be forgotten. Do it? [y/N]", keep + going);
+            arguments.yes || session.progress.suspended(|| session.around.agrees(&question))
+        };
+        Ok(forget::forget(repository, &options, &mut agree)?)
+    })?;
+    tell(session, &report, arguments.dry_run)?;
+    Ok(Exit::Done)
+}
+
+fn policy(a: &ForgetArguments) -> Result<Policy> {
+    let mut rules = Vec::new();
+    rules.extend(a.keep_last.map(Keep::Last));
+    let counts = [a.keep_hourly, a.keep_daily, a.keep_weekly, a.keep_monthly, a.keep_quarterly, a.keep_yearly];
+    rules.extend(Period::ALL.iter().zip(counts).filter_map(|(period, n)| Some(Keep::Every(*period, n?))));
+    rules.extend(a.keep_within.map(Keep::Within));
+    let spans = [
+        a.keep_within_hourly,
+        a.keep_within_daily,
+        a.keep_within_weekly,
+        a.keep_within_monthly,
+        a.keep_within_quarterly,
+        a.keep_within_yearly,
+    ];
+    rules.extend(Period::ALL.iter().zip(spans).filter_map(|(period, span)| Some(Keep::EveryWithin(*period, span?))));
+    let words = |set: &String| set.split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect();
+    rules.extend(a.keep_tag.iter().map(|set| Keep::Tags(words(set))));
+    rules.extend(a.keep_id.iter().map(|id| Keep::Id(id.to_lowercase())));
+    let expires = a.expire_after.is_some() || a.max_count.is_some();
+    match (rules.is_empty(), expires) {
+        (false, false) if a.min_count.is_none() => Ok(Policy::Keep(rules)),
+        (true, true) => {
+            let (after, max_count) = (a.expire_after, a.max_count);
+            Ok(Policy::Expire { after, min_count: a.min_count.unwrap_or(1), max_count })
+        }
+        (true, false) => {
+            Err(CliError::Usage("say what to keep, such as --keep-daily 7, or --expire-after 30d".to_owned()))
+        }
+        _ => Err(CliError::Usage(
+            "--keep-... and --expire-after, --min-count, --max-count are two manners: use one of them".to_owned(),
+        )),
+    }
+}
+
+/// Reads a span such as `15d`, `1y6m`, `36h`: years, months, weeks, days, hours.
+pub fn parse_span(text: &str) -> Result<Span, String> {
+    let bad = || format!("{text:?} is no span: write for example 36h, 15d, 8w, 6m or 1y6m");
+    let (mut span, mut digits, mut last) = (Span::new(), String::new(), 0);
+    for c in text.chars() {
+        if c.is_ascii_digit() {
+            digits.push(c);
+            continue;
+        }
+        let count: i64 = digits.parse().map_err(|_| bad())?;
+        let place = "ymwdh".find(c).ok_or_else(bad)? + 1;
+        // Each unit once, the longer first.
+        if place <= last {
+            return Err(bad());
+        }
+        span = match c {
+            'y' => span.try_years(count),
+            'm' => span.try_months(count),
+            'w' => span.try_weeks(count),
+            'd' => span.try_days(count),
+            _ => span.try_hours(count),
+        }
+        .map_err(|_| bad())?;
+        (digits, last) = (String::new(), place);
+    }
+    if last == 0 || !digits.is_empty() { Err(bad()) } else { Ok(span) }
+}
+
+fn tell(session: &Session, report: &ForgetReport, dry_run: bool) -> Result<()> {
+    let (keep, going) = report.counts();
+    if session.global.json {
+        for group in &report.groups {
+            for (snapshot, decision) in &group.snapshots {
+                session.print_json(&serde_json::json!({
+                    "type": "forget",
+                    "group": group.name,
+                    "id": snapshot.id.to_string(),
+                    "keep": decision.keep,
+                    "reasons": decision.reasons,
+                    "dry_run": dry_run,
+                }))?;
+            }
+        }
+        return Ok(());
+    }
+    if dry_run || session.global.verbose > 0 {
+        for group in &report.groups {
+            session.print(&escape(group.name.as_bytes()))?;
+            let row = |(s, d): &(crate::machinery::repository::snapshots::Snapshot, forget::policy::Decision)| {
+                let word = if d.keep { "keep" } else { "forget" };
+                let time = show(s.state.time_ms, &session.around.zone);
+                vec![format!("  {word}"), s.id.short(), time, d.reasons.join(", ")]
+            };
+            let rows: Vec<Vec<String>> = group.snapshots.iter().map(row).collect();
+            session.print(&table(&[Side::Left; 4], &rows))?;
+        }
+    }
+    if session.global.tells() {
+        let groups = things(report.groups.len() as u64, "group", "groups");
+        let (keep, going) =
+            (things(keep as u64, "snapshot", "snapshots"), things(going as u64, "snapshot", "snapshots"));
+        session.print(&match (dry_run, report.record) {
+            (true, _) => format!("would keep {keep} and forget {going}, in {groups}"),
+            (false, None) => format!("kept {keep} in {groups}; nothing to forget"),
+            (false, Some(_)) => format!("kept {keep} and forgot {going}, in {groups}"),
+        })?;
+    }
+    Ok(())
+}
+
+/// Protects snapshots, or takes that back.
+pub fn hold(session: &Session, arguments: &HoldArguments, hold: bool) -> Result<Exit> {
+    let specs: std::result::Result<Vec<SnapshotSpec>, String> =
+        arguments.snapshots.iter().map(|text| SnapshotSpec::parse(std::ffi::OsStr::new(text))).collect();
+    let specs = specs.map_err(CliError::Usage)?;
+    let changed = session.with_repository(|repository| {
+        let mut ids = Vec::new();
+        for spec in specs {
+            let name = spec.name.unwrap_or(SnapshotName::Latest(0));
+            ids.push(repository.choose(&name, &SnapshotFilter::default())?.id);
+        }
+        ids.sort();
+        ids.dedup();
+        Ok(forget::hold(repository, &ids, hold)?)
+    })?;
+    let word = if hold { "held" } else { "released" };
+    if session.global.json {
+        session.print_json(&serde_json::json!({ "type": if hold { "hold" } else { "unhold" }, "changed": changed }))?;
+    } else if session.global.tells() {
+        session.print(&format!("{word} {}", things(changed as u64, "snapshot", "snapshots")))?;
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+
+    use super::*;
+
+    #[test]
+    fn spans_are_read_and_what_is_none_is_an_error() {
+        let same = |text: &str, span: Span| assert_eq!(parse_span(text).map(|s| s.fieldwise()), Ok(span.fieldwise()));
+        same("15d", 15.days());
+        same("1y6m", 1.year().months(6));
+        same("2w36h", 2.weeks().hours(36));
+        for bad in ["", "15", "d", "15x", "1d1y", "1d1d", "-1d", "99999999999999999999d"] {
+            assert!(parse_span(bad).is_err(), "{bad}");
+        }
+    }
+}
