@@ -64,7 +64,7 @@ fn template() -> Template {
         let bytes = checkpoint::encode(
             &state,
             repository.keys.signer(),
-            &repository.keys.log_sealing(Epoch(0)).unwrap().sealing(),
+            &repository.keys.log_sealing(strongroom::parts::crypto::keys::Epoch(0)).unwrap().sealing(),
             [state.number as u8; 32],
         );
         store.create(&checkpoint_name(state.number), Bytes::from(bytes)).unwrap();

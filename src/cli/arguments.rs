@@ -50,7 +50,7 @@ pub struct GlobalArguments {
     /// The repository: a path or URL
     #[arg(short, long, global = true, value_name = "LOCATION")]
     pub repo: Option<String>,
-    /// Set an option of the store, such as endpoint=https://s3.example.org; may be given again
+    /// Set an option of the store, such as region=eu-central-1; may be given again
     #[arg(short, long, global = true, value_name = "KEY=VALUE")]
     pub option: Vec<String>,
     /// Read the passphrase from this file
