@@ -206,6 +206,62 @@ fn garbage_in_the_log_is_void_and_everyone_goes_on() {
     assert_eq!(scene.bench.open().state().void.len(), 4);
 }
 
+/// Such bytes stop everyone, for they could be a record that rotted; the owner's word lets everyone go on.
+#[test]
+fn garbage_that_looks_like_damage_stops_everyone_until_the_owner_overrules_it() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    let old = scene.bench.store.get(&names(&*scene.bench.store, "log")[2]).unwrap();
+    let mut newer = old[..old.len() - 32].to_vec();
+    newer[8..10].copy_from_slice(&9u16.to_le_bytes());
+    append_checksum(&mut newer);
+    for garbage in [b"no checksum at all".to_vec(), vec![], old[..100].to_vec(), newer] {
+        let number = write_bytes(&repository, scene.bench.open().state().number + 1, garbage);
+        let name = strongroom::formats::names::record(number);
+        let refused = |e: RepositoryError| assert!(e.to_string().contains(&name), "{e}");
+        refused(scene.bench.try_open().unwrap_err());
+        refused(scene.victim.try_open().unwrap_err());
+        // Others may not say so; nor may anyone while the log is sound.
+        let owner = open_for_repair(&scene.bench);
+        assert_eq!(owner.overrule_garbage().unwrap(), Some(number));
+        assert_eq!(owner.overrule_garbage().unwrap(), None);
+        expect_void(&scene, number);
+        assert!(matches!(repository.overrule_garbage(), Err(RepositoryError::NotAllowed { .. })));
+        repository.refresh().unwrap();
+    }
+    scene.all_is_well();
+    let replayed = verify(&Bench::beside(scene.bench.store.clone()).open(), VerifyDepth::ReadData, &Silent).unwrap();
+    assert_eq!((replayed.findings, replayed.void.len()), (vec![], 4));
+}
+
+fn open_for_repair(bench: &Bench) -> Arc<Repository> {
+    let passphrase = zeroize::Zeroizing::new(harness::PASSPHRASE.to_vec());
+    Repository::open_for_repair(bench.store.clone(), &passphrase, &bench.places(), bench.world.clone()).unwrap()
+}
+
+/// What a machine has seen to be a record is no garbage, whatever becomes of its bytes.
+#[test]
+fn a_record_that_rotted_is_not_overruled_by_a_machine_that_saw_it_or_when_others_follow() {
+    let scene = scene();
+    scene.bench.open();
+    let log = names(&*scene.bench.store, "log");
+    for (at, place) in [(log.len() - 1, "last"), (log.len() - 3, "in the middle")] {
+        let bytes = scene.bench.store.get(&log[at]).unwrap();
+        let mut rotten = bytes.to_vec();
+        rotten[200] ^= 1;
+        scene.bench.store.delete(&log[at]).unwrap();
+        scene.bench.store.create(&log[at], rotten.into()).unwrap();
+        let bench = if place == "last" { &scene.bench } else { &Bench::beside(scene.bench.store.clone()) };
+        bench.try_open().unwrap_err();
+        let passphrase = zeroize::Zeroizing::new(harness::PASSPHRASE.to_vec());
+        let owner = Repository::open_for_repair(bench.store.clone(), &passphrase, &bench.places(), bench.world.clone());
+        assert!(owner.and_then(|o| o.overrule_garbage()).is_err(), "{place}");
+        scene.bench.store.delete(&log[at]).unwrap();
+        scene.bench.store.create(&log[at], bytes).unwrap();
+    }
+    scene.all_is_well();
+}
+
 #[test]
 fn what_it_signs_for_others_is_void() {
     let scene = scene();

@@ -126,6 +126,8 @@ pub enum Command {
     Hold(HoldArguments),
     /// Take that protection back
     Unhold(HoldArguments),
+    /// Go on behind garbage that somebody put at the end of the log
+    Repair(RepairArguments),
     /// Say why there is nothing to unlock
     Unlock,
     /// Show what the exit codes mean
@@ -327,6 +329,14 @@ pub struct ForgetArguments {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Agree beforehand that more than half may go
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Options of `repair`.
+#[derive(Args, Default)]
+pub struct RepairArguments {
+    /// Agree beforehand
     #[arg(long)]
     pub yes: bool,
 }

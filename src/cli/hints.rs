@@ -64,6 +64,9 @@ fn of_repository(error: &RepositoryError) -> Option<String> {
         RepositoryError::WrongPassphrase { .. } => {
             "--password-file and --password-command come before STRONGROOM_PASSPHRASE, and that before the other variables"
         }
+        RepositoryError::Damaged { name, .. } if name.starts_with("log/") => {
+            "if somebody put garbage at the end of the log, `strongroom repair` goes on behind it; a record that was damaged comes back from a copy"
+        }
         RepositoryError::Damaged { .. } | RepositoryError::Missing { .. } => {
             "`strongroom verify` names every snapshot and file that is hurt; the others can be restored"
         }

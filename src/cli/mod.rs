@@ -85,6 +85,7 @@ fn dispatch(parsed: &Arguments, typed: &[OsString], around: &Surroundings) -> Re
         Command::Forget(arguments) => commands::forget::run(&session, arguments),
         Command::Hold(arguments) => commands::forget::hold(&session, arguments, true),
         Command::Unhold(arguments) => commands::forget::hold(&session, arguments, false),
+        Command::Repair(arguments) => commands::repair::run(&session, arguments),
         Command::Unlock => commands::unlock::run(&session),
         Command::ExitCodes => session.print(&Exit::help()).map(|()| Exit::Done),
     }

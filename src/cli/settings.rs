@@ -94,16 +94,23 @@ impl Settings {
     /// Opens the repository.
     pub fn open(&self, arguments: &GlobalArguments, around: &Surroundings) -> Result<Arc<Repository>> {
         let store = self.store(around)?;
-        let places = places(arguments, around)?;
         if let Some(file) = &self.credential {
+            let places = places(arguments, around)?;
             return Ok(Repository::open_as(store, file, &places, around.world.clone())?);
         }
         if self.secret == SecretSource::Ask {
             // Nobody is asked for the passphrase of what is not there.
             repository::read_config(&*store)?;
         }
-        let passphrase = self.secret.get(around, false)?;
+        let (passphrase, places) = (self.secret.get(around, false)?, places(arguments, around)?);
         Ok(Repository::open(store, passphrase.bytes(), &places, around.world.clone())?)
+    }
+
+    /// Opens the repository for repairing its log: with the passphrase.
+    pub fn open_for_repair(&self, arguments: &GlobalArguments, around: &Surroundings) -> Result<Arc<Repository>> {
+        let (store, places) = (self.store(around)?, places(arguments, around)?);
+        let passphrase = self.secret.get(around, false)?;
+        Ok(Repository::open_for_repair(store, passphrase.bytes(), &places, around.world.clone())?)
     }
 
     /// The location as it is right in another folder of this machine.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::formats::description::{self, RunDescription};
 use crate::formats::envelope::{Envelope, FormatError, Kind, check_checksum};
 use crate::formats::names;
 use crate::formats::record::{self, Operation, RECORD_VERSION, Record, SignedRecord};
@@ -103,7 +104,10 @@ impl Repository {
                 return Err(RepositoryError::Missing { name: names::record(state.number + 1) });
             }
             let bytes = self.get(&names::record(number))?;
-            let folded = self.fold_one(state, number, &bytes)?;
+            let folded = match self.fold_one(state, number, &bytes) {
+                Err(e) if is_garbage(&e) => self.overruled(state, number, &bytes)?.ok_or(e)?,
+                folded => folded?,
+            };
             if seen.is_some_and(|head| head.number == number && head.hash != state.hash) {
                 return Err(history(format!("record {number} is not the one that this machine has seen")));
             }
@@ -128,6 +132,73 @@ impl Repository {
             transitions::step(state, &LogEntry { number, hash, content }).map_err(|e| history(e.to_string()))?;
         self.follow_epochs(state, epoch)?;
         Ok(FoldedRecord { number, hash, record: decoded.ok().map(|s| s.record), verdict })
+    }
+
+    /// Folds bytes that are damaged, or of a newer version, as void if the owner's next record says that they are.
+    ///
+    /// Anyone who may create objects can put such bytes at the end of the log. They stop everyone until the owner has
+    /// looked at them: only the owner's word tells garbage from a record that rotted.
+    fn overruled(&self, state: &mut State, number: u64, bytes: &Bytes) -> Result<Option<FoldedRecord>> {
+        let (mut after, folded) = as_void(state, number, bytes)?;
+        let next = match self.store.get(&names::record(number + 1)) {
+            Ok(next) => next,
+            Err(e) if e.is_missing() => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        let Ok(signed) = self.open_record(&after, &next) else { return Ok(None) };
+        let record = &signed.record;
+        let says_so = record.writer == state.owner.id()
+            && record.number == number + 1
+            && record.previous == after.hash
+            && !record.previous_valid
+            && signed.verify(&state.owner).is_ok();
+        if !says_so {
+            return Ok(None);
+        }
+        std::mem::swap(state, &mut after);
+        Ok(Some(folded))
+    }
+
+    /// Says, as the owner, that the bytes at the end of the log are garbage: from then on everyone takes them for void.
+    ///
+    /// Returns their number; `None` if the log has nothing of the kind. Refuses if this machine has seen a record there,
+    /// or if records follow: then it is a record that was damaged, not garbage that was put behind the last one.
+    pub fn overrule_garbage(&self) -> Result<Option<u64>> {
+        let not = |what: String| Err(RepositoryError::NotAllowed { what });
+        if self.keys.master().is_none() {
+            return not("only the owner may say what in the log is garbage: use the passphrase".to_owned());
+        }
+        let mut state = (*self.state()).clone();
+        match self.fold_log(&mut state, &mut |_| Ok(())) {
+            Ok(()) => return Ok(None),
+            Err(e) if is_garbage(&e) => {}
+            Err(e) => return Err(e),
+        }
+        let number = state.number + 1;
+        let bytes = self.get(&names::record(number))?;
+        if self.local.head()?.is_some_and(|head| head.number >= number) {
+            return not(format!(
+                "this machine has seen a record {number}: it is damaged, and no garbage; bring it back from a copy"
+            ));
+        }
+        match self.store.size(&names::record(number + 1)) {
+            Err(e) if e.is_missing() => {}
+            Ok(_) => {
+                return not(format!("records follow record {number}, which is damaged: bring it back from a copy"));
+            }
+            Err(e) => return Err(e.into()),
+        }
+        let (after, _) = as_void(&state, number, &bytes)?;
+        self.set_state(after);
+        let described = RunDescription {
+            program: super::run::program(),
+            findings: vec![format!("the bytes at record {number} are garbage")],
+            ..RunDescription::default()
+        };
+        let secret = self.run_secret()?;
+        let note = description::seal(&described, &secret.sealing(), random(&*self.world));
+        self.append(&mut |_| Ok(vec![Operation::Note { description: note.clone() }]))?;
+        Ok(Some(number))
     }
 
     /// Opens a record that stands behind `state`. In which epoch it must be sealed does not depend on who reads.
@@ -223,6 +294,24 @@ impl Repository {
     pub fn get(&self, name: &str) -> Result<Bytes> {
         Ok(self.store.get(name)?)
     }
+}
+
+/// Bytes in the log that stop everyone until the owner has said what they are.
+pub(super) fn is_garbage(error: &RepositoryError) -> bool {
+    let name = match error {
+        RepositoryError::Damaged { name, .. } | RepositoryError::Newer { name, .. } => name,
+        _ => return false,
+    };
+    matches!(names::ObjectName::parse(name), Some(names::ObjectName::Record(_)))
+}
+
+/// The state behind bytes that are taken for void.
+fn as_void(state: &State, number: u64, bytes: &Bytes) -> Result<(State, FoldedRecord)> {
+    let (mut after, hash) = (state.clone(), record::hash(bytes));
+    let garbage = FormatError::Malformed("the owner says that it is garbage".to_owned());
+    let verdict = transitions::step(&mut after, &LogEntry { number, hash, content: Err(&garbage) })
+        .map_err(|e| history(e.to_string()))?;
+    Ok((after, FoldedRecord { number, hash, record: None, verdict }))
 }
 
 fn history(what: String) -> RepositoryError {

@@ -223,7 +223,20 @@ impl Repository {
         let (config, config_bytes) = read_config(&*store)?;
         let (master, slot) = master_key(&*store, &config, passphrase)?;
         let keys = Keyring::owner(&master, config.id);
-        Self::open_with(store, (config, config_bytes), keys, Some(slot), places, world)
+        Self::open_with(store, (config, config_bytes), keys, Some(slot), places, world, false)
+    }
+
+    /// As [`Repository::open`], also if the log ends in bytes that stop everyone else: for repairing it.
+    pub fn open_for_repair(
+        store: Arc<dyn Store>,
+        passphrase: &Zeroizing<Vec<u8>>,
+        places: &LocalPlaces,
+        world: Arc<dyn World>,
+    ) -> Result<Arc<Self>> {
+        let (config, config_bytes) = read_config(&*store)?;
+        let (master, slot) = master_key(&*store, &config, passphrase)?;
+        let keys = Keyring::owner(&master, config.id);
+        Self::open_with(store, (config, config_bytes), keys, Some(slot), places, world, true)
     }
 
     /// Opens the repository in `store` with a machine's credential, and folds its log.
@@ -241,7 +254,7 @@ impl Repository {
             let what = "its config is signed by another owner than the one this credential was made by".to_owned();
             return Err(RepositoryError::History { what });
         }
-        Self::open_with(store, (config, config_bytes), Keyring::of_file(file), None, places, world)
+        Self::open_with(store, (config, config_bytes), Keyring::of_file(file), None, places, world, false)
     }
 
     fn open_with(
@@ -251,6 +264,7 @@ impl Repository {
         slot: Option<String>,
         places: &LocalPlaces,
         world: Arc<dyn World>,
+        for_repair: bool,
     ) -> Result<Arc<Self>> {
         let cache = cache::Cache::open(&places.cache, config.id)?;
         let local = LocalState::open(&places.state, config.id)?;
@@ -283,8 +297,11 @@ impl Repository {
             repository.follow_epochs(&state, 0)?;
             *repository.state.lock().expect("nothing panics while it holds the lock") = Arc::new(state);
         }
-        let state = repository.refresh()?;
-        repository.check_admitted(&state)?;
+        match repository.refresh() {
+            Ok(state) => repository.check_admitted(&state)?,
+            Err(e) if for_repair && log::is_garbage(&e) => {}
+            Err(e) => return Err(e),
+        }
         Ok(Arc::new(repository))
     }
 
