@@ -381,6 +381,30 @@ fn foreign_keys_in_the_bucket_do_no_harm() {
     assert_eq!(verify(&bench.open(), VerifyDepth::ReadData, &Silent).unwrap().findings, vec![]);
 }
 
+/// The daily listing of much goes on where it was broken off.
+#[test]
+fn a_listing_that_fails_between_two_pages_is_taken_up_again() {
+    let server = Server::with_pages(2);
+    let bench = Bench::on(server.store(OWNER_KEY));
+    for n in 0..4 {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("a"), text(n, 1_500_000)).unwrap();
+        bench.backup(&[root.path()]);
+    }
+    let (root, other) = (tree(), Bench::beside(server.store(OWNER_KEY)));
+    let failed = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = failed.clone();
+    server.set_fault(move |asked, _| {
+        // Later pages of the packs' listing fail once each.
+        let page = asked.query.contains("continuation-token") && asked.query.contains("data");
+        let fails = page && count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 0;
+        fails.then_some(Fault::Status(400, "Odd"))
+    });
+    let report = other.backup(&[root.path()]);
+    assert_eq!(report.damage, Vec::<String>::new());
+    assert!(failed.load(std::sync::atomic::Ordering::Relaxed) > 0);
+}
+
 /// The real server: a key that may put, get and list; a backup and a read credential; the server stopped meanwhile.
 #[test]
 fn seaweedfs_holds_nights_of_machines_that_may_only_add() {
@@ -412,5 +436,13 @@ fn seaweedfs_holds_nights_of_machines_that_may_only_add() {
     let path = root.path().join("new");
     cat(&repository, &snapshot, path.as_os_str().as_encoded_bytes(), &mut out, &Silent).unwrap();
     assert!(out == text(77, 3_000_000));
+    // Several at once into one log; each contended number takes this server seconds.
+    let machines =
+        (0..3).map(|n| on(bench.machine(Role::Backup, &format!("m{n}")), server.store("backups", MACHINE_KEY)));
+    let machines: Vec<Machine> = machines.collect();
+    std::thread::scope(|scope| {
+        machines.iter().for_each(|machine| drop(scope.spawn(|| machine.backup(&[root.path()]))));
+    });
+    assert_eq!((bench.open().state().snapshots.len(), bench.open().state().void.len()), (5, 0));
     assert_eq!(verify(&bench.open(), VerifyDepth::ReadData, &Silent).unwrap().findings, vec![]);
 }

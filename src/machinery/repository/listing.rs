@@ -19,6 +19,9 @@ use super::error::Result;
 /// How often a machine compares the listing, in milliseconds.
 const EVERY_MS: i64 = 24 * 3600 * 1000;
 
+/// How often a listing of which nothing came is tried again.
+const LIST_TRIES: u32 = 2;
+
 /// An object that is not as the log says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
@@ -88,6 +91,27 @@ pub fn all_objects(store: &dyn Store) -> Result<(Vec<Listed>, Foreign)> {
     Ok((all, foreign))
 }
 
+/// Lists a folder that may hold very much; what fails in the middle goes on behind the last name that came.
+fn list_on(store: &dyn Store, folder: &str, each: &mut dyn FnMut(Listed)) -> Result<()> {
+    let (mut last, mut failures): (Option<String>, u32) = (None, 0);
+    loop {
+        let mut came = 0;
+        let after = last.clone();
+        let listed = store.list(folder, after.as_deref(), &mut |object| {
+            came += 1;
+            last = Some(object.name.clone());
+            each(object);
+            ControlFlow::Continue(())
+        });
+        match listed {
+            Ok(_) => return Ok(()),
+            // As long as something comes, it is worth going on.
+            Err(StoreError::Other { .. }) if came > 0 || failures < LIST_TRIES => failures += 1,
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
 impl Repository {
     /// Compares a full listing with the log, unless this machine found them equal less than a day ago.
     ///
@@ -100,9 +124,8 @@ impl Repository {
         }
         let mut there = HashMap::new();
         for folder in [names::DATA, names::META, names::INDEX] {
-            self.store.list(folder, None, &mut |listed| {
+            list_on(&*self.store, folder, &mut |listed| {
                 there.insert(listed.name, listed.size);
-                ControlFlow::Continue(())
             })?;
         }
         let mut found = differences(&self.state(), &there);

@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{LocalStore, Store, StoreError, StoreOptions, s3};
+use super::{LocalStore, Store, StoreError, StoreOptions, cloud, s3};
 
 /// Opens the store at `location`: a path, or one with `file:` or `local:` before it, or a bucket (`s3://...`). What
 /// is not there is [`StoreError::NoStore`], and nothing is created.
 ///
 /// `now_ms` is the time, by which leftovers of crashed writers are told from files that are being written.
 pub fn open(location: &str, options: &StoreOptions, now_ms: i64) -> Result<Arc<dyn Store>, StoreError> {
+    if cloud::is_cloud(location) {
+        return Ok(Arc::new(cloud::open(location)?));
+    }
     if is_remote(location) {
         return Ok(Arc::new(s3::open(location, options)?));
     }
@@ -27,7 +30,7 @@ pub fn init(location: &str, options: &StoreOptions, now_ms: i64) -> Result<Arc<d
 
 /// Whether the location is a server's rather than a path.
 pub fn is_remote(location: &str) -> bool {
-    location.starts_with("s3:")
+    location.starts_with("s3:") || cloud::is_cloud(location)
 }
 
 /// The path that `location` means, if it means one.

@@ -24,14 +24,13 @@ use super::options::StoreOptions;
 use super::{StoreError, Verb};
 
 pub use advice::advice;
-use http::Connector;
-pub use http::limit;
+pub use http::{Connector, limit};
 use profile::ProfileCredentials;
 pub use settings::KEYS;
 use settings::Settings;
 
 /// How long connecting may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long the instance metadata service is given to show that it exists.
 const METADATA_LIMIT: Duration = Duration::from_secs(1);
 const METADATA_ADDRESS: ([u8; 4], u16) = ([169, 254, 169, 254], 80);

@@ -1,0 +1,67 @@
+//! Google Cloud Storage and Azure Blob Storage: `gs://bucket/prefix`, `az://container/prefix`.
+//!
+//! What `object_store` gives, behind the same adapter as S3; credentials come from the environment as each cloud's own
+//! tools expect them. Both create objects only if they are absent, and `init` tries it. Not tried by this project's
+//! tests, which have no such server.
+
+use std::sync::Arc;
+
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ClientOptions, ObjectStore};
+
+use super::object::{Manner, ObjectStoreAdapter, runtime};
+use super::s3::{CONNECT_LIMIT, Connector};
+use super::{StoreError, Verb};
+
+/// How many requests at once.
+const REQUESTS: usize = 8;
+
+/// Whether the location is one of these clouds'.
+pub fn is_cloud(location: &str) -> bool {
+    location.starts_with("gs://") || location.starts_with("az://")
+}
+
+/// Opens the bucket or container at `location`. Nothing is asked of the server yet.
+pub fn open(location: &str) -> Result<ObjectStoreAdapter, StoreError> {
+    let unusable = |why: &str| StoreError::Unusable { location: location.to_owned(), why: why.to_owned() };
+    let (scheme, rest) = location.split_once("://").ok_or_else(|| unusable("write gs://BUCKET/PREFIX"))?;
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    let prefix = prefix.trim_end_matches('/');
+    if bucket.is_empty() || rest.contains('?') {
+        return Err(unusable("write gs://BUCKET/PREFIX or az://CONTAINER/PREFIX; options come from the environment"));
+    }
+    let connector = Connector::default();
+    let server = connector.server();
+    let client = ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT_LIMIT);
+    let other = |e: object_store::Error| StoreError::other(Verb::Open, location, e);
+    let store: Arc<dyn ObjectStore> = match scheme {
+        "gs" => {
+            let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_client_options(client);
+            Arc::new(builder.with_http_connector(connector).build().map_err(other)?)
+        }
+        _ => {
+            let builder = MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_client_options(client);
+            Arc::new(builder.with_http_connector(connector).build().map_err(other)?)
+        }
+    };
+    let path = Path::parse(prefix).map_err(|e| unusable(&e.to_string()))?;
+    let store: Arc<dyn ObjectStore> = if prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, path)) };
+    let manner = Manner { server: Some(server), ..Manner::default() };
+    Ok(ObjectStoreAdapter::with(runtime(location)?, store, location.to_owned(), REQUESTS, manner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_without_a_bucket_or_with_a_query_is_refused() {
+        assert!(is_cloud("gs://b/x") && is_cloud("az://c") && !is_cloud("s3://b"));
+        for bad in ["gs://", "gs:///x", "az://c/x?key=value"] {
+            assert!(matches!(open(bad), Err(StoreError::Unusable { .. })), "{bad}");
+        }
+    }
+}
