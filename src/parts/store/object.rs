@@ -200,6 +200,12 @@ impl Store for ObjectStoreAdapter {
             Err(error @ (Error::NotFound { .. } | Error::PermissionDenied { .. } | Error::Unauthenticated { .. })) => {
                 Err(translate(Verb::GetRange, name, error))
             }
+            // Some servers (`rclone serve s3`) know no ranges and send all of it.
+            Err(error) if with_causes(&error).contains("non-partial response") => {
+                let whole = self.get(name)?;
+                check_range(name, &range, whole.len() as u64)?;
+                Ok(whole.slice(range.start as usize..range.end as usize))
+            }
             Err(error) => {
                 if let Ok(size) = self.head(name) {
                     check_range(name, &range, size)?;

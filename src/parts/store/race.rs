@@ -86,7 +86,9 @@ fn race(store: &dyn Store, name: &str) -> Result<Option<String>, StoreError> {
 /// A name for people; some servers are known to be like this.
 fn named(server: Option<String>) -> String {
     let Some(server) = server else { return "this server".to_owned() };
-    let known = [("garage", "Garage"), ("rclone", "rclone"), ("juicefs", "JuiceFS"), ("s3s", "s3s-fs")];
+    // What calls itself AmazonS3 and fails here is the library that `rclone serve s3` is made of.
+    let known =
+        [("garage", "Garage"), ("rclone", "rclone"), ("amazons3", "rclone"), ("juicefs", "JuiceFS"), ("s3s", "s3s-fs")];
     let lower = server.to_ascii_lowercase();
     match known.iter().find(|(part, _)| lower.contains(part)) {
         Some((_, name)) => format!("{name} ({server})"),
@@ -109,6 +111,7 @@ mod tests {
     #[test]
     fn servers_are_called_by_the_names_that_people_know() {
         assert_eq!(named(Some("rclone/v1.74".to_owned())), "rclone (rclone/v1.74)");
+        assert_eq!(named(Some("AmazonS3".to_owned())), "rclone (AmazonS3)");
         assert_eq!(named(Some("Garage".to_owned())), "Garage (Garage)");
         assert_eq!(named(None), "this server");
     }
