@@ -220,10 +220,7 @@ impl Repository {
         places: &LocalPlaces,
         world: Arc<dyn World>,
     ) -> Result<Arc<Self>> {
-        let (config, config_bytes) = read_config(&*store)?;
-        let (master, slot) = master_key(&*store, &config, passphrase)?;
-        let keys = Keyring::owner(&master, config.id);
-        Self::open_with(store, (config, config_bytes), keys, Some(slot), places, world, false)
+        Self::open_as_owner(store, passphrase, places, world, false)
     }
 
     /// As [`Repository::open`], also if the log ends in bytes that stop everyone else: for repairing it.
@@ -233,10 +230,20 @@ impl Repository {
         places: &LocalPlaces,
         world: Arc<dyn World>,
     ) -> Result<Arc<Self>> {
+        Self::open_as_owner(store, passphrase, places, world, true)
+    }
+
+    fn open_as_owner(
+        store: Arc<dyn Store>,
+        passphrase: &Zeroizing<Vec<u8>>,
+        places: &LocalPlaces,
+        world: Arc<dyn World>,
+        for_repair: bool,
+    ) -> Result<Arc<Self>> {
         let (config, config_bytes) = read_config(&*store)?;
         let (master, slot) = master_key(&*store, &config, passphrase)?;
         let keys = Keyring::owner(&master, config.id);
-        Self::open_with(store, (config, config_bytes), keys, Some(slot), places, world, true)
+        Self::open_with(store, (config, config_bytes), keys, Some(slot), places, world, for_repair)
     }
 
     /// Opens the repository in `store` with a machine's credential, and folds its log.
