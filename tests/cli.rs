@@ -255,3 +255,82 @@ fn the_passphrase_is_not_handed_on_to_commands() {
     let seen = sr.expect(0, &["cat", "latest:env", "--to-command", "cat >/dev/null; env"]);
     assert!(!seen.contains("open sesame"), "{seen}");
 }
+
+/// A machine with a credential file and nothing else.
+fn machine(sr: &Strongroom, name: &str, args: &[&str], code: i32) -> String {
+    let at = |part: &str| sr.folder.path().join(format!("{name}-{part}"));
+    let mut command = sr.command(args);
+    command.env_remove("STRONGROOM_PASSPHRASE").env_remove("STRONGROOM_REPO").env("HOME", at("home"));
+    command.env("STRONGROOM_CREDENTIAL", sr.folder.path().join(format!("{name}.credential")));
+    text(code, args, &command.output().expect("the program runs"))
+}
+
+#[test]
+fn a_machine_needs_its_credential_file_and_nothing_else_until_it_is_revoked() {
+    use std::os::unix::fs::PermissionsExt;
+    let sr = Strongroom::init();
+    sr.tree();
+    let add = ["credential", "add", "--role", "backup", "--host", "db1", "--output", "db1.credential"];
+    assert!(sr.expect(0, &add).contains("may add snapshots and read nothing"));
+    assert!(sr.expect(1, &add).contains("db1.credential"), "a file that is there stays");
+    let mode = fs::metadata(sr.folder.path().join("db1.credential")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    sr.expect(0, &["credential", "add", "--role", "read", "--name", "drill", "--output", "drill.credential"]);
+
+    assert!(machine(&sr, "db1", &["backup", "tree"], 0).contains("snapshot "));
+    assert!(machine(&sr, "db1", &["backup", "tree", "--host", "web1"], 1).contains("may not speak for host"));
+    let refused = machine(&sr, "db1", &["snapshots"], 1);
+    assert!(refused.contains("may add") && refused.contains("hint: "), "{refused}");
+    assert!(machine(&sr, "db1", &["whoami"], 0).contains("role backup"));
+    assert!(machine(&sr, "drill", &["snapshots"], 0).contains("db1"));
+    machine(&sr, "drill", &["restore", "latest", "--target", "out"], 0);
+    assert!(machine(&sr, "drill", &["backup", "tree"], 1).contains("may read and not add"));
+
+    let listed = sr.expect(0, &["credential", "list"]);
+    assert!(listed.contains("db1") && listed.contains("drill") && listed.contains("valid"), "{listed}");
+    assert!(sr.expect(0, &["credential", "revoke", "db1"]).contains("void"));
+    assert!(machine(&sr, "db1", &["backup", "tree"], 1).contains("was revoked by record"));
+    sr.expect(0, &["backup", "tree"]);
+    assert!(machine(&sr, "drill", &["restore", "latest", "--host", "db1", "--target", "out2"], 0).contains("restored"));
+    assert!(sr.expect(0, &["credential", "list"]).contains("revoked by record"));
+    let spoiled = fs::read_to_string(sr.folder.path().join("drill.credential")).unwrap().replacen('0', "1", 1);
+    fs::write(sr.folder.path().join("bad.credential"), spoiled).unwrap();
+    assert!(machine(&sr, "bad", &["snapshots"], 1).contains("checksum"));
+}
+
+#[test]
+fn the_owner_s_passphrase_changes_and_recovery_words_open() {
+    let sr = Strongroom::init();
+    let said = sr.expect(0, &["key", "add", "--words"]);
+    let words = said.lines().nth(2).unwrap().trim().to_owned();
+    assert_eq!(words.split(' ').count(), 12, "{said}");
+    fs::write(sr.folder.path().join("new"), "a new one\n").unwrap();
+    assert!(sr.expect(0, &["key", "passwd", "--new-password-file", "new"]).contains("is removed"));
+    sr.expect(12, &["snapshots"]);
+    for passphrase in ["a new one", &words] {
+        let output = sr.command(&["snapshots"]).env("STRONGROOM_PASSPHRASE", passphrase).output().unwrap();
+        text(0, &["snapshots"], &output);
+    }
+    let by_words = sr.command(&["key", "list"]).env("STRONGROOM_PASSPHRASE", words).output().unwrap();
+    let listed = text(0, &["key", "list"], &by_words);
+    assert!(listed.contains("recovery words") && listed.contains("used now"), "{listed}");
+}
+
+#[test]
+fn a_forget_explains_itself_and_asks_before_most_of_it_goes() {
+    let sr = Strongroom::init();
+    sr.tree();
+    for day in 1..=6 {
+        sr.expect(0, &["backup", "-q", "tree", "--time", &format!("2026-11-0{day} 02:00")]);
+    }
+    sr.expect(0, &["hold", "latest~5"]);
+    let dry = sr.expect(0, &["forget", "--keep-daily", "4", "--dry-run"]);
+    assert!(dry.contains("would keep 5 snapshots and forget 1 snapshot") && dry.contains("held"), "{dry}");
+    assert!(sr.expect(2, &["forget"]).contains("--keep-daily"));
+    assert!(sr.expect(2, &["forget", "--keep-last", "1", "--max-count", "2"]).contains("two manners"));
+    assert!(sr.expect(1, &["forget", "--keep-last", "1"]).contains("--yes"));
+    assert!(sr.expect(0, &["forget", "--keep-daily", "4"]).contains("forgot 1 snapshot"));
+    sr.expect(0, &["forget", "--expire-after", "15d", "--min-count", "2", "--max-count", "3", "--yes"]);
+    assert!(sr.expect(0, &["snapshots"]).contains("snapshots"));
+    sr.expect(0, &["verify"]);
+}
