@@ -165,3 +165,25 @@ fn key_slots_come_and_go_and_the_last_one_stays() {
     assert!(may_not(&keys::remove(&owner, &left[1]).unwrap_err()));
     assert!(may_not(&keys::remove(&owner, "").unwrap_err()));
 }
+
+/// Two credentials on one machine share its state folder; each finds its own interrupted runs.
+#[test]
+fn a_run_that_another_credential_of_this_machine_left_is_left_to_it() {
+    let (bench, root) = (Bench::new(), tree());
+    let db = bench.machine(Role::Backup, "db");
+    let db = Machine { bench: Bench { world: bench.world.clone(), store: bench.store.clone(), ..db.bench }, ..db };
+    let owner_here = Repository::open(
+        bench.store.clone(),
+        &Zeroizing::new(harness::PASSPHRASE.to_vec()),
+        &db.bench.places(),
+        bench.world.clone(),
+    )
+    .unwrap();
+    let (described, threads) = (Default::default(), Default::default());
+    let run = owner_here.begin_run(strongroom::formats::record::RunKind::Backup, "h", &described, threads).unwrap();
+    drop(run);
+    db.backup(&[root.path()]);
+    assert_eq!(db.open().state().open_runs().count(), 1, "the owner's");
+    assert_eq!(owner_here.resume_runs(&Silent).unwrap(), (0, 0));
+    assert_eq!(owner_here.refresh().unwrap().open_runs().count(), 0);
+}

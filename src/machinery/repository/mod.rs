@@ -365,7 +365,7 @@ impl Repository {
     /// Races once with every server that this machine meets: one that several can win at would lose records.
     fn check_endpoint(&self) -> Result<()> {
         let location = self.store.location();
-        if self.store.server().is_none() || self.local.endpoint().as_deref() == Some(&location) {
+        if !self.store.is_remote() || self.local.endpoint().as_deref() == Some(&location) {
             return Ok(());
         }
         check_conditional_create(&*self.store, random(&*self.world))?;

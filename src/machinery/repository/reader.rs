@@ -159,7 +159,7 @@ impl Repository {
         let pack = self.open_pack(place.pack)?;
         let frame = match known {
             Some(frame) => frame,
-            None if self.store.server().is_some() => self.read_meta_window(&pack, place)?,
+            None if self.store.is_remote() => self.read_meta_window(&pack, place)?,
             None => Arc::new(self.read_frame(&pack, place.place)?),
         };
         if frame.directory.chunks != directory.chunks {

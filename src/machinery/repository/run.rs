@@ -141,6 +141,10 @@ impl Repository {
                 // Its Begin may still arrive: whose the run is will be known when the record is there.
                 continue;
             }
+            if state.runs.get(&run).is_some_and(|r| r.over.is_none() && r.writer != self.keys.id()) {
+                // Another credential's of this machine, or another machine's that took the number: theirs to end.
+                continue;
+            }
             let open = state.runs.get(&run).is_some_and(|r| r.over.is_none() && r.writer == self.keys.id());
             if open && folder.begun(&self.description_of_run(run)?)? {
                 let packs = self.still_there(run, folder.kept()?, &state)?;

@@ -43,7 +43,7 @@ pub fn execute(
     }
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get()).max(2);
     // Where a request costs a journey, several are on their way at once.
-    let threads = if repository.store.server().is_some() { cores.max(REMOTE_THREADS) } else { cores };
+    let threads = if repository.store.is_remote() { cores.max(REMOTE_THREADS) } else { cores };
     let (sender, fetches) = bounded::<Fetch>(threads * 2);
     std::thread::scope(|scope| {
         for _ in 0..threads {

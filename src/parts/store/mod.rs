@@ -129,7 +129,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// What this store has been asked for so far, since it was opened.
     fn requests(&self) -> RequestCounts;
 
-    /// What the server says it is, if there is one and it has answered.
+    /// Whether a request is a journey to a server, so that fewer and larger ones are worth their while.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// What the server says it is, if there is one and it says so.
     fn server(&self) -> Option<String> {
         None
     }

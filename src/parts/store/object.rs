@@ -273,6 +273,10 @@ impl Store for ObjectStoreAdapter {
         self.counters.figures()
     }
 
+    fn is_remote(&self) -> bool {
+        self.server.is_some()
+    }
+
     fn server(&self) -> Option<String> {
         self.server.as_ref()?.lock().expect("nothing panics while it holds the lock").clone()
     }

@@ -359,6 +359,18 @@ impl Store for SimulatedStore {
     fn requests(&self) -> RequestCounts {
         self.inner.requests()
     }
+
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
+    }
+
+    fn server(&self) -> Option<String> {
+        self.inner.server()
+    }
+
+    fn assume_single_writer(&self) {
+        self.inner.assume_single_writer();
+    }
 }
 
 /// The cause of every simulated error.
