@@ -62,6 +62,7 @@ impl Weed {
             "Principal":{"AWS":"arn:aws:iam::000000000000:user/machine"},
             "Action":["s3:DeleteObject","s3:DeleteObjectVersion"],"Resource":"arn:aws:s3:::bucket/*"}]}"#;
         weed.ask("PUT", "bucket?policy=", policy);
+        weed.until("PUT", "bucket/it-stores", "something");
         weed
     }
 
@@ -78,12 +79,21 @@ impl Weed {
     }
 
     fn wait(&self) {
+        self.until("GET", "", "");
+    }
+
+    /// Asks until it answers that all is well. Its parts come up one after the other.
+    fn until(&self, method: &str, what: &str, body: &'static str) {
         let (address, begun) = (SocketAddr::from(([127, 0, 0, 1], self.port)), Instant::now());
         loop {
-            if TcpStream::connect(address).is_ok() && self.ask("GET", "", "") == 200 {
+            if TcpStream::connect(address).is_ok() && self.ask(method, what, body) == 200 {
                 return;
             }
-            assert!(begun.elapsed() < START_LIMIT, "SeaweedFS did not start: see its log in {:?}", self.folder.path());
+            if begun.elapsed() > START_LIMIT {
+                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                let tail: Vec<&str> = log.lines().rev().take(40).collect();
+                panic!("SeaweedFS does not answer {method} {what:?}; its last words, the newest first: {tail:#?}");
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -127,9 +137,12 @@ impl Weed {
 fn spawn(folder: &tempfile::TempDir, port: u16, ports: [u16; 3]) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.path().join("log")).expect("its log");
     let mut command = Command::new(binary());
-    command.arg("mini").arg(format!("-dir={}", folder.path().display()));
-    command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false"]);
+    command.arg("server").arg(format!("-dir={}", folder.path().display()));
+    command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
     command.args(["-s3.autoCreateBucket=false", "-master.telemetry=false"]).arg(format!("-s3.port={port}"));
+    // By itself it takes nothing in once less than a hundredth of the disk is free, however much that may be.
+    command.args(["-volume.minFreeSpace=50MiB", "-master.volumeSizeLimitMB=128", "-volume.max=50"]);
+    command.arg("-volume.preStopSeconds=0");
     command.arg(format!("-s3.config={}", folder.path().join("s3.json").display()));
     // Several servers may run at once.
     for (part, port) in ["master.port", "volume.port", "filer.port"].iter().zip(ports) {

@@ -69,7 +69,11 @@ fn race(store: &dyn Store, name: &str) -> Result<Option<String>, StoreError> {
     let stands = match store.get(name) {
         Ok(bytes) => bytes,
         Err(StoreError::Missing { .. }) => {
-            return Ok(Some("after the race nothing stood there".to_owned()));
+            return match unknown {
+                // Nobody was told that it had, and nobody had: it does not store at all now.
+                Some(unknown) if winners.is_empty() => Err(unknown),
+                _ => Ok(Some("after the race nothing stood there".to_owned())),
+            };
         }
         Err(e) => return Err(e),
     };
@@ -98,7 +102,9 @@ fn named(server: Option<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{MemoryStore, list_all};
+    use std::sync::Arc;
+
+    use super::super::{Fault, MemoryStore, SimulatedStore, Verb, list_all};
     use super::*;
 
     #[test]
@@ -106,6 +112,14 @@ mod tests {
         let store = MemoryStore::new();
         check_conditional_create(&store, [1; 16]).unwrap();
         assert!(list_all(&store, "").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_store_that_takes_nothing_in_is_not_called_unconditional() {
+        let store = SimulatedStore::new(Arc::new(MemoryStore::new()));
+        store.fail(Some(Verb::Create), "probe/", 0, u64::MAX, Fault::Lost);
+        let error = check_conditional_create(&store, [1; 16]).unwrap_err();
+        assert!(matches!(error, StoreError::Ambiguous { .. }), "{error}");
     }
 
     #[test]
