@@ -18,7 +18,7 @@ use strongroom::formats::record::{
     InlineDirectories, Operation, Outcome, PackEntry, RECORD_VERSION, Record, Role, RunKind, SnapshotEntry,
 };
 use strongroom::formats::segment::{PackSummary, encode_inline};
-use strongroom::machinery::repository::packer::{FullBlock, Packer, PackerThreads};
+use strongroom::machinery::repository::packer::{NewFrame, Packer, PackerThreads};
 use strongroom::machinery::repository::{Repository, RepositoryError};
 use strongroom::operations::credentials;
 use strongroom::operations::verify::{VerifyDepth, verify};
@@ -110,7 +110,7 @@ fn pack(repository: &Arc<Repository>, run: RunId, kind: PackKind, span: Referenc
     let mut packer = Packer::start(repository, run, secret, folder, PackerThreads { compress: 1, upload: 1 });
     let chunks = ids.iter().map(|id| ChunkEntry { id: *id, len: 1000 }).collect();
     let plaintext = vec![b'!'; 1000 * ids.len()];
-    packer.add(FullBlock { kind, span, chunks, plaintext, level: 3 }).unwrap();
+    packer.add(kind, NewFrame::Plain { spans: vec![span], chunks, plaintext, level: 3 }).unwrap();
     packer.finish().unwrap().remove(0)
 }
 

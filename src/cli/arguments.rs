@@ -10,7 +10,10 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use jiff::Span;
 
+use crate::operations::prune::plan::MaxUnused;
+
 use super::commands::forget::parse_span;
+use super::commands::prune::{parse_max_unused, parse_wait};
 use super::exit::Exit;
 use super::text::parse_size;
 
@@ -122,6 +125,9 @@ pub enum Command {
     /// Forget snapshots that a policy does not keep
     #[command(after_help = FORGET_EXAMPLES)]
     Forget(Box<ForgetArguments>),
+    /// Free what no snapshot needs any more, beside backups and restores
+    #[command(after_help = PRUNE_EXAMPLES)]
+    Prune(PruneCommand),
     /// Protect snapshots from every policy
     Hold(HoldArguments),
     /// Take that protection back
@@ -331,6 +337,46 @@ pub struct ForgetArguments {
     /// Agree beforehand that more than half may go
     #[arg(long)]
     pub yes: bool,
+    /// Then prune
+    #[arg(long)]
+    pub prune: bool,
+    /// How to prune
+    #[command(flatten)]
+    pub how: PruneArguments,
+}
+
+const PRUNE_EXAMPLES: &str = "\
+Examples:
+  strongroom prune --dry-run
+  strongroom prune --max-unused 0
+  strongroom forget --keep-daily 7 --keep-weekly 5 --prune";
+
+/// Options of `prune`.
+#[derive(Args)]
+pub struct PruneArguments {
+    /// How much may stay unused rather than be rewritten: 5%, 2GiB, 0 or unlimited
+    #[arg(long, value_name = "PART|SIZE", value_parser = parse_max_unused, default_value = "10%")]
+    pub max_unused: MaxUnused,
+    /// Delete only what was condemned so long ago, by the store's clock: 36h, 7d
+    #[arg(long, value_name = "TIME", value_parser = parse_wait, default_value = "0s")]
+    pub grace: i64,
+}
+
+impl Default for PruneArguments {
+    fn default() -> Self {
+        Self { max_unused: MaxUnused::Part(0.1), grace: 0 }
+    }
+}
+
+/// Options of the command `prune` itself.
+#[derive(Args)]
+pub struct PruneCommand {
+    /// How
+    #[command(flatten)]
+    pub how: PruneArguments,
+    /// Show what would be done and what it would cost; change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 /// Options of `repair`.

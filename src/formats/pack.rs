@@ -195,6 +195,13 @@ impl PackReader {
         Ok(directory)
     }
 
+    /// Opens frame number `index`: its bytes as they were compressed.
+    pub fn compressed(&self, index: u32, sealed: Vec<u8>) -> Result<Vec<u8>, FormatError> {
+        let mut text = sealed;
+        self.key.open(u64::from(index), &mut text)?;
+        Ok(text)
+    }
+
     /// Opens frame number `index` and decompresses it; `prefix` is its base's bytes.
     pub fn frame(
         &self,
@@ -203,8 +210,11 @@ impl PackReader {
         directory: &FrameDirectory,
         prefix: &[u8],
     ) -> Result<Vec<u8>, FormatError> {
-        let mut text = sealed;
-        self.key.open(u64::from(index), &mut text)?;
+        Self::plaintext(self.compressed(index, sealed)?, directory, prefix)
+    }
+
+    /// Decompresses a frame that was opened.
+    pub fn plaintext(text: Vec<u8>, directory: &FrameDirectory, prefix: &[u8]) -> Result<Vec<u8>, FormatError> {
         let raw_len = directory.raw_len() as usize;
         if directory.codec == Codec::Stored && text.len() == raw_len {
             return Ok(text);

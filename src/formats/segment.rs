@@ -46,6 +46,8 @@ pub struct PackLocation {
 pub struct FrameLocation {
     /// Length in the pack, in bytes.
     pub sealed_len: u32,
+    /// What it was compressed against, if anything: whoever keeps the frame keeps this too.
+    pub base: Option<Reference>,
     /// Spans of blocks it holds.
     pub spans: Vec<Reference>,
 }
@@ -77,7 +79,9 @@ impl PackSummary {
             run: self.run,
             len: self.len,
             place: self.place,
-            frames: frames.map(|f| FrameLocation { sealed_len: f.sealed_len, spans: f.spans.clone() }).collect(),
+            frames: frames
+                .map(|f| FrameLocation { sealed_len: f.sealed_len, base: f.base, spans: f.spans.clone() })
+                .collect(),
         }
     }
 }
@@ -98,7 +102,12 @@ pub fn encode_locations(packs: &[PackSummary]) -> Vec<u8> {
         out.varint(u64::from(pack.place.len));
         out.varint(pack.directory.frames.len() as u64);
         for frame in &pack.directory.frames {
-            out.varint(u64::from(frame.sealed_len));
+            // Twice the length; one more if a base follows.
+            out.varint(u64::from(frame.sealed_len) << 1 | u64::from(frame.base.is_some()));
+            if let Some(base) = &frame.base {
+                out.block_id(base.block);
+                out.reference_into(base);
+            }
             encode_spans(&frame.spans, &mut out);
         }
     }
@@ -123,9 +132,17 @@ pub fn decode_locations(bytes: &[u8]) -> Result<Vec<PackLocation>, CodecError> {
         let mut frames = Vec::with_capacity(frames_count);
         let mut end = ENVELOPE_LEN as u64;
         for _ in 0..frames_count {
-            let sealed_len = r.varint32("length of a frame")?;
+            let flagged = r.varint()?;
+            let sealed_len = u32::try_from(flagged >> 1).map_err(|_| r.invalid("length of a frame"))?;
+            let base = match flagged & 1 {
+                0 => None,
+                _ => {
+                    let block = r.block_id()?;
+                    Some(r.reference_into(block)?)
+                }
+            };
             end += u64::from(sealed_len);
-            frames.push(FrameLocation { sealed_len, spans: decode_spans(&mut r)?.0 });
+            frames.push(FrameLocation { sealed_len, base, spans: decode_spans(&mut r)?.0 });
         }
         if end != place.offset || place.offset + u64::from(place.len) > len {
             return Err(r.invalid("location of frames"));
@@ -198,7 +215,10 @@ impl SegmentContent {
             self.locations.get(*i as usize).is_some_and(|p| {
                 p.kind == kind
                     && p.frames.len() == d.frames.len()
-                    && p.frames.iter().zip(&d.frames).all(|(a, b)| a.sealed_len == b.sealed_len && a.spans == b.spans)
+                    && p.frames
+                        .iter()
+                        .zip(&d.frames)
+                        .all(|(a, b)| a.sealed_len == b.sealed_len && a.base == b.base && a.spans == b.spans)
             })
         };
         let fine = self.meta.iter().all(|d| agrees(PackKind::Meta, d))

@@ -9,6 +9,7 @@ pub mod forget;
 pub mod history;
 pub mod keys;
 pub mod list;
+pub mod prune;
 pub mod restore;
 pub mod stats;
 pub mod verify;

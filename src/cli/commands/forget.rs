@@ -1,10 +1,14 @@
 //! `forget`, `hold` and `unhold`: which snapshots stay.
 
+use std::ffi::OsString;
+
 use jiff::Span;
 
 use crate::machinery::repository::snapshots::{SnapshotFilter, SnapshotName};
 use crate::operations::forget::policy::{Keep, Period, Policy};
 use crate::operations::forget::{self, ForgetOptions, ForgetReport, GroupBy};
+
+use crate::words::observer::{Observer, Severity};
 
 use super::super::arguments::{ForgetArguments, GroupArgument, HoldArguments};
 use super::super::error::{CliError, Result};
@@ -15,8 +19,11 @@ use super::super::session::Session;
 use super::super::text::{Side, escape, table, things};
 use super::super::time::show;
 
+/// Where nobody can be asked, up to so many snapshots go although they are more than half of all.
+const FEW: usize = 10;
+
 /// Forgets what the policy does not keep.
-pub fn run(session: &Session, arguments: &ForgetArguments) -> Result<Exit> {
+pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -> Result<Exit> {
     let group = |g: &GroupArgument| match g {
         GroupArgument::Host => Some(GroupBy::Host),
         GroupArgument::Source => Some(GroupBy::Source),
@@ -33,14 +40,26 @@ pub fn run(session: &Session, arguments: &ForgetArguments) -> Result<Exit> {
     };
     let report = session.with_repository(|repository| {
         let mut agree = |report: &ForgetReport| {
+            if arguments.yes {
+                return true;
+            }
             let (keep, going) = report.counts();
-            let question = format!("{going} of {} snapshots would be forgotten. Do it? [y/N]", keep + going);
-            arguments.yes || session.progress.suspended(|| session.around.agrees(&question))
+            let all = keep + going;
+            if !session.around.input_is_terminal && going <= FEW {
+                // A job that runs by itself has nobody to ask.
+                session.progress.finding(Severity::Warning, &format!("{going} of {all} snapshots are forgotten"));
+                return true;
+            }
+            let question = format!("{going} of {all} snapshots would be forgotten. Do it? [y/N]");
+            session.progress.suspended(|| session.around.agrees(&question))
         };
         Ok(forget::forget(repository, &options, &mut agree)?)
     })?;
     tell(session, &report, arguments.dry_run)?;
-    Ok(Exit::Done)
+    match arguments.prune {
+        true => super::prune::run(session, &arguments.how, arguments.dry_run, typed),
+        false => Ok(Exit::Done),
+    }
 }
 
 fn policy(a: &ForgetArguments) -> Result<Policy> {

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::formats::directory::FrameDirectory;
-use crate::formats::state::State;
+use crate::formats::record::Operation;
+use crate::formats::state::{PackState, State};
 use crate::words::ids::{BlockId, ChunkId, ObjectHash, Reference, RunId};
 
 use super::Repository;
@@ -155,7 +156,8 @@ impl ChunkIndex {
     }
 }
 
-fn is_dead(state: &State, pack: &ObjectHash, block: BlockId, place: u32) -> bool {
+/// Whether a Doom says that nothing needs this chunk of the pack.
+pub(super) fn is_dead(state: &State, pack: &ObjectHash, block: BlockId, place: u32) -> bool {
     let doom = state.packs.get(pack).and_then(|p| p.doom.as_ref());
     let ranges = doom.and_then(|d| d.dead.get(&block));
     ranges.is_some_and(|r| r.iter().any(|(first, count, _)| (*first..first + count).contains(&place)))
@@ -171,6 +173,26 @@ impl Repository {
         let Some(pack) = state.packs.get(pack) else { return false };
         let writer = state.runs.get(&pack.run).map(|r| r.writer);
         pack.live() && (pack.vouched.is_some() || writer == Some(self.keys.id()) || writer == Some(state.owner.id()))
+    }
+
+    /// Whether the pack is of the owner's own making.
+    pub fn is_owners(&self, state: &State, pack: &PackState) -> bool {
+        state.runs.get(&pack.run).is_some_and(|run| run.writer == state.owner.id())
+    }
+
+    /// Says, as the owner, that packs were opened and all their ids recomputed. Returns how many that is news of.
+    pub fn vouch(&self, sound: &[ObjectHash]) -> Result<u64> {
+        let mut count = 0;
+        if sound.is_empty() {
+            return Ok(0);
+        }
+        self.append(&mut |state| {
+            let news = |name: &&ObjectHash| state.packs.get(*name).is_some_and(|p| p.live() && p.vouched.is_none());
+            let packs: Vec<ObjectHash> = sound.iter().filter(news).copied().collect();
+            count = packs.len() as u64;
+            Ok(vec![Operation::Vouch { packs }])
+        })?;
+        Ok(count)
     }
 
     /// Checks that every chunk of `references` has a live location. `Refused` names the first that has none.

@@ -5,6 +5,7 @@
 //!
 //! * [`log`]: folding and appending; [`transitions`]: what a record does, purely
 //! * [`run`]: adding chunks, nodes and snapshots; [`packer`]: the pipeline from blocks to uploaded packs
+//! * [`rewriting`]: what is there into new packs, the old ones condemned
 //! * [`listing`]: what the store has against what the log says
 //! * [`index`]: deduplication; [`reader`]: blocks and nodes back; [`trees`]: directories and content lists
 //! * [`cache`] and [`local`]: what this machine keeps
@@ -20,6 +21,7 @@ pub mod packer;
 pub mod places;
 pub mod put;
 pub mod reader;
+pub mod rewriting;
 pub mod run;
 pub mod snapshots;
 pub mod transitions;

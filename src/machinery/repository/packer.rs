@@ -28,19 +28,31 @@ use super::keyring::RunSecret;
 use super::local::RunFolder;
 use super::put::put;
 
-/// A block that is full.
+/// What is to become a frame.
 #[derive(Debug)]
-pub struct FullBlock {
-    /// What it holds.
-    pub kind: PackKind,
-    /// All of it.
-    pub span: Reference,
-    /// Its chunks.
-    pub chunks: Vec<ChunkEntry>,
-    /// Their bytes.
-    pub plaintext: Vec<u8>,
-    /// zstd level; 0 stores it as it is.
-    pub level: i32,
+pub enum NewFrame {
+    /// A block that is full, or what is left of several.
+    Plain {
+        /// What of which blocks, in the order of the chunks.
+        spans: Vec<Reference>,
+        /// The chunks.
+        chunks: Vec<ChunkEntry>,
+        /// Their bytes.
+        plaintext: Vec<u8>,
+        /// zstd level; 0 stores it as it is.
+        level: i32,
+    },
+    /// One that was compressed before.
+    Ready(CompressedFrame),
+}
+
+impl NewFrame {
+    fn compressed(self) -> CompressedFrame {
+        match self {
+            Self::Plain { spans, chunks, plaintext, level } => CompressedFrame::new(spans, chunks, &plaintext, level),
+            Self::Ready(frame) => frame,
+        }
+    }
 }
 
 /// What the stages share.
@@ -62,7 +74,7 @@ impl Shared {
 /// The stages, running.
 pub struct Packer {
     shared: Arc<Shared>,
-    blocks: Option<Sender<(u64, FullBlock)>>,
+    frames: Option<Sender<(u64, PackKind, NewFrame)>>,
     sent: u64,
     threads: Vec<JoinHandle<()>>,
 }
@@ -94,7 +106,7 @@ impl Packer {
         let repository = repository.clone();
         let shared =
             Arc::new(Shared { repository, run, secret, folder, finished: Mutex::default(), failure: Mutex::default() });
-        let (blocks, to_compress) = bounded(threads.compress + 2);
+        let (frames, to_compress) = bounded(threads.compress + 2);
         let (compressed, to_gather) = bounded(threads.compress + 2);
         let (packs, to_upload) = bounded(1);
         let mut handles = Vec::new();
@@ -108,13 +120,13 @@ impl Packer {
             let (from, shared) = (to_upload.clone(), shared.clone());
             handles.push(std::thread::spawn(move || upload_all(&shared, &from)));
         }
-        Self { shared, blocks: Some(blocks), sent: 0, threads: handles }
+        Self { shared, frames: Some(frames), sent: 0, threads: handles }
     }
 
-    /// Hands a block over. Waits if the stages are busy.
-    pub fn add(&mut self, block: FullBlock) -> Result<()> {
-        let sender = self.blocks.as_ref().expect("the channel is open until `finish`");
-        if sender.send((self.sent, block)).is_err() {
+    /// Hands a frame over. Waits if the stages are busy.
+    pub fn add(&mut self, kind: PackKind, frame: NewFrame) -> Result<()> {
+        let sender = self.frames.as_ref().expect("the channel is open until `finish`");
+        if sender.send((self.sent, kind, frame)).is_err() {
             return Err(self.failure());
         }
         self.sent += 1;
@@ -148,7 +160,7 @@ impl Packer {
     }
 
     fn stop(&mut self) {
-        self.blocks = None;
+        self.frames = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 self.shared.fail(RepositoryError::Worker("a thread of the pack pipeline panicked".to_owned()));
@@ -164,10 +176,9 @@ impl Drop for Packer {
     }
 }
 
-fn compress_all(from: &Receiver<(u64, FullBlock)>, to: &Sender<(u64, PackKind, CompressedFrame)>) {
-    for (number, block) in from {
-        let frame = CompressedFrame::new(vec![block.span], block.chunks, &block.plaintext, block.level);
-        if to.send((number, block.kind, frame)).is_err() {
+fn compress_all(from: &Receiver<(u64, PackKind, NewFrame)>, to: &Sender<(u64, PackKind, CompressedFrame)>) {
+    for (number, kind, frame) in from {
+        if to.send((number, kind, frame.compressed())).is_err() {
             return;
         }
     }

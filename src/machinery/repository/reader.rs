@@ -8,12 +8,13 @@ use bytes::Bytes;
 use crate::formats::directory::{FrameDirectory, PackDirectory};
 use crate::formats::envelope::{ENVELOPE_LEN, FormatError};
 use crate::formats::names;
-use crate::formats::pack::PackReader;
+use crate::formats::pack::{CompressedFrame, PackReader};
 use crate::words::ids::{ChunkId, Reference};
 
 use super::Repository;
-use super::cache::places::{FramePlace, PackPlace};
+use super::cache::places::{FramePlace, MetaPlace, PackPlace};
 use super::error::{RepositoryError, Result};
+use super::index::is_dead;
 
 /// Frames of nodes that are read at once from a server.
 const META_WINDOW: u32 = 16;
@@ -133,8 +134,8 @@ impl Repository {
     pub fn node(&self, id: &ChunkId) -> Result<Bytes> {
         let mut failure = None;
         for place in self.cache.meta(id)? {
-            match self.meta_frame(place.frame, &place.directory) {
-                Ok(frame) => return Ok(Bytes::copy_from_slice(frame.chunks(place.place, place.place + 1))),
+            match self.node_at(&place) {
+                Ok(bytes) => return Ok(bytes),
                 Err(e) if e.is_damage() => failure = Some(e),
                 Err(e) => return Err(e),
             }
@@ -142,12 +143,23 @@ impl Repository {
         Err(failure.unwrap_or_else(|| RepositoryError::Missing { name: format!("tree or list node {id}") }))
     }
 
-    /// Whether the node is stored where this writer may refer to it.
-    pub fn node_is_usable(&self, id: &ChunkId) -> Result<bool> {
+    /// The bytes of the node that is at this place.
+    pub fn node_at(&self, place: &MetaPlace) -> Result<Bytes> {
+        let frame = self.meta_frame(place.frame, &place.directory)?;
+        Ok(Bytes::copy_from_slice(frame.chunks(place.place, place.place + 1)))
+    }
+
+    /// Whether the node is stored where this writer may refer to it. One that was found dead is none to begin with,
+    /// but whoever refers to it already may go on: it stays while that run is open.
+    pub fn node_is_usable(&self, id: &ChunkId, referred: bool) -> Result<bool> {
         let state = self.state();
         for place in self.cache.meta(id)? {
-            let pack = self.cache.pack(place.frame.pack)?;
-            if pack.is_some_and(|p| self.may_deduplicate(&state, &p.name)) {
+            let Some(pack) = self.cache.pack(place.frame.pack)? else { continue };
+            let dead = || {
+                let found = place.directory.places().nth(place.place);
+                !referred && found.is_some_and(|(block, number)| is_dead(&state, &pack.name, block, number))
+            };
+            if self.may_deduplicate(&state, &pack.name) && !dead() {
                 return Ok(true);
             }
         }
@@ -248,13 +260,32 @@ impl Repository {
 
     /// Opens a frame whose sealed bytes are here; recomputes every chunk id.
     pub fn open_frame(&self, pack: &OpenPack, number: u32, sealed: Vec<u8>) -> Result<OpenFrame> {
+        let compressed = pack.compressed(number, sealed)?;
+        self.open_compressed(pack, number, compressed)
+    }
+
+    /// As [`Repository::open_frame`], and also hands out the frame as it was compressed: it can be sealed anew, unless
+    /// it needs a base.
+    pub fn open_frame_again(
+        &self,
+        pack: &OpenPack,
+        number: u32,
+        sealed: Vec<u8>,
+    ) -> Result<(OpenFrame, Option<CompressedFrame>)> {
+        let bytes = pack.compressed(number, sealed)?;
+        let frame = self.open_compressed(pack, number, bytes.clone())?;
+        let FrameDirectory { codec, base, spans, chunks, .. } = frame.directory.clone();
+        Ok((frame, base.is_none().then_some(CompressedFrame { spans, chunks, codec, bytes })))
+    }
+
+    fn open_compressed(&self, pack: &OpenPack, number: u32, compressed: Vec<u8>) -> Result<OpenFrame> {
         let directory = pack.directory.frames.get(number as usize).ok_or_else(|| pack.no_frame(number))?;
         let prefix = match &directory.base {
             Some(base) => self.content(base)?,
             None => Vec::new(),
         };
         let plaintext =
-            pack.reader.frame(number, sealed, directory, &prefix).map_err(RepositoryError::object(&pack.object))?;
+            PackReader::plaintext(compressed, directory, &prefix).map_err(RepositoryError::object(&pack.object))?;
         let mut offsets = Vec::with_capacity(directory.chunks.len() + 1);
         let mut at = 0u32;
         for chunk in &directory.chunks {
@@ -308,6 +339,10 @@ impl OpenPack {
             (Some(start), Some(end)) => Ok(*start..*end),
             _ => Err(self.no_frame(to)),
         }
+    }
+
+    fn compressed(&self, number: u32, sealed: Vec<u8>) -> Result<Vec<u8>> {
+        self.reader.compressed(number, sealed).map_err(RepositoryError::object(&self.object))
     }
 
     fn no_frame(&self, number: u32) -> RepositoryError {

@@ -26,11 +26,11 @@ use super::error::{RepositoryError, Result};
 use super::index::{ChunkIndex, Hits};
 use super::keyring::RunSecret;
 use super::local::RunFolder;
-use super::packer::{FullBlock, Packer, PackerThreads};
+use super::packer::{NewFrame, Packer, PackerThreads};
 use super::put::put;
 
 /// Directories up to this many bytes travel inside the record.
-const INLINE_LEN_MAX: usize = 32 << 10;
+pub(super) const INLINE_LEN_MAX: usize = 32 << 10;
 /// After so many packs a long run publishes what it has: a crash costs no more, and memory stays bounded.
 const PACKS_UNPUBLISHED_MAX: usize = 64;
 
@@ -94,6 +94,34 @@ impl Repository {
         described: &RunDescription,
         threads: PackerThreads,
     ) -> Result<Run> {
+        let (id, secret, folder) = self.begin(kind, host, described)?;
+        self.sync_content(false)?;
+        Ok(Run {
+            index: ChunkIndex::new(self, id)?,
+            repository: self.clone(),
+            id,
+            secret,
+            folder: Some(folder),
+            packer: None,
+            threads,
+            open: Default::default(),
+            next_block: 0,
+            own_nodes: Default::default(),
+            node_hits: Default::default(),
+            unpublished: Vec::new(),
+            bytes_new: 0,
+            bytes_stored: 0,
+            level: 3,
+        })
+    }
+
+    /// Appends the record that begins a run, and makes the run's folder.
+    pub(super) fn begin(
+        &self,
+        kind: RunKind,
+        host: &str,
+        described: &RunDescription,
+    ) -> Result<(RunId, RunSecret, Arc<RunFolder>)> {
         let secret = self.run_secret()?;
         let description = description::seal(described, &secret.sealing(), random(&*self.world));
         let host = self.keys.domain_keys.host(host);
@@ -109,25 +137,8 @@ impl Repository {
             folder = Some(made);
             Ok(vec![begin.clone()])
         })?);
-        let folder = folder.map(Arc::new);
-        self.sync_content(false)?;
-        Ok(Run {
-            index: ChunkIndex::new(self, id)?,
-            repository: self.clone(),
-            id,
-            secret,
-            folder,
-            packer: None,
-            threads,
-            open: Default::default(),
-            next_block: 0,
-            own_nodes: Default::default(),
-            node_hits: Default::default(),
-            unpublished: Vec::new(),
-            bytes_new: 0,
-            bytes_stored: 0,
-            level: 3,
-        })
+        let folder = folder.expect("made for the record that was appended");
+        Ok((id, secret, Arc::new(folder)))
     }
 
     /// Publishes what interrupted runs of this machine had uploaded, and ends them as crashed.
@@ -145,14 +156,25 @@ impl Repository {
                 // Another credential's of this machine, or another machine's that took the number: theirs to end.
                 continue;
             }
-            let open = state.runs.get(&run).is_some_and(|r| r.over.is_none() && r.writer == self.keys.id());
-            if open && folder.begun(&self.description_of_run(run)?)? {
-                let packs = self.still_there(run, folder.kept()?, &state)?;
+            let known = state.runs.get(&run).filter(|r| r.over.is_none() && r.writer == self.keys.id());
+            if let Some(known) = known
+                && folder.begun(&self.description_of_run(run)?)?
+            {
+                let packs = match known.kind {
+                    RunKind::Backup | RunKind::Copy => self.still_there(run, folder.kept()?, &state)?,
+                    // Nothing refers to what a rewrite had made: it would lie there twice.
+                    RunKind::Prune | RunKind::Repair => Vec::new(),
+                };
                 let (count, bytes) = (packs.len(), packs.iter().map(|p| p.len).sum::<u64>());
                 self.publish_crashed(run, &packs)?;
                 packs_found += count;
                 bytes_found += bytes;
-                let text = format!("run {} was interrupted: {count} finished packs of it were found again", run.0);
+                let text = match known.kind {
+                    RunKind::Backup | RunKind::Copy => {
+                        format!("run {} was interrupted: {count} finished packs of it were found again", run.0)
+                    }
+                    kind => format!("run {} ({kind:?}) was interrupted; what it had done counts", run.0).to_lowercase(),
+                };
                 observer.finding(Severity::Note, &text);
             }
             self.cache.remove_places(&self.unpublished_of(run)?)?;
@@ -208,6 +230,17 @@ impl Repository {
             }
         }
         Ok(names)
+    }
+
+    /// Adds packs to the cache that no record names yet.
+    pub(super) fn add_summaries(&self, packs: &[PackSummary]) -> Result<()> {
+        let locations = packs.iter().map(PackSummary::location).collect();
+        let of_kind = |kind| {
+            let all = packs.iter().enumerate().filter(move |(_, p)| p.kind == kind);
+            all.map(|(i, p)| (i as u32, p.directory.clone())).collect()
+        };
+        let (meta, content) = (of_kind(PackKind::Meta), Some(of_kind(PackKind::Data)));
+        self.cache.add_places(&SegmentContent { locations, meta, content }, false)
     }
 
     /// The Publish of `packs` and `snapshots`; a segment is written if the directories are too large for the
@@ -272,7 +305,7 @@ impl Run {
         if self.own_nodes.contains(&id) || self.node_hits.contains(&id) {
             return Ok(id);
         }
-        if self.repository.node_is_usable(&id)? {
+        if self.repository.node_is_usable(&id, false)? {
             self.node_hits.insert(id);
             return Ok(id);
         }
@@ -314,7 +347,7 @@ impl Run {
             self.packer = Some(Packer::start(&self.repository, self.id, self.secret.clone(), folder, self.threads));
         }
         let packer = self.packer.as_mut().expect("started just now");
-        packer.add(FullBlock { kind, span, chunks, plaintext, level })?;
+        packer.add(kind, NewFrame::Plain { spans: vec![span], chunks, plaintext, level })?;
         if packer.finished_count() >= PACKS_UNPUBLISHED_MAX {
             let packs = packer.take_finished();
             self.publish_packs(packs)?;
@@ -327,21 +360,11 @@ impl Run {
         self.bytes_stored += packs.iter().map(|p| p.len).sum::<u64>();
         let (operation, segment) = self.repository.publish_operation(self.id, &packs, Vec::new())?;
         self.bytes_stored += segment;
-        self.add_to_cache(&packs)?;
+        self.repository.add_summaries(&packs)?;
         self.repository.append(&mut |_| Ok(vec![operation.clone()]))?;
         self.keep_published(&packs)?;
         let ids = packs.iter().flat_map(|p| p.directory.frames.iter()).flat_map(|f| f.chunks.iter().map(|c| c.id));
         self.index.release(&self.repository, ids)
-    }
-
-    fn add_to_cache(&self, packs: &[PackSummary]) -> Result<()> {
-        let locations = packs.iter().map(PackSummary::location).collect();
-        let of_kind = |kind| {
-            let all = packs.iter().enumerate().filter(move |(_, p)| p.kind == kind);
-            all.map(|(i, p)| (i as u32, p.directory.clone())).collect()
-        };
-        let (meta, content) = (of_kind(PackKind::Meta), Some(of_kind(PackKind::Data)));
-        self.repository.cache.add_places(&SegmentContent { locations, meta, content }, false)
     }
 
     fn keep_published(&self, packs: &[PackSummary]) -> Result<()> {
@@ -375,7 +398,7 @@ impl Run {
         let packs = std::mem::take(&mut self.unpublished);
         let (publish, segment) = self.repository.publish_operation(self.id, &packs, publication.snapshots)?;
         self.bytes_stored += packs.iter().map(|p| p.len).sum::<u64>() + segment;
-        self.add_to_cache(&packs)?;
+        self.repository.add_summaries(&packs)?;
         let end = publication.end.map(|(outcome, described)| {
             let salt = random(&*self.repository.world);
             let description = description::seal(described, &self.secret.sealing(), salt);
@@ -442,7 +465,7 @@ fn description_of(operation: &Operation) -> &[u8] {
 fn check_hits(repository: &Repository, hits: &Hits, nodes: &std::collections::HashSet<ChunkId>) -> Result<()> {
     repository.check_covered(hits.references())?;
     for id in nodes {
-        if !repository.node_is_usable(id)? {
+        if !repository.node_is_usable(id, true)? {
             let what = format!("tree node {id} was removed by another machine meanwhile");
             return Err(RepositoryError::Refused { what });
         }

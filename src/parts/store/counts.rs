@@ -27,6 +27,28 @@ pub struct RequestCounts {
     pub bytes_down: u64,
 }
 
+impl RequestCounts {
+    /// What came since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            create: self.create - earlier.create,
+            get: self.get - earlier.get,
+            get_range: self.get_range - earlier.get_range,
+            size: self.size - earlier.size,
+            list: self.list - earlier.list,
+            delete: self.delete - earlier.delete,
+            sync: self.sync - earlier.sync,
+            bytes_up: self.bytes_up - earlier.bytes_up,
+            bytes_down: self.bytes_down - earlier.bytes_down,
+        }
+    }
+
+    /// All that a server would count as requests.
+    pub fn total(&self) -> u64 {
+        self.create + self.get + self.get_range + self.size + self.list + self.delete
+    }
+}
+
 /// The live counters behind [`RequestCounts`].
 #[derive(Debug, Default)]
 pub(super) struct Counters {

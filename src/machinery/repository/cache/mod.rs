@@ -6,11 +6,13 @@
 //!
 //! * [`places`]: packs, frames, blocks, meta nodes
 //! * [`chunks`]: chunk ids, in sorted generations
+//! * [`walk`]: all of them, a row at a time
 //! * [`files`]: what the last backup of a source saw
 
 pub mod chunks;
 pub mod files;
 pub mod places;
+pub mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
@@ -23,7 +25,7 @@ use crate::words::ids::RepositoryId;
 use super::error::{RepositoryError, Result};
 
 /// Written into the database; another number makes the cache start anew.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS stamp(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -34,12 +36,15 @@ CREATE TABLE IF NOT EXISTS packs(
 CREATE INDEX IF NOT EXISTS packs_unpublished ON packs(published) WHERE published = 0;
 CREATE TABLE IF NOT EXISTS frames(
     id INTEGER PRIMARY KEY, pack INTEGER NOT NULL, place INTEGER NOT NULL, offset INTEGER NOT NULL,
-    len INTEGER NOT NULL, directory BLOB);
+    len INTEGER NOT NULL, base BLOB, directory BLOB);
+CREATE INDEX IF NOT EXISTS frames_based ON frames(id) WHERE base IS NOT NULL;
 CREATE TABLE IF NOT EXISTS blocks(
     run INTEGER, number INTEGER, first INTEGER, count INTEGER NOT NULL, frame INTEGER,
     PRIMARY KEY(run, number, first, frame)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS blocks_by_frame ON blocks(frame);
 CREATE TABLE IF NOT EXISTS meta(prefix INTEGER, frame INTEGER, place INTEGER,
     PRIMARY KEY(prefix, frame, place)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS meta_by_frame ON meta(frame);
 CREATE TABLE IF NOT EXISTS generations(id INTEGER PRIMARY KEY, rows INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS chunks(generation INTEGER, prefix INTEGER, run INTEGER NOT NULL,
     number INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY(generation, prefix)) WITHOUT ROWID;

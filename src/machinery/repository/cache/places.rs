@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use crate::formats::directory::FrameDirectory;
+use crate::formats::directory::{FrameDirectory, encode_spans};
 use crate::formats::envelope::ENVELOPE_LEN;
 use crate::formats::names::PackKind;
 use crate::formats::pack::DirectoryPlace;
@@ -279,14 +279,19 @@ fn add_pack(transaction: &Transaction, location: &PackLocation, published: bool)
             published
         ])?;
     let pack = transaction.last_insert_rowid();
-    let mut add_frame =
-        transaction.prepare_cached("INSERT INTO frames(id, pack, place, offset, len) VALUES(?1, ?2, ?3, ?4, ?5)")?;
+    let mut add_frame = transaction
+        .prepare_cached("INSERT INTO frames(id, pack, place, offset, len, base) VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?;
     let mut add_block = transaction
         .prepare_cached("INSERT OR IGNORE INTO blocks(run, number, first, count, frame) VALUES(?1, ?2, ?3, ?4, ?5)")?;
     let mut offset = ENVELOPE_LEN as i64;
     for (n, frame) in location.frames.iter().enumerate() {
         let row = first_frame + n as i64;
-        add_frame.execute(params![row, pack, n as i64, offset, frame.sealed_len])?;
+        let base = frame.base.map(|base| {
+            let mut bytes = Vec::new();
+            encode_spans(&[base], &mut bytes);
+            bytes
+        });
+        add_frame.execute(params![row, pack, n as i64, offset, frame.sealed_len, base])?;
         offset += i64::from(frame.sealed_len);
         for span in &frame.spans {
             add_block.execute(params![span.block.run.0 as i64, span.block.number, span.first, span.count, row])?;

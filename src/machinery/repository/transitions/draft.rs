@@ -149,6 +149,11 @@ impl<'a> Draft<'a> {
         self.packs.edit(name).filter(|p| p.live()).ok_or(VoidReason::PackNotLive(*name))
     }
 
+    /// The pack, if it was not condemned; it may be lost.
+    pub fn uncondemned_pack(&mut self, name: &ObjectHash) -> Result<&mut PackState, VoidReason> {
+        self.packs.edit(name).filter(|p| p.condemned.is_none()).ok_or(VoidReason::PackNotLive(*name))
+    }
+
     /// Whether the id was ever published.
     pub fn snapshot_was_published(&self, id: &SnapshotId) -> bool {
         self.snapshots.has(id) || self.forgotten.contains(id) || self.base.forgotten.contains(id)

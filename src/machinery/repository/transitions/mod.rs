@@ -74,6 +74,7 @@ mod scene;
 use draft::{Changes, Draft};
 pub use queries::{Sweepable, condemnable, condemnable_packs, covered, oldest_other_open_run, orphaned, sweepable};
 pub use reason::VoidReason;
+pub use rewrite::newest_doom;
 
 const HEAD_CONTEXT: &str = "strongroom 2026-11 head of the log after a void record";
 

@@ -54,8 +54,11 @@ pub fn sweepable(state: &State) -> Sweepable {
 
 /// Whether an object found in the run's folder may be deleted because nothing published it and nothing can.
 pub fn orphaned(state: &State, run: RunId, name: &ObjectHash) -> bool {
-    let over = state.runs.get(&run).and_then(|r| r.over);
-    over.is_some_and(|o| o.number < covered(state))
+    let settled = match state.runs.get(&run) {
+        Some(known) => known.over.is_some_and(|o| o.number < covered(state)),
+        None => run.0 < covered(state),
+    };
+    settled
         && state.packs.get(name).is_none_or(|p| p.run != run)
         && state.segments.get(name).is_none_or(|s| s.run != run)
 }

@@ -25,7 +25,7 @@ pub(super) fn doom(draft: &mut Draft<'_>, packs: &[DoomedPack]) -> Result<(), Vo
         if !seen.insert(doomed.pack) {
             return Err(VoidReason::PackTwice(doomed.pack));
         }
-        let pack = draft.live_pack(&doomed.pack)?;
+        let pack = draft.uncondemned_pack(&doomed.pack)?;
         let new = succeed(pack.doom.take(), doomed, number)?;
         pack.doom = Some(new);
     }
@@ -90,7 +90,7 @@ fn push(out: &mut Dated, first: u32, end: u32, number: u64) {
 }
 
 /// The newest number that counts against condemning a doomed pack.
-fn newest(doom: &Doom) -> u64 {
+pub fn newest_doom(doom: &Doom) -> u64 {
     doom.dead.values().flatten().map(|d| d.2).max().unwrap_or(doom.number)
 }
 
@@ -102,13 +102,13 @@ pub(super) fn check_condemnable(
     other_and_open: impl FnOnce(RunId) -> bool,
 ) -> Result<(), VoidReason> {
     let name = *name;
-    if !pack.live() {
+    if pack.condemned.is_some() {
         return Err(VoidReason::PackNotLive(name));
     }
     if other_and_open(pack.run) {
         return Err(VoidReason::PackOfOpenRun { pack: name, run: pack.run });
     }
-    let doomed = newest(pack.doom.as_ref().ok_or(VoidReason::NotDoomed(name))?);
+    let doomed = newest_doom(pack.doom.as_ref().ok_or(VoidReason::NotDoomed(name))?);
     match oldest {
         Some(open) if doomed >= open.0 => Err(VoidReason::DoomedTooLate { pack: name, doomed, open }),
         _ => Ok(()),
@@ -140,7 +140,7 @@ fn condemn_packs(draft: &mut Draft<'_>, run: RunId, packs: &[ObjectHash]) -> Res
     for name in packs {
         let pack = draft.packs.get(name).ok_or(VoidReason::PackNotLive(*name))?;
         check_condemnable(name, pack, oldest, |of| of != run && draft.open_run(of).is_ok())?;
-        draft.live_pack(name)?.condemned = Some(number);
+        draft.uncondemned_pack(name)?.condemned = Some(number);
     }
     Ok(())
 }
@@ -254,7 +254,8 @@ mod tests {
         let twice = Operation::Doom { packs: vec![DoomedPack { pack: name(1), dead: vec![] }; 2] };
         scene.void(OWNER, vec![twice], VoidReason::PackTwice(name(1)));
         scene.ok(OWNER, vec![lost(&[1], &[])]);
-        scene.void(OWNER, vec![doom_ranges(1, &[])], VoidReason::PackNotLive(name(1)));
+        // What is lost can be doomed too: else it would never go.
+        scene.ok(OWNER, vec![doom_ranges(1, &[])]);
     }
 
     #[test]
@@ -295,8 +296,9 @@ mod tests {
         scene.void(OWNER, vec![rewrite(run, &[30], &[30], &[])], VoidReason::PackNotLive(name(30)));
         scene.ok(OWNER, vec![doom_ranges(3, &[])]);
         scene.void(OWNER, vec![rewrite(run, &[], &[3, 3], &[])], VoidReason::PackNotLive(name(3)));
-        scene.ok(OWNER, vec![lost(&[3], &[])]);
+        scene.ok(OWNER, vec![lost(&[3], &[]), rewrite(run, &[], &[3], &[])]);
         scene.void(OWNER, vec![rewrite(run, &[], &[3], &[])], VoidReason::PackNotLive(name(3)));
+        scene.void(OWNER, vec![doom_ranges(3, &[])], VoidReason::PackNotLive(name(3)));
     }
 
     /// A backup that is under way may count on what was found dead after it began.

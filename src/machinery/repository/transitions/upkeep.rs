@@ -66,8 +66,12 @@ fn check_swept(draft: &Draft<'_>, name: &ObjectHash, found: Option<(RunId, Optio
 }
 
 fn check_orphan(draft: &Draft<'_>, run: RunId, name: &ObjectHash) -> Result<(), VoidReason> {
-    let over = draft.runs.get(&run).and_then(|r| r.over);
-    if over.is_none_or(|o| o.number >= draft.number) {
+    // A record that began no run never will: nothing in the folder of its number can be published.
+    let settled = match draft.runs.get(&run) {
+        Some(known) => known.over.is_some_and(|o| o.number < draft.number),
+        None => run.0 < draft.number,
+    };
+    if !settled {
         return Err(VoidReason::RunNotOver(run));
     }
     let published =
@@ -113,7 +117,7 @@ mod tests {
 
     #[test]
     fn lost_is_for_ever_and_leaves_holes() {
-        let (mut scene, _) = scene();
+        let (mut scene, prune) = scene();
         scene.void(OWNER, vec![lost(&[77], &[])], VoidReason::PackNotLive(name(77)));
         scene.void(OWNER, vec![lost(&[1], &[77])], VoidReason::UnknownSnapshot(snap(77)));
         let number = scene.ok(OWNER, vec![doom_ranges(1, &[]), lost(&[1], &[1])]);
@@ -123,6 +127,9 @@ mod tests {
         scene.ok(OWNER, vec![lost(&[2], &[1])]);
         scene.ok(OWNER, vec![Operation::Healed { snapshots: snaps(&[1]) }]);
         assert!(!scene.state.packs[&name(1)].live());
+        // What is lost goes like what is dead.
+        scene.ok(OWNER, vec![doom_ranges(1, &[]), rewrite(prune, &[], &[1], &[])]);
+        assert!(scene.state.packs[&name(1)].condemned.is_some());
     }
 
     #[test]
@@ -183,10 +190,13 @@ mod tests {
     fn an_orphan_belongs_to_a_run_that_was_over_before_and_was_not_published() {
         let (mut scene, prune) = scene();
         let not_over = |run| VoidReason::RunNotOver(RunId(run));
-        for run in [prune, 99, 1] {
+        for run in [prune, 99] {
             scene.void(OWNER, vec![swept(&[], &[], &[(run, 70)])], not_over(run));
             assert!(!orphaned(&scene.state, RunId(run), &name(70)));
         }
+        // Record 1 began no run: whatever lies in a folder of its number is nobody's.
+        assert!(orphaned(&scene.state, RunId(1), &name(70)));
+        scene.ok(OWNER, vec![swept(&[], &[], &[(1, 70)])]);
         scene.void(OWNER, vec![end(prune), swept(&[], &[], &[(prune, 70)])], not_over(prune));
         for n in [1, 9] {
             let reason = VoidReason::NotOrphan { name: name(n), run: RunId(2) };

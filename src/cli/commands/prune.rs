@@ -1,0 +1,191 @@
+//! `prune`: what no live snapshot needs goes.
+
+use std::ffi::OsString;
+use std::time::Instant;
+
+use jiff::{Span, SpanRelativeTo};
+
+use crate::operations::prune::plan::{Amount, MaxUnused};
+use crate::operations::prune::{PruneOptions, PruneReport, prune};
+
+use super::super::arguments::PruneArguments;
+use super::super::error::Result;
+use super::super::exit::Exit;
+use super::super::json::FindingsJson;
+use super::super::mask::command_line;
+use super::super::session::Session;
+use super::super::text::{count, duration, parse_size, size, things};
+
+/// Prunes.
+pub fn run(session: &Session, arguments: &PruneArguments, dry_run: bool, typed: &[OsString]) -> Result<Exit> {
+    let around = session.around;
+    let options = PruneOptions {
+        max_unused: arguments.max_unused,
+        grace_ms: arguments.grace,
+        dry_run,
+        host: around.host.clone(),
+        command: command_line(typed),
+    };
+    let mut started = Instant::now();
+    let report = session.with_repository(|repository| {
+        session.listen()?;
+        started = Instant::now();
+        Ok(prune(repository, &options, &session.progress)?)
+    })?;
+    let took_ms = started.elapsed().as_millis() as u64;
+    let findings = session.finish();
+    if session.global.json {
+        session.print_json(&in_json(&report, dry_run, took_ms, findings))?;
+    } else if session.global.tells() {
+        session.print(&told(&report, dry_run, took_ms))?;
+    }
+    Ok(if report.has_problems() { Exit::Problems } else { Exit::Done })
+}
+
+fn in_json(r: &PruneReport, dry_run: bool, took_ms: u64, findings: FindingsJson) -> serde_json::Value {
+    let amount = |a: &Amount| serde_json::json!({ "packs": a.packs, "bytes": a.bytes });
+    let objects = |(objects, bytes): (u64, u64)| serde_json::json!({ "objects": objects, "bytes": bytes });
+    let refused = r.swept.refused.iter();
+    serde_json::json!({
+        "type": "prune",
+        "dry_run": dry_run,
+        "snapshots": r.snapshots,
+        "chunks_needed": r.needed.0,
+        "nodes_needed": r.needed.1,
+        "missing": r.missing,
+        "bytes_unused_before": r.plan.unused_before,
+        "bytes_unused_after": r.plan.unused_after,
+        "dropped": amount(&r.plan.deleted),
+        "rewritten": amount(&r.plan.rewritten),
+        "waiting": amount(&r.plan.waiting),
+        "open_runs": r.open.iter().map(|run| run.0).collect::<Vec<_>>(),
+        "closed_runs": r.closed.iter().map(|run| run.0).collect::<Vec<_>>(),
+        "condemned_packs": r.condemned,
+        "vouched_packs": r.vouched,
+        "deleted": objects((r.swept.objects, r.swept.bytes)),
+        "not_deleted": refused.map(|(name, why)| serde_json::json!({ "object": name, "why": why })).collect::<Vec<_>>(),
+        "in_grace": r.swept.waiting,
+        "before": objects(r.before),
+        "after": objects(r.after),
+        "requests": r.requests.total(),
+        "bytes_down": r.requests.bytes_down,
+        "bytes_up": r.requests.bytes_up,
+        "checkpoint": r.checkpoint,
+        "damaged": r.damaged,
+        "duration_ms": took_ms,
+        "warnings": findings.warnings,
+        "errors": findings.errors,
+        "findings": findings.findings,
+    })
+}
+
+fn told(r: &PruneReport, dry_run: bool, took_ms: u64) -> String {
+    let would = if dry_run { "would " } else { "" };
+    let plan = &r.plan;
+    let mut lines = vec![format!(
+        "{} need {} in {}; {} of {} in packs are unused",
+        things(r.snapshots, "snapshot", "snapshots"),
+        things(r.needed.0, "chunk", "chunks"),
+        things(r.needed.1, "node", "nodes"),
+        size(plan.unused_before),
+        size(plan.before.bytes),
+    )];
+    let packs = |n: u64| things(n, "pack", "packs");
+    lines.push(format!(
+        "{would}drop {} of {}, rewrite {} of {} to about {}; {} stay unused",
+        packs(plan.deleted.packs),
+        size(plan.deleted.bytes),
+        packs(plan.rewritten.packs),
+        size(plan.rewritten.bytes),
+        size(plan.written_bytes),
+        size(plan.unused_after),
+    ));
+    if plan.waiting.packs > 0 {
+        let runs: Vec<String> = r.open.iter().map(|run| run.0.to_string()).collect();
+        lines.push(format!(
+            "{} of {} go with a later prune, once run {} is over",
+            packs(plan.waiting.packs),
+            size(plan.waiting.bytes),
+            runs.join(", ")
+        ));
+    }
+    for run in &r.closed {
+        lines.push(format!("{would}close run {}, which was silent for seven days", run.0));
+    }
+    if r.vouched > 0 {
+        lines.push(format!("vouched for {}: other machines may count on them", packs(r.vouched)));
+    }
+    if r.swept.waiting > 0 {
+        lines.push(format!("{} wait until their grace is over", things(r.swept.waiting, "object", "objects")));
+    }
+    lines.push(format!(
+        "{would}delete {} of {}; {} and {} before, {}{} and {} after",
+        things(r.swept.objects, "object", "objects"),
+        size(r.swept.bytes),
+        things(r.before.0, "object", "objects"),
+        size(r.before.1),
+        if dry_run { "about " } else { "" },
+        things(r.after.0, "object", "objects"),
+        size(r.after.1),
+    ));
+    lines.push(format!(
+        "read {}, wrote {}, with {} in {}",
+        size(r.requests.bytes_down),
+        size(r.requests.bytes_up),
+        match r.requests.total() {
+            1 => "1 request".to_owned(),
+            n => format!("{} requests", count(n)),
+        },
+        duration(took_ms)
+    ));
+    lines.join("\n")
+}
+
+/// Reads how much may stay unused: `5%`, `2GiB`, `0` or `unlimited`.
+pub fn parse_max_unused(text: &str) -> std::result::Result<MaxUnused, String> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("unlimited") {
+        return Ok(MaxUnused::Unlimited);
+    }
+    match text.strip_suffix('%') {
+        Some(percent) => match percent.trim().parse::<f64>() {
+            Ok(part) if (0.0..100.0).contains(&part) => Ok(MaxUnused::Part(part / 100.0)),
+            _ => Err(format!("{text:?} is no part: write for example 5%")),
+        },
+        None => parse_size(text).map(MaxUnused::Bytes),
+    }
+}
+
+/// Reads a time to wait such as `0s`, `90m`, `36h`, `7d`; milliseconds.
+pub fn parse_wait(text: &str) -> std::result::Result<i64, String> {
+    let bad = || format!("{text:?} is no time: write for example 90m, 36h or 7d");
+    let span: Span = text.parse().map_err(|_| bad())?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| bad())?;
+    i64::try_from(duration.as_millis()).ok().filter(|ms| *ms >= 0).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_much_may_stay_unused_is_a_part_or_bytes() {
+        assert_eq!(parse_max_unused("5%"), Ok(MaxUnused::Part(0.05)));
+        assert_eq!(parse_max_unused("0"), Ok(MaxUnused::Bytes(0)));
+        assert_eq!(parse_max_unused("2GiB"), Ok(MaxUnused::Bytes(2 << 30)));
+        assert_eq!(parse_max_unused("unlimited"), Ok(MaxUnused::Unlimited));
+        for bad in ["", "%", "-1%", "100%", "x", "NaN%"] {
+            assert!(parse_max_unused(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_read_and_what_is_none_is_an_error() {
+        assert_eq!(parse_wait("0s"), Ok(0));
+        assert_eq!(parse_wait("90m"), Ok(90 * 60_000));
+        assert_eq!(parse_wait("7d"), Ok(7 * 24 * 3_600_000));
+        for bad in ["", "7", "x", "-1h", "1 fortnight"] {
+            assert!(parse_wait(bad).is_err(), "{bad}");
+        }
+    }
+}
