@@ -122,6 +122,14 @@ struct Frames<'a> {
 impl Frames<'_> {
     /// The frame that holds the first chunk of `reference`. Every place is tried before it is called damaged.
     fn frame(&mut self, reference: &Reference) -> Result<Arc<OpenFrame>, RepositoryError> {
+        match self.frame_as_known(reference) {
+            // A prune may have moved it.
+            Err(e) if e.is_missing() && self.repository.has_moved_on()? => self.frame_as_known(reference),
+            found => found,
+        }
+    }
+
+    fn frame_as_known(&mut self, reference: &Reference) -> Result<Arc<OpenFrame>, RepositoryError> {
         let mut failure = None;
         for place in self.repository.cache().block(reference.block)? {
             if !(place.span.first..place.span.end()).contains(&reference.first) {

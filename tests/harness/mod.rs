@@ -150,6 +150,16 @@ pub fn try_restore(
     target: &Path,
     subtree: Option<&Path>,
 ) -> Result<RestoreReport, RestoreError> {
+    try_restore_watched(repository, snapshot, target, subtree, &Recorder::default())
+}
+
+pub fn try_restore_watched(
+    repository: &Arc<Repository>,
+    snapshot: &Snapshot,
+    target: &Path,
+    subtree: Option<&Path>,
+    observer: &dyn Observer,
+) -> Result<RestoreReport, RestoreError> {
     use std::os::unix::ffi::OsStrExt;
     let options = RestoreOptions {
         target: target.to_owned(),
@@ -160,7 +170,7 @@ pub fn try_restore(
         delete: None,
         dry_run: false,
     };
-    restore(repository, snapshot, options, &Recorder::default())
+    restore(repository, snapshot, options, observer)
 }
 
 pub fn options(paths: &[&Path]) -> BackupOptions {

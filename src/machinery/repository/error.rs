@@ -154,4 +154,9 @@ impl RepositoryError {
                 | Self::Store(StoreError::Missing { .. } | StoreError::BadRange { .. })
         )
     }
+
+    /// Whether something is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::Store(StoreError::Missing { .. }))
+    }
 }

@@ -102,35 +102,27 @@ impl ChunkIndex {
         if self.finder.is_empty() {
             return Ok(None);
         }
-        let Some((block, place)) = self.finder.find(&repository.cache, id)? else { return Ok(None) };
-        for candidate in repository.cache.block(block)? {
-            if !(candidate.span.first..candidate.span.end()).contains(&place) {
-                continue;
+        let Self { finder, packs, state, run, .. } = self;
+        // A row may be older than a prune: then another one leads to where the chunk is.
+        let found = finder.find(&repository.cache, id, &mut |block, place| {
+            for candidate in repository.cache.block(block)? {
+                if !(candidate.span.first..candidate.span.end()).contains(&place) {
+                    continue;
+                }
+                let Some(pack) = usable(packs, state, *run, repository, candidate.frame)? else { continue };
+                let Some(directory) = repository.cache.frame_directory(candidate.frame.row)? else { continue };
+                let Some(at) = directory.position(block, place) else { continue };
+                if directory.chunks[at].id == *id && !is_dead(state, &pack, block, place) {
+                    return Ok(Some((block, place, pack, directory, at)));
+                }
             }
-            let Some(pack) = self.usable(repository, candidate.frame)? else { continue };
-            let Some(directory) = repository.cache.frame_directory(candidate.frame.row)? else { continue };
-            let Some(at) = directory.position(block, place) else { continue };
-            if directory.chunks[at].id != *id || is_dead(&self.state, &pack, block, place) {
-                continue;
-            }
-            self.hits.add(block, place, place + 1);
-            let places = directory.places().collect();
-            self.expected = Some(Expected { directory: Arc::new(directory), places, pack, next: at + 1 });
-            return Ok(Some((block, place)));
-        }
-        Ok(None)
-    }
-
-    /// The pack's name, if this writer may deduplicate against it: live, and its own, the owner's or vouched for.
-    fn usable(&mut self, repository: &Repository, frame: FramePlace) -> Result<Option<ObjectHash>> {
-        if let Some(known) = self.packs.get(&frame.pack) {
-            return Ok(*known);
-        }
-        let place = repository.cache.pack(frame.pack)?;
-        let usable =
-            place.filter(|p| p.run == self.run || repository.may_deduplicate(&self.state, &p.name)).map(|p| p.name);
-        self.packs.insert(frame.pack, usable);
-        Ok(usable)
+            Ok(None)
+        })?;
+        let Some((block, place, pack, directory, at)) = found else { return Ok(None) };
+        self.hits.add(block, place, place + 1);
+        let places = directory.places().collect();
+        self.expected = Some(Expected { directory: Arc::new(directory), places, pack, next: at + 1 });
+        Ok(Some((block, place)))
     }
 
     /// Remembers a chunk that this run stores.
@@ -150,10 +142,35 @@ impl ChunkIndex {
         Ok(())
     }
 
+    /// Forgets what was hit: it is published, or gone.
+    pub fn forget_hits(&mut self, repository: &Repository) {
+        self.hits = Hits::default();
+        self.expected = None;
+        self.packs.clear();
+        self.state = repository.state();
+    }
+
     /// What was hit so far.
     pub fn hits(&self) -> &Hits {
         &self.hits
     }
+}
+
+/// The pack's name, if this writer may deduplicate against it: live, and its own, the owner's or vouched for.
+fn usable(
+    packs: &mut HashMap<i64, Option<ObjectHash>>,
+    state: &State,
+    run: RunId,
+    repository: &Repository,
+    frame: FramePlace,
+) -> Result<Option<ObjectHash>> {
+    if let Some(known) = packs.get(&frame.pack) {
+        return Ok(*known);
+    }
+    let place = repository.cache.pack(frame.pack)?;
+    let usable = place.filter(|p| p.run == run || repository.may_deduplicate(state, &p.name)).map(|p| p.name);
+    packs.insert(frame.pack, usable);
+    Ok(usable)
 }
 
 /// Whether a Doom says that nothing needs this chunk of the pack.

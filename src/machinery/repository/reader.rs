@@ -132,6 +132,20 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Repository {
     /// The bytes of a tree or list node. Every place it is at is tried before it is called damaged or missing.
     pub fn node(&self, id: &ChunkId) -> Result<Bytes> {
+        match self.node_as_known(id) {
+            // A prune may have moved it.
+            Err(e) if e.is_missing() && self.has_moved_on()? => self.node_as_known(id),
+            found => found,
+        }
+    }
+
+    /// Folds what others have appended; whether there was anything.
+    pub fn has_moved_on(&self) -> Result<bool> {
+        let before = self.state().number;
+        Ok(self.refresh()?.number != before)
+    }
+
+    fn node_as_known(&self, id: &ChunkId) -> Result<Bytes> {
         let mut failure = None;
         for place in self.cache.meta(id)? {
             match self.node_at(&place) {

@@ -422,6 +422,7 @@ impl Run {
             }
         };
         self.keep_published(&packs)?;
+        self.forget_hits();
         if end.is_some() {
             self.remove_folder()?;
         }
@@ -447,6 +448,13 @@ impl Run {
             // A stage of the packer still holds it; the next run finds the run over and removes it.
             _ => Ok(()),
         }
+    }
+
+    /// Forgets which chunks and nodes of others this run refers to: what refers to them is published, or will be
+    /// read again.
+    pub fn forget_hits(&mut self) {
+        self.index.forget_hits(&self.repository);
+        self.node_hits.clear();
     }
 
     /// A fresh id for a snapshot.

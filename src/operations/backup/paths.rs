@@ -45,6 +45,7 @@ pub(super) fn backup_paths(work: &mut Work, rules: &ExcludeRules) -> Result<Sour
             // A parent or a block was forgotten meanwhile: everything is read, and what is there is found by its ids.
             Err(BackupError::Repository(RepositoryError::Refused { what })) if !options.read_all => {
                 observer.finding(Severity::Note, &format!("{what}; everything is read again"));
+                work.run.forget_hits();
                 once(work, rules, false)
             }
             done => done,

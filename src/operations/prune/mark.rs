@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::formats::list::ListNode;
+use crate::formats::state::SnapshotState;
 use crate::formats::tree::{Content, NodeKind, TreeNode};
 use crate::machinery::repository::cache::places::MetaPlace;
 use crate::machinery::repository::{Repository, RepositoryError};
@@ -76,8 +77,24 @@ impl Marks {
     /// A node that cannot be read is an error, unless the snapshot is known to have holes: what is below it would be taken
     /// for dead.
     pub fn mark(&mut self, repository: &Repository, observer: &dyn Observer) -> Result<(), RepositoryError> {
+        self.mark_whole(repository, observer)?;
+        self.mark_those(repository, true, observer)
+    }
+
+    /// As [`Marks::mark`], but without snapshots that are known to have holes.
+    pub fn mark_whole(&mut self, repository: &Repository, observer: &dyn Observer) -> Result<(), RepositoryError> {
+        self.mark_those(repository, false, observer)
+    }
+
+    fn mark_those(
+        &mut self,
+        repository: &Repository,
+        holed: bool,
+        observer: &dyn Observer,
+    ) -> Result<(), RepositoryError> {
         let state = repository.state();
-        let new: Vec<_> = state.snapshots.iter().filter(|(id, _)| !self.snapshots.contains(*id)).collect();
+        let is_new = |(id, s): &(&SnapshotId, &SnapshotState)| s.holed == holed && !self.snapshots.contains(*id);
+        let new: Vec<_> = state.snapshots.iter().filter(is_new).collect();
         if !new.is_empty() {
             observer.phase("marking", Some(new.len() as u64), Unit::Items);
         }

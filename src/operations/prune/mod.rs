@@ -121,10 +121,20 @@ pub fn prune(
     close_silent(repository, &listed, options.dry_run, &mut report)?;
 
     let mut marks = Marks::default();
-    marks.mark(repository, observer)?;
+    marks.mark_whole(repository, observer)?;
     let state = repository.refresh()?;
     let packs = Packs::find(repository, &state, None)?;
-    let (uses, missing) = usage::usage(repository, &state, &packs, &marks)?;
+    let (mut uses, mut missing) = usage::usage(repository, &state, &packs, &marks)?;
+    if missing > 0 {
+        // What is dead may be what makes them whole again.
+        return Err(RepositoryError::Missing {
+            name: format!("{missing} chunks that snapshots need: nothing was pruned;"),
+        });
+    }
+    if state.snapshots.values().any(|s| s.holed) {
+        marks.mark(repository, observer)?;
+        (uses, missing) = usage::usage(repository, &state, &packs, &marks)?;
+    }
     (report.snapshots, report.needed, report.missing) = (marks.snapshots.len() as u64, marks.counts(), missing);
     if missing > 0 {
         let text =

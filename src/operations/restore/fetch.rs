@@ -10,6 +10,7 @@ use crate::machinery::repository::reader::{OpenFrame, OpenPack};
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::machinery::target::{Target, TargetError};
 use crate::words::causes::with_causes;
+use crate::words::ids::Reference;
 use crate::words::observer::Observer;
 
 use super::plan::{FileItem, Piece, Plan};
@@ -178,28 +179,50 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Looks for the pieces of a damaged frame in other packs; what is nowhere else makes its file fail.
+    /// Looks for the pieces of a frame that is damaged, or gone, in other packs; what is nowhere else makes its file
+    /// fail.
     fn elsewhere(&self, pieces: &[Piece], not_in: i64, damage: &RepositoryError) -> Result<(), RepositoryError> {
+        if damage.is_missing() {
+            // A prune may have moved them.
+            self.repository.has_moved_on()?;
+        }
         for piece in pieces {
-            let mut found = false;
-            for place in self.repository.cache().block(piece.reference.block)? {
-                let span = place.span.first..place.span.end();
-                let covers = span.contains(&piece.reference.first) && piece.reference.end() <= span.end;
-                if place.frame.pack == not_in || !covers {
-                    continue;
-                }
-                let opened = self.repository.open_pack(place.frame.pack);
-                if let Ok(open) = opened.and_then(|pack| self.repository.read_frame(&pack, place.frame.place)) {
-                    self.write(piece, &open);
-                    found = true;
-                    break;
-                }
-            }
-            if !found {
+            if !self.piece_elsewhere(piece, not_in)? {
                 self.fail(&self.files[piece.file as usize], with_causes(damage));
             }
         }
         Ok(())
+    }
+
+    /// Writes a piece from wherever its chunks are but in this pack; after a prune they may lie in several frames.
+    fn piece_elsewhere(&self, piece: &Piece, not_in: i64) -> Result<bool, RepositoryError> {
+        let (mut rest, mut at) = (piece.reference, piece.at);
+        while rest.count > 0 {
+            let mut found = None;
+            for place in self.repository.cache().block(rest.block)? {
+                let holds = (place.span.first..place.span.end()).contains(&rest.first);
+                if place.frame.pack == not_in || !holds {
+                    continue;
+                }
+                let opened = self.repository.open_pack(place.frame.pack);
+                match opened.and_then(|pack| self.repository.read_frame(&pack, place.frame.place)) {
+                    Ok(open) => {
+                        found = Some(open);
+                        break;
+                    }
+                    Err(e) if e.is_damage() => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            let Some(open) = found else { return Ok(false) };
+            let Some((bytes, count)) = open.take(&rest) else { return Ok(false) };
+            let part = Piece { file: piece.file, at, reference: Reference { count, ..rest } };
+            at += bytes.len() as u64;
+            self.write(&part, &open);
+            rest.first += count;
+            rest.count -= count;
+        }
+        Ok(true)
     }
 
     fn fail(&self, file: &FileItem, why: String) {

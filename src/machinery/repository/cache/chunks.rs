@@ -56,7 +56,7 @@ fn merge(transaction: &Transaction) -> rusqlite::Result<()> {
         let rows = transaction.execute(
             &format!(
                 "INSERT OR IGNORE INTO chunks(generation, prefix, run, number, place)
-                   SELECT {id}, prefix, run, number, place FROM chunks WHERE generation IN ({list}) ORDER BY prefix"
+                   SELECT {id}, prefix, run, number, place FROM chunks WHERE generation IN ({list}) ORDER BY prefix, generation DESC"
             ),
             [],
         )?;
@@ -93,8 +93,13 @@ impl ChunkFinder {
         self.generations.is_empty()
     }
 
-    /// Where a chunk with this id may be.
-    pub fn find(&self, cache: &Cache, id: &ChunkId) -> Result<Option<(BlockId, u32)>> {
+    /// Hands `accept` the places where a chunk with this id may be, the larger generations first, until it takes one.
+    pub fn find<T>(
+        &self,
+        cache: &Cache,
+        id: &ChunkId,
+        accept: &mut dyn FnMut(BlockId, u32) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
         let find = |generation: i64| -> rusqlite::Result<Option<(BlockId, u32)>> {
             self.connection
                 .prepare_cached("SELECT run, number, place FROM chunks WHERE generation = ?1 AND prefix = ?2")?
@@ -105,8 +110,10 @@ impl ChunkFinder {
                 .optional()
         };
         for generation in &self.generations {
-            if let Some(found) = find(*generation).map_err(cache.error())? {
-                return Ok(Some(found));
+            if let Some((block, place)) = find(*generation).map_err(cache.error())?
+                && let Some(taken) = accept(block, place)?
+            {
+                return Ok(Some(taken));
             }
         }
         Ok(None)
@@ -134,9 +141,10 @@ mod tests {
         let finder = ChunkFinder::new(&cache).unwrap();
         assert!(finder.generations.len() <= 3 * GENERATIONS_OF_A_SIZE, "{:?}", finder.generations);
         for n in 0..300 {
-            let found = finder.find(&cache, &id(n)).unwrap();
+            let found = finder.find(&cache, &id(n), &mut |block, place| Ok(Some((block, place)))).unwrap();
             assert_eq!(found, Some((BlockId { run: RunId(1), number: n / 10 }, n % 10)));
         }
-        assert_eq!(finder.find(&cache, &id(300)).unwrap(), None);
+        let first = |block, place| Ok(Some((block, place)));
+        assert_eq!(finder.find(&cache, &id(300), &mut { first }).unwrap(), None);
     }
 }

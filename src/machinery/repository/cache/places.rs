@@ -260,8 +260,13 @@ fn add_pack(transaction: &Transaction, location: &PackLocation, published: bool)
         }
         return Ok(known);
     }
-    let first_frame: i64 =
-        transaction.query_row("SELECT coalesce(max(id), 0) + 1 FROM frames", [], |row| row.get(0))?;
+    // No row is ever used twice: others may hold on to the row of a frame that is gone.
+    let first_frame: i64 = transaction
+        .prepare_cached("SELECT coalesce((SELECT value FROM stamp WHERE key = 'next_frame'), 1)")?
+        .query_row([], |row| row.get(0))?;
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO stamp(key, value) VALUES('next_frame', ?1)")?
+        .execute([first_frame + location.frames.len() as i64])?;
     transaction
         .prepare_cached(
             "INSERT INTO packs(name, kind, run, len, directory_offset, directory_len, first_frame, frames,
