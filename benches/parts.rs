@@ -214,7 +214,13 @@ fn index_lookup(bencher: Bencher, there: bool) {
     }
     let finder = ChunkFinder::new(&cache).expect("the cache is there");
     bencher.counter(divan::counter::ItemsCount::new(ids.len())).bench_local(|| {
-        let found = ids.iter().filter(|id| finder.find(&cache, id).expect("the cache is there").is_some()).count();
+        let found = ids
+            .iter()
+            .filter(|id| {
+                let found = finder.find(&cache, id, &mut |block, place| Ok(Some((block, place))));
+                found.expect("the cache is there").is_some()
+            })
+            .count();
         assert_eq!(found, if there { ids.len() } else { 0 });
     });
 }

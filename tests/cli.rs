@@ -320,17 +320,28 @@ fn the_owner_s_passphrase_changes_and_recovery_words_open() {
 fn a_forget_explains_itself_and_asks_before_most_of_it_goes() {
     let sr = Strongroom::init();
     sr.tree();
-    for day in 1..=6 {
-        sr.expect(0, &["backup", "-q", "tree", "--time", &format!("2026-11-0{day} 02:00")]);
+    for day in 1..=14 {
+        sr.expect(0, &["backup", "-q", "tree", "--time", &format!("2026-11-{day:02} 02:00")]);
     }
-    sr.expect(0, &["hold", "latest~5"]);
-    let dry = sr.expect(0, &["forget", "--keep-daily", "4", "--dry-run"]);
-    assert!(dry.contains("would keep 5 snapshots and forget 1 snapshot") && dry.contains("held"), "{dry}");
+    sr.expect(0, &["hold", "latest~13"]);
+    let dry = sr.expect(0, &["forget", "--keep-daily", "9", "--dry-run"]);
+    assert!(dry.contains("would keep 10 snapshots and forget 4 snapshots") && dry.contains("held"), "{dry}");
     assert!(sr.expect(2, &["forget"]).contains("--keep-daily"));
     assert!(sr.expect(2, &["forget", "--keep-last", "1", "--max-count", "2"]).contains("two manners"));
     assert!(sr.expect(1, &["forget", "--keep-last", "1"]).contains("--yes"));
-    assert!(sr.expect(0, &["forget", "--keep-daily", "4"]).contains("forgot 1 snapshot"));
+    assert!(sr.expect(0, &["forget", "--keep-daily", "9"]).contains("forgot 4 snapshots"));
+    sr.expect(0, &["forget", "--keep-last", "4"]);
+    // Nobody can be asked, and few go: a job that runs by itself goes on.
+    assert!(sr.expect(0, &["forget", "--keep-last", "1"]).contains("warning: 3 of 5 snapshots"));
     sr.expect(0, &["forget", "--expire-after", "15d", "--min-count", "2", "--max-count", "3", "--yes"]);
     assert!(sr.expect(0, &["snapshots"]).contains("snapshots"));
+    let dry = sr.expect(0, &["forget", "--keep-last", "1", "--prune", "--dry-run", "--max-unused", "0"]);
+    assert!(dry.contains("would delete"), "{dry}");
+    let pruned: serde_json::Value =
+        serde_json::from_str(&sr.expect(0, &["prune", "--json", "--max-unused", "0", "--grace", "0s"])).unwrap();
+    assert!(pruned["type"] == "prune" && pruned["snapshots"] == 2 && pruned["checkpoint"].is_u64(), "{pruned}");
+    assert!(!sr.expect(0, &["prune"]).contains("would"));
+    assert!(sr.expect(0, &["repair"]).contains("nothing to repair"));
+    assert!(sr.expect(2, &["prune", "--max-unused", "lots"]).contains("--max-unused"));
     sr.expect(0, &["verify"]);
 }

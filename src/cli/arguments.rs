@@ -132,7 +132,8 @@ pub enum Command {
     Hold(HoldArguments),
     /// Take that protection back
     Unhold(HoldArguments),
-    /// Go on behind garbage that somebody put at the end of the log
+    /// Replace what is damaged or gone, as far as the rest can tell it
+    #[command(after_help = REPAIR_EXAMPLES)]
     Repair(RepairArguments),
     /// Say why there is nothing to unlock
     Unlock,
@@ -379,10 +380,29 @@ pub struct PruneCommand {
     pub dry_run: bool,
 }
 
+const REPAIR_EXAMPLES: &str = "\
+Segments are written anew from the packs; what can be read of damaged packs moves to new ones; chunks that are gone are filled
+in from equal ones that other backups stored. What is still missing is declared lost, and the snapshots that need it have
+holes: back the machine up again, then run `repair` again. Nothing is deleted.
+
+Examples:
+  strongroom repair --dry-run --read-data
+  strongroom repair --read-data
+  strongroom repair --drop-lost";
+
 /// Options of `repair`.
 #[derive(Args, Default)]
 pub struct RepairArguments {
-    /// Agree beforehand
+    /// Read everything, to find all damage; else only what is missing or has another length is found
+    #[arg(long)]
+    pub read_data: bool,
+    /// Rewrite snapshots that still have holes without the files that are lost
+    #[arg(long)]
+    pub drop_lost: bool,
+    /// Only say what is damaged
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Agree beforehand that unreadable bytes at the end of the log are garbage
     #[arg(long)]
     pub yes: bool,
 }

@@ -86,7 +86,7 @@ fn dispatch(parsed: &Arguments, typed: &[OsString], around: &Surroundings) -> Re
         Command::Prune(arguments) => commands::prune::run(&session, &arguments.how, arguments.dry_run, typed),
         Command::Hold(arguments) => commands::forget::hold(&session, arguments, true),
         Command::Unhold(arguments) => commands::forget::hold(&session, arguments, false),
-        Command::Repair(arguments) => commands::repair::run(&session, arguments),
+        Command::Repair(arguments) => commands::repair::run(&session, arguments, typed),
         Command::Unlock => commands::unlock::run(&session),
         Command::ExitCodes => session.print(&Exit::help()).map(|()| Exit::Done),
     }

@@ -10,6 +10,7 @@ pub mod history;
 pub mod keys;
 pub mod list;
 pub mod prune;
+pub mod repair;
 pub mod restore;
 pub mod stats;
 pub mod verify;

@@ -1,28 +1,121 @@
-//! `repair`: at present the end of the log, where anyone who may add can put garbage.
+//! `repair`: what is damaged or gone is replaced, as far as the rest of the repository can tell it.
+
+use std::ffi::OsString;
+
+use crate::operations::repair::{RepairOptions, RepairReport, repair};
 
 use super::super::arguments::RepairArguments;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
+use super::super::json::DamageJson;
+use super::super::mask::command_line;
 use super::super::session::Session;
 use super::super::settings::Settings;
+use super::super::text::{escape, things};
+use super::verify::told_finding;
 
-/// Says, as the owner, that what stops everyone at the end of the log is garbage.
-pub fn run(session: &Session, arguments: &RepairArguments) -> Result<Exit> {
+/// Goes on behind garbage at the end of the log, then repairs everything else.
+pub fn run(session: &Session, arguments: &RepairArguments, typed: &[OsString]) -> Result<Exit> {
     let settings = Settings::find(session.global, session.around, false)?;
     let repository = settings.open_for_repair(session.global, session.around)?;
-    let question = "If the log ends in bytes that nobody can read, they will be taken for garbage from now on. If they were a \
-                    record that was damaged, what it published is lost. Do it? [y/N]";
-    if !arguments.yes && !session.progress.suspended(|| session.around.agrees(question)) {
-        return Err(CliError::Usage("nothing was changed: --yes agrees beforehand".to_owned()));
+    let options = RepairOptions {
+        read_data: arguments.read_data,
+        drop_lost: arguments.drop_lost,
+        dry_run: arguments.dry_run,
+        host: session.around.host.clone(),
+        command: command_line(typed),
+    };
+    let mut garbage = None;
+    let report = session.with(&repository, |repository| {
+        if repository.ends_in_garbage()? {
+            garbage = overrule(session, arguments, repository)?;
+        }
+        session.listen()?;
+        Ok(repair(repository, &options, &session.progress)?)
+    })?;
+    session.finish();
+    tell(session, arguments, garbage, &report)?;
+    let unmended = !report.holed.is_empty() || (arguments.dry_run && !report.findings.is_empty());
+    Ok(if unmended { Exit::Problems } else { Exit::Done })
+}
+
+fn overrule(
+    session: &Session,
+    arguments: &RepairArguments,
+    repository: &crate::machinery::repository::Repository,
+) -> Result<Option<u64>> {
+    let question = "The log ends in bytes that nobody can read: they will be taken for garbage from now on. If they were a record \
+                    that was damaged, what it published is lost. Do it? [y/N]";
+    if arguments.dry_run || !(arguments.yes || session.progress.suspended(|| session.around.agrees(question))) {
+        return Err(CliError::Usage(
+            "the log ends in bytes that nobody can read, and nothing was changed: --yes agrees to take them for garbage"
+                .to_owned(),
+        ));
     }
-    let number = session.with(&repository, |repository| Ok(repository.overrule_garbage()?))?;
+    Ok(repository.overrule_garbage()?)
+}
+
+fn tell(session: &Session, arguments: &RepairArguments, garbage: Option<u64>, r: &RepairReport) -> Result<()> {
     if session.global.json {
-        session.print_json(&serde_json::json!({ "type": "repair", "garbage_record": number }))?;
-    } else if session.global.tells() {
-        session.print(&match number {
-            Some(number) => format!("record {number} is garbage from now on; everyone goes on behind it"),
-            None => "the log is sound: nothing to repair".to_owned(),
-        })?;
+        let ids = |all: &[crate::words::ids::SnapshotId]| all.iter().map(|id| id.to_string()).collect::<Vec<_>>();
+        let dropped = r
+            .dropped
+            .iter()
+            .map(|d| serde_json::json!({ "old": d.old.to_string(), "new": d.new.to_string(), "lost": d.lost }));
+        return session.print_json(&serde_json::json!({
+            "type": "repair",
+            "dry_run": arguments.dry_run,
+            "garbage_record": garbage,
+            "findings": r.findings.iter().map(DamageJson::from).collect::<Vec<_>>(),
+            "directories": r.directories,
+            "chunks_saved": r.saved,
+            "chunks_filled_in": r.filled,
+            "packs_lost": r.lost.iter().map(|p| p.to_string()).collect::<Vec<_>>(),
+            "holed": ids(&r.holed),
+            "healed": ids(&r.healed),
+            "dropped": dropped.collect::<Vec<_>>(),
+            "checkpoint": r.checkpoint,
+        }));
     }
-    Ok(Exit::Done)
+    for finding in &r.findings {
+        told_finding(finding).iter().for_each(|line| session.around.complain(line));
+    }
+    if !session.global.tells() {
+        return Ok(());
+    }
+    if let Some(number) = garbage {
+        session.print(&format!("record {number} is garbage from now on; everyone goes on behind it"))?;
+    }
+    let told = |n: u64, one: &str, many: &str, did: &str| (n > 0).then(|| format!("{} {did}", things(n, one, many)));
+    let lines = [
+        told(r.directories, "directory", "directories", "written anew from the packs themselves"),
+        told(r.saved, "chunk", "chunks", "saved out of damaged packs"),
+        told(r.filled, "chunk", "chunks", "filled in from equal ones"),
+        told(r.lost.len() as u64, "pack", "packs", "declared lost; a prune removes what is left of them"),
+        told(r.healed.len() as u64, "snapshot", "snapshots", "whole again"),
+    ];
+    for line in lines.into_iter().flatten() {
+        session.print(&line)?;
+    }
+    for dropped in &r.dropped {
+        let lost: Vec<String> = dropped.lost.iter().take(10).map(|p| escape(p.as_bytes())).collect();
+        let more = dropped.lost.len().saturating_sub(lost.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        session.print(&format!(
+            "{} is {} now, without {}{more}",
+            dropped.old.short(),
+            dropped.new.short(),
+            lost.join(", ")
+        ))?;
+    }
+    if !r.holed.is_empty() {
+        let ids: Vec<String> = r.holed.iter().map(|id| id.short()).collect();
+        session.print(&format!(
+            "with holes: {}\nback these machines up again, then repair again: it fills in what comes back; --drop-lost gives up the rest",
+            ids.join(", ")
+        ))?;
+    } else if garbage.is_none() && r.findings.is_empty() {
+        session.print("nothing to repair")?;
+    }
+    Ok(())
 }

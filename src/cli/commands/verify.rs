@@ -91,7 +91,7 @@ fn tell(session: &Session, depth: &'static str, report: &VerifyReport, took_ms: 
 }
 
 /// A finding and what it hurts, in lines.
-fn told_finding(finding: &Finding) -> Vec<String> {
+pub(super) fn told_finding(finding: &Finding) -> Vec<String> {
     let text = |t: &str| escape(t.as_bytes());
     let mut lines = vec![format!("error: {}: {}", text(&finding.object), text(&finding.what))];
     for (id, paths, count) in &finding.hurts {

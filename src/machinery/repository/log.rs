@@ -159,6 +159,15 @@ impl Repository {
         Ok(Some(folded))
     }
 
+    /// Whether the log ends in bytes that stop everyone until the owner has said what they are.
+    pub fn ends_in_garbage(&self) -> Result<bool> {
+        match self.refresh() {
+            Ok(_) => Ok(false),
+            Err(e) if is_garbage(&e) => Ok(true),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Says, as the owner, that the bytes at the end of the log are garbage: from then on everyone takes them for void.
     ///
     /// Returns their number; `None` if the log has nothing of the kind. Refuses if this machine has seen a record there,

@@ -82,7 +82,7 @@ pub struct Repository {
     cache: cache::Cache,
     local: LocalState,
     state: Mutex<Arc<State>>,
-    places_synced: Mutex<Option<(usize, u64, usize)>>,
+    places_synced: Mutex<Option<places::PlacesFingerprint>>,
     read_cache: reader::ReadCache,
     damage: Mutex<Vec<RepositoryError>>,
     /// Packs that the store's listing has not as the log says.

@@ -192,13 +192,18 @@ fn append(all: &mut SegmentContent, part: SegmentContent) {
     all.content.get_or_insert_default().extend(shifted(part.content.unwrap_or_default()));
 }
 
+/// Number of packs, newest record that changed one, live packs, newest record that brought a segment.
+pub(super) type PlacesFingerprint = (usize, u64, usize, u64);
+
 /// Changes whenever the set of live packs may have changed.
-fn places_fingerprint(state: &State) -> (usize, u64, usize) {
+fn places_fingerprint(state: &State) -> PlacesFingerprint {
     let newest = state
         .packs
         .values()
         .map(|p| p.published.max(p.condemned.unwrap_or(0)).max(p.lost.unwrap_or(0)))
         .max()
         .unwrap_or(0);
-    (state.packs.len(), newest, state.packs.values().filter(|p| p.live()).count())
+    // A segment that is written anew may lead to packs that could not be found before.
+    let newest_segment = state.segments.values().map(|s| s.published).max().unwrap_or(0);
+    (state.packs.len(), newest, state.packs.values().filter(|p| p.live()).count(), newest_segment)
 }

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use crate::formats::directory::{FrameDirectory, PackDirectory};
 use crate::formats::envelope::{ENVELOPE_LEN, FormatError};
 use crate::formats::names;
-use crate::formats::pack::{CompressedFrame, PackReader};
-use crate::words::ids::{ChunkId, Reference};
+use crate::formats::pack::{CompressedFrame, DirectoryPlace, PackReader, TRAILER_LEN};
+use crate::formats::segment::PackSummary;
+use crate::formats::state::PackState;
+use crate::words::ids::{ChunkId, ObjectHash, Reference};
 
 use super::Repository;
 use super::cache::places::{FramePlace, MetaPlace, PackPlace};
@@ -263,6 +265,37 @@ impl Repository {
         };
         let (reader, directory) = open().map_err(RepositoryError::object(&object))?;
         Ok(OpenPack::new(place, object, reader, directory))
+    }
+
+    /// Opens a pack of which not everything can be read: its directory is taken from the cache.
+    pub fn open_pack_as_known(&self, row: i64) -> Result<OpenPack> {
+        let missing = || RepositoryError::Missing { name: format!("a pack of the cache ({row})") };
+        let place = self.cache.pack(row)?.ok_or_else(missing)?;
+        let object = names::pack(place.kind, place.run, &place.name);
+        let mut directory = PackDirectory::default();
+        for frame in self.cache.frames(row)? {
+            directory.frames.push(self.cache.frame_directory(frame.row)?.ok_or_else(missing)?);
+        }
+        let envelope = self.store.get_range(&object, 0..ENVELOPE_LEN as u64)?;
+        let reader = PackReader::new(place.kind, &envelope, |e| self.keys.secret(e));
+        let reader = reader.map_err(RepositoryError::object(&object))?;
+        Ok(OpenPack::new(place, object, reader, directory))
+    }
+
+    /// All that a segment would say of a pack, read from the pack itself.
+    pub fn summary_of_pack(&self, name: &ObjectHash, pack: &PackState) -> Result<PackSummary> {
+        let object = names::pack(pack.kind, pack.run, name);
+        let bytes = self.store.get(&object)?;
+        if ObjectHash(*blake3::hash(&bytes).as_bytes()) != *name {
+            return Err(RepositoryError::object(&object)(FormatError::Checksum));
+        }
+        let (kind, run, len) = (pack.kind, pack.run, pack.len);
+        let place = PackPlace { row: 0, name: *name, kind, run, len, directory: DirectoryPlace { offset: 0, len: 0 } };
+        let directory = self.open_pack_bytes(place, &bytes)?.directory;
+        let frames: u64 = directory.frames.iter().map(|f| u64::from(f.sealed_len)).sum();
+        let offset = ENVELOPE_LEN as u64 + frames;
+        let place = DirectoryPlace { offset, len: (len - TRAILER_LEN as u64 - offset) as u32 };
+        Ok(PackSummary { name: *name, kind, run, len, place, directory })
     }
 
     /// Fetches and opens one frame.

@@ -71,6 +71,8 @@ pub struct Rewriting {
     remnants: [Remnants; 2],
     threads: PackerThreads,
     new: Vec<PackSummary>,
+    /// Directories that were read from packs, because their segments are no more.
+    recovered: Vec<PackSummary>,
     /// Bytes of objects it has made, records not counted.
     pub bytes_stored: u64,
 }
@@ -94,6 +96,7 @@ impl Repository {
             remnants: Default::default(),
             threads,
             new: Vec::new(),
+            recovered: Vec::new(),
             bytes_stored: 0,
         })
     }
@@ -174,6 +177,11 @@ impl Rewriting {
         self.packer().add(kind, NewFrame::Plain { spans, chunks, plaintext, level: LEVEL })
     }
 
+    /// Moves the directory of a pack into a new segment with the next record.
+    pub fn recover_directory(&mut self, pack: PackSummary) {
+        self.recovered.push(pack);
+    }
+
     /// Packs that are durable and in no record yet.
     pub fn packs_waiting(&self) -> usize {
         self.new.len() + self.packer.as_ref().map_or(0, Packer::finished_count)
@@ -208,7 +216,9 @@ impl Rewriting {
         self.bytes_stored += new.iter().map(|p| p.len).sum::<u64>();
         let state = self.repository.state();
         let going: HashSet<ObjectHash> = replaced(&state)?.packs.into_iter().collect();
-        let moved = self.movable(&state, &going, gather)?;
+        let mut moved = std::mem::take(&mut self.recovered);
+        let known: HashSet<ObjectHash> = moved.iter().map(|p| p.name).collect();
+        moved.extend(self.movable(&state, &going, gather)?.into_iter().filter(|p| !known.contains(&p.name)));
         if new.is_empty() && moved.is_empty() && going.is_empty() {
             return Ok(None);
         }

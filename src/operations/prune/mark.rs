@@ -86,6 +86,22 @@ impl Marks {
         self.mark_those(repository, false, observer)
     }
 
+    /// Marks what live snapshots need as far as their trees can be read: for repair, which deletes nothing.
+    pub fn mark_despite_holes(
+        &mut self,
+        repository: &Repository,
+        observer: &dyn Observer,
+    ) -> Result<(), RepositoryError> {
+        let state = repository.state();
+        observer.phase("marking", Some(state.snapshots.len() as u64), Unit::Items);
+        for (id, snapshot) in &state.snapshots {
+            self.tree(repository, &snapshot.root, true, observer)?;
+            self.snapshots.insert(*id);
+            observer.advance(1);
+        }
+        Ok(())
+    }
+
     fn mark_those(
         &mut self,
         repository: &Repository,

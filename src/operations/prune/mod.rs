@@ -127,9 +127,8 @@ pub fn prune(
     let (mut uses, mut missing) = usage::usage(repository, &state, &packs, &marks)?;
     if missing > 0 {
         // What is dead may be what makes them whole again.
-        return Err(RepositoryError::Missing {
-            name: format!("{missing} chunks that snapshots need: nothing was pruned;"),
-        });
+        let name = format!("something that snapshots need ({missing} chunks; nothing was pruned)");
+        return Err(RepositoryError::Missing { name });
     }
     if state.snapshots.values().any(|s| s.holed) {
         marks.mark(repository, observer)?;
@@ -137,8 +136,7 @@ pub fn prune(
     }
     (report.snapshots, report.needed, report.missing) = (marks.snapshots.len() as u64, marks.counts(), missing);
     if missing > 0 {
-        let text =
-            format!("{missing} chunks or nodes that snapshots need are nowhere: `verify` names them, `repair` goes on");
+        let text = format!("{missing} chunks or nodes of snapshots with holes are nowhere; `repair` fills what it can");
         observer.finding(Severity::Warning, &text);
     }
     report.plan = plan(&uses, options.max_unused, u64::from(repository.config.parameters.pack_len));

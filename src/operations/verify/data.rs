@@ -75,6 +75,7 @@ pub fn check(
     report.bytes_read += packs.iter().map(|p| p.len).sum::<u64>();
     for Wrong { pack, what, frames } in wrong.into_inner().expect("nothing panics while it holds the lock") {
         let finding = report.find(names::pack(pack.kind, pack.run, &pack.name), what);
+        bad.touched.insert(pack.row, finding);
         match frames {
             None => drop(bad.packs.insert(pack.row, finding)),
             Some(frames) => bad.frames.extend(frames.into_iter().map(|f| ((pack.row, f), finding))),

@@ -19,6 +19,7 @@ use crate::words::ids::SnapshotId;
 use crate::words::observer::{Observer, Unit};
 
 pub use keyless::verify_keyless;
+pub(super) use objects::Bad;
 
 /// How deep to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,17 @@ pub fn verify(
     depth: VerifyDepth,
     observer: &dyn Observer,
 ) -> Result<VerifyReport, RepositoryError> {
+    let (mut report, bad) = survey(repository, depth, observer)?;
+    trees::check(repository, depth, &bad, &mut report, observer)?;
+    Ok(report)
+}
+
+/// Everything but the snapshots: the log, the objects and, if asked, all that is in them.
+pub(super) fn survey(
+    repository: &Arc<Repository>,
+    depth: VerifyDepth,
+    observer: &dyn Observer,
+) -> Result<(VerifyReport, Bad), RepositoryError> {
     let mut report = VerifyReport::default();
     verify_log(repository, &mut report, observer)?;
     let mut bad = objects::check(repository, &mut report, observer)?;
@@ -99,7 +111,17 @@ pub fn verify(
         }
         data::check(repository, &mut report, &mut bad, observer)?;
     }
-    trees::check(repository, depth, &bad, &mut report, observer)?;
+    Ok((report, bad))
+}
+
+/// The findings about snapshots that come of places being bad.
+pub(super) fn hurt(
+    repository: &Arc<Repository>,
+    bad: &Bad,
+    mut report: VerifyReport,
+    observer: &dyn Observer,
+) -> Result<VerifyReport, RepositoryError> {
+    trees::check(repository, VerifyDepth::Structure, bad, &mut report, observer)?;
     Ok(report)
 }
 

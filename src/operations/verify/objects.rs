@@ -18,6 +18,10 @@ pub struct Bad {
     pub packs: HashMap<i64, usize>,
     /// Single frames: row of the pack, number of the frame.
     pub frames: HashMap<(i64, u32), usize>,
+    /// Packs about which there is a finding of any kind, by their row.
+    pub touched: HashMap<i64, usize>,
+    /// Segments that cannot be read.
+    pub segments: Vec<ObjectHash>,
 }
 
 impl Bad {
@@ -48,7 +52,9 @@ pub fn check(
             && let Some(place) = repository.cache().pack_by_name(&name)?
         {
             bad.packs.insert(place.row, finding);
+            bad.touched.insert(place.row, finding);
         }
+        bad.segments.extend(difference.segment);
         wrong.insert(difference.object);
     }
     for (name, pack) in state.packs.iter().filter(|(_, p)| p.live()) {
@@ -58,8 +64,8 @@ pub fn check(
     for (name, segment) in state.segments.iter().filter(|(_, s)| s.condemned.is_none()) {
         let object = names::segment(segment.run, name);
         report.objects += 1;
-        if !wrong.contains(&object) {
-            check_segment(repository, name, &object, report)?;
+        if !wrong.contains(&object) && !check_segment(repository, name, &object, report)? {
+            bad.segments.push(*name);
         }
         named.insert(object);
     }
@@ -74,22 +80,22 @@ pub fn check(
     Ok(bad)
 }
 
-/// Opens all parts of a segment.
+/// Opens all parts of a segment; whether that can be done.
 fn check_segment(
     repository: &Repository,
     name: &ObjectHash,
     object: &str,
     report: &mut VerifyReport,
-) -> Result<(), RepositoryError> {
+) -> Result<bool, RepositoryError> {
     match repository.directories(&repository.state(), DirectoryHome::Segment(*name), true) {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
         Err(e) if e.is_damage() => {
             report.find_error(&e);
-            Ok(())
+            Ok(false)
         }
         Err(e) => {
             report.find(object, e.to_string());
-            Ok(())
+            Ok(false)
         }
     }
 }

@@ -45,6 +45,7 @@ pub fn check(
         blocks: HashMap::new(),
         missing: HashMap::new(),
         directories: HashMap::new(),
+        told: HashSet::new(),
     };
     if let Err(e) = repository.snapshots() {
         if !e.is_damage() {
@@ -74,6 +75,8 @@ struct Walk<'a> {
     /// Findings for things that have no place at all.
     missing: HashMap<String, usize>,
     directories: HashMap<i64, Arc<FrameDirectory>>,
+    /// Findings that were told of the file at hand.
+    told: HashSet<usize>,
 }
 
 impl Walk<'_> {
@@ -134,6 +137,7 @@ impl Walk<'_> {
         snapshot: SnapshotId,
         path: &[u8],
     ) -> Result<bool, RepositoryError> {
+        self.told.clear();
         let mut extents = Vec::new();
         let read = self.repository.for_each_extent(content, &mut |extent| {
             extents.push(extent);
@@ -205,7 +209,8 @@ impl Walk<'_> {
             }
         }
         match finding {
-            Some(finding) => self.add(finding, snapshot, path),
+            Some(finding) if self.told.insert(finding) => self.add(finding, snapshot, path),
+            Some(_) => {}
             None => self.hurt(format!("block {}", reference.block), "no pack holds it", snapshot, path),
         }
         Ok(None)

@@ -1,0 +1,134 @@
+//! Rewriting snapshots with holes without the files that are lost.
+
+use std::sync::Arc;
+
+use crate::formats::description::{self, RunDescription};
+use crate::formats::record::{Operation, Outcome, RunKind, SnapshotEntry};
+use crate::formats::tree::{Node, NodeKind};
+use crate::machinery::repository::packer::PackerThreads;
+use crate::machinery::repository::run::{Publication, Run};
+use crate::machinery::repository::trees::TreeBuilder;
+use crate::machinery::repository::{Repository, RepositoryError};
+use crate::words::ids::{ChunkId, SnapshotId};
+use crate::words::observer::{Observer, Unit};
+use crate::words::world::random;
+
+use super::RepairOptions;
+
+/// Paths named in the snapshot's description.
+const PATHS_MAX: usize = 100;
+
+/// A snapshot that was rewritten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// The one with holes, which is forgotten.
+    pub old: SnapshotId,
+    /// The one in its place.
+    pub new: SnapshotId,
+    /// Files and folders that are not in it.
+    pub lost: Vec<String>,
+}
+
+/// Rewrites every snapshot that has holes.
+pub fn drop_lost(
+    repository: &Arc<Repository>,
+    options: &RepairOptions,
+    described: &RunDescription,
+    observer: &dyn Observer,
+) -> Result<Vec<Dropped>, RepositoryError> {
+    let state = repository.state();
+    let holed: Vec<SnapshotId> =
+        state.snapshots.iter().filter(|(_, s)| s.holed && !s.held).map(|(id, _)| *id).collect();
+    if holed.is_empty() {
+        return Ok(Vec::new());
+    }
+    observer.phase("rewriting snapshots", Some(holed.len() as u64), Unit::Items);
+    let mut run = repository.begin_run(RunKind::Backup, &options.host, described, PackerThreads::default())?;
+    let mut dropped = Vec::new();
+    for old in holed {
+        let Some(snapshot) = state.snapshots.get(&old) else { continue };
+        let mut lost = Vec::new();
+        let root = directory(&mut run, &snapshot.root, &mut Vec::new(), &mut lost)?;
+        let mut text: description::SnapshotDescription =
+            description::open(&snapshot.description, |e| repository.keys.secret(e))
+                .map_err(RepositoryError::object(format!("the description of snapshot {old}")))?;
+        text.findings.push(format!("in place of snapshot {old}, without {} entries that are lost", lost.len()));
+        text.findings.extend(lost.iter().take(PATHS_MAX).map(|path| format!("lost: {path}")));
+        let new = run.snapshot_id();
+        let entry = SnapshotEntry {
+            id: new,
+            time_ms: snapshot.time_ms,
+            root,
+            outcome: Outcome::Partial,
+            parents: Vec::new(),
+            host: snapshot.host,
+            source: snapshot.source,
+            description: description::seal(&text, &run.secret().sealing(), random(&*repository.world)),
+        };
+        run.publish(Publication { snapshots: vec![entry], end: None })?;
+        repository.append(&mut |state| {
+            let there = state.snapshots.contains_key(&old);
+            Ok(vec![Operation::Forget { snapshots: if there { vec![old] } else { Vec::new() } }])
+        })?;
+        dropped.push(Dropped { old, new, lost });
+        observer.advance(1);
+    }
+    run.end(Outcome::Complete, described)?;
+    Ok(dropped)
+}
+
+/// Writes a directory again without what is lost.
+fn directory(
+    run: &mut Run,
+    id: &ChunkId,
+    path: &mut Vec<u8>,
+    lost: &mut Vec<String>,
+) -> Result<ChunkId, RepositoryError> {
+    let repository = run.repository().clone();
+    let mut nodes: Vec<Node> = Vec::new();
+    let listed = repository.for_each_entry(id, &mut |node| {
+        nodes.push(node);
+        Ok(())
+    });
+    match listed {
+        Ok(()) => {}
+        Err(e) if e.is_damage() => lost.push(format!("{}/ (part of the folder)", String::from_utf8_lossy(path))),
+        Err(e) => return Err(e),
+    }
+    let mut builder = TreeBuilder::default();
+    for mut node in nodes {
+        let len = path.len();
+        path.push(b'/');
+        path.extend_from_slice(&node.name);
+        let keeps = match &mut node.kind {
+            NodeKind::Directory(below) => {
+                *below = directory(run, &below.clone(), path, lost)?;
+                true
+            }
+            NodeKind::File(file) => whole(&repository, &file.content)?,
+            _ => true,
+        };
+        if keeps {
+            builder.push(run, node)?;
+        } else {
+            lost.push(String::from_utf8_lossy(path).into_owned());
+        }
+        path.truncate(len);
+    }
+    builder.finish(run)
+}
+
+/// Whether all of a file's content has a place.
+fn whole(repository: &Repository, content: &crate::formats::tree::Content) -> Result<bool, RepositoryError> {
+    let mut references = Vec::new();
+    let listed = repository.for_each_extent(content, &mut |extent| {
+        references.push(extent.reference);
+        Ok(())
+    });
+    match listed.and_then(|()| repository.check_covered(references.into_iter())) {
+        Ok(()) => Ok(true),
+        Err(RepositoryError::Refused { .. }) => Ok(false),
+        Err(e) if e.is_damage() => Ok(false),
+        Err(e) => Err(e),
+    }
+}
