@@ -11,9 +11,11 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use jiff::Span;
 
 use crate::operations::prune::plan::MaxUnused;
+use crate::operations::verify::Part;
 
 use super::commands::forget::parse_span;
 use super::commands::prune::{parse_max_unused, parse_wait};
+use super::commands::verify::parse_part;
 use super::exit::Exit;
 use super::text::parse_size;
 
@@ -110,7 +112,7 @@ pub enum Command {
     /// Show the repository's own history: who did what, and when
     Log(LogArguments),
     /// Show how much there is and what it costs
-    Stats,
+    Stats(StatsArguments),
     /// Check that everything would come back
     #[command(visible_alias = "check")]
     Verify(VerifyArguments),
@@ -702,6 +704,23 @@ pub struct LogArguments {
     pub last: Option<usize>,
 }
 
+/// Options of `stats`.
+#[derive(Args, Default)]
+pub struct StatsArguments {
+    /// Show what each source, or each night, costs
+    #[arg(long, value_enum, value_name = "BY")]
+    pub by: Option<ShareArgument>,
+}
+
+/// By what costs are shown.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShareArgument {
+    /// Host and source.
+    Source,
+    /// The day that a snapshot stands for.
+    Night,
+}
+
 /// Options of `verify`.
 #[derive(Args, Default)]
 pub struct VerifyArguments {
@@ -711,6 +730,15 @@ pub struct VerifyArguments {
     /// Read, open and recompute everything
     #[arg(long)]
     pub read_data: bool,
+    /// Read a part: 5%, 2GiB, or the third of seven groups: 3/7; what was read longest ago comes first
+    #[arg(long, value_name = "PART", value_parser = parse_part, conflicts_with_all = ["keyless", "read_data"])]
+    pub read_data_subset: Option<Part>,
+    /// Read as long as this at the most: 20m, 2h; what was read longest ago comes first
+    #[arg(long, value_name = "TIME", value_parser = parse_wait, conflicts_with = "keyless")]
+    pub time_budget: Option<i64>,
+    /// Do not remember in the log what was read
+    #[arg(long)]
+    pub no_record: bool,
 }
 
 #[cfg(test)]

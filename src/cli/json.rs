@@ -16,7 +16,7 @@ use crate::formats::tree::{Metadata, Node, NodeKind};
 use crate::machinery::repository::snapshots::Snapshot;
 use crate::operations::backup::SourceReport;
 use crate::operations::stats::Stats;
-use crate::operations::verify::Finding;
+use crate::operations::verify::{Coverage, Finding};
 use crate::words::ids::write_hex;
 
 use super::time::rfc3339;
@@ -488,11 +488,15 @@ pub struct StatsJson {
     pub segment_bytes: u64,
     /// Runs that are open.
     pub runs_open: u64,
+    /// Packs that no verification that is remembered has read.
+    pub packs_never_read: u64,
+    /// When the pack was read that was read longest ago.
+    pub oldest_read: Option<String>,
 }
 
 impl StatsJson {
     /// Figures for JSON.
-    pub fn new(repository: String, location: String, created_ms: i64, s: &Stats) -> Self {
+    pub fn new(repository: String, location: String, created_ms: i64, s: &Stats, covered: &Coverage) -> Self {
         Self {
             r#type: "stats",
             repository,
@@ -509,6 +513,8 @@ impl StatsJson {
             segments: s.segments,
             segment_bytes: s.segment_len,
             runs_open: s.runs_open,
+            packs_never_read: covered.never,
+            oldest_read: covered.oldest_ms.and_then(rfc3339),
         }
     }
 }
@@ -537,6 +543,16 @@ pub struct VerifyJson {
     pub bytes_read: u64,
     /// Objects that nothing names.
     pub unnamed: u64,
+    /// Live packs.
+    pub packs: u64,
+    /// Packs that were read and found sound.
+    pub packs_sound: u64,
+    /// Live packs that no verification that is remembered has read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packs_never_read: Option<u64>,
+    /// When the pack was read that was read longest ago.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_read: Option<String>,
     /// What is wrong.
     pub findings: Vec<DamageJson>,
     /// How long it took.

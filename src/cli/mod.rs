@@ -77,7 +77,7 @@ fn dispatch(parsed: &Arguments, typed: &[OsString], around: &Surroundings) -> Re
         Command::Snapshots(arguments) => commands::snapshots::run(&session, arguments),
         Command::Ls(arguments) => commands::ls::run(&session, arguments),
         Command::Log(arguments) => commands::log::run(&session, arguments),
-        Command::Stats => commands::stats::run(&session),
+        Command::Stats(arguments) => commands::stats::run(&session, arguments),
         Command::Verify(arguments) => commands::verify::run(&session, arguments),
         Command::Credential(command) => commands::credential::run(&session, command),
         Command::Key(command) => commands::key::run(&session, command),

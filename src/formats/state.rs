@@ -120,7 +120,7 @@ pub struct PackState {
     /// Number of the record that declared it lost.
     #[n(7)]
     pub lost: Option<u64>,
-    /// Number of the record in which an owner vouched for it.
+    /// Number of the newest record in which an owner vouched for it: everything in it was read then.
     #[n(8)]
     pub vouched: Option<u64>,
 }

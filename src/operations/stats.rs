@@ -1,5 +1,10 @@
 //! Stats: how much there is, of what, and what it costs.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use crate::formats::names::PackKind;
 use crate::machinery::repository::{Repository, Result};
 
@@ -28,6 +33,59 @@ pub struct Stats {
     pub segment_len: u64,
     /// Runs that are open.
     pub runs_open: u64,
+}
+
+/// What snapshots cost together: of one source, or of one night.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Host and source; or the day.
+    pub name: String,
+    /// How many snapshots.
+    pub snapshots: u64,
+    /// Time of the newest, in milliseconds since the epoch.
+    pub newest_ms: i64,
+    /// Content of the newest, in bytes.
+    pub content: u64,
+    /// Bytes that were not there before, of all of them.
+    pub new: u64,
+    /// Bytes that they added to the store when they were made.
+    pub stored: u64,
+}
+
+/// By what shares are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShareBy {
+    /// Host and source.
+    Source,
+    /// The day that a snapshot stands for.
+    Night,
+}
+
+/// The live snapshots' shares, by name.
+pub fn shares(repository: &Repository, by: ShareBy, zone: &TimeZone) -> Result<Vec<Share>> {
+    let mut shares: BTreeMap<String, Share> = BTreeMap::new();
+    for snapshot in repository.snapshots()? {
+        let (d, time_ms) = (&snapshot.described, snapshot.state.time_ms);
+        let name = match by {
+            ShareBy::Source => format!("{} {}", d.host, d.source),
+            ShareBy::Night => match Timestamp::from_millisecond(time_ms) {
+                Ok(time) => time.to_zoned(zone.clone()).date().to_string(),
+                Err(_) => "no day".to_owned(),
+            },
+        };
+        let share =
+            shares.entry(name.clone()).or_insert_with(|| Share { name, newest_ms: i64::MIN, ..Share::default() });
+        share.snapshots += 1;
+        share.new += d.figures.bytes_new;
+        share.stored += d.figures.bytes_stored;
+        if by == ShareBy::Night {
+            share.content += d.figures.bytes;
+        } else if time_ms >= share.newest_ms {
+            share.content = d.figures.bytes;
+        }
+        share.newest_ms = share.newest_ms.max(time_ms);
+    }
+    Ok(shares.into_values().collect())
 }
 
 /// Counts what the folded state names.

@@ -1,28 +1,69 @@
 //! `stats`: how much there is and what it costs.
 
-use crate::operations::stats::{Stats, stats};
+use crate::operations::stats::{Share, ShareBy, Stats, shares, stats};
+use crate::operations::verify::coverage;
 
+use super::super::arguments::{ShareArgument, StatsArguments};
 use super::super::error::Result;
 use super::super::exit::Exit;
 use super::super::json::StatsJson;
 use super::super::session::Session;
-use super::super::text::{count, size, things};
-use super::super::time::show;
+use super::super::text::{Side, count, escape, size, table, things};
+use super::super::time::{rfc3339, show};
+use super::verify::told_coverage;
 
 /// Shows the figures.
-pub fn run(session: &Session) -> Result<Exit> {
+pub fn run(session: &Session, arguments: &StatsArguments) -> Result<Exit> {
     session.with_repository(|repository| {
+        if let Some(by) = arguments.by {
+            let by = match by {
+                ShareArgument::Source => ShareBy::Source,
+                ShareArgument::Night => ShareBy::Night,
+            };
+            return tell_shares(session, &shares(repository, by, &session.around.zone)?);
+        }
+        let covered = coverage(repository)?;
         let stats = stats(repository)?;
         let (id, location) = (repository.config.id.to_string(), repository.store.location());
         let created_ms = repository.config.created_ms;
         if session.global.json {
-            session.print_json(&StatsJson::new(id, location, created_ms, &stats))?;
+            session.print_json(&StatsJson::new(id, location, created_ms, &stats, &covered))?;
         } else {
             let made = show(created_ms, &session.around.zone);
-            session.print(&format!("repository {id} at {location}, made {made}\n{}", told(&stats)))?;
+            let covered = told_coverage(&covered, session);
+            session.print(&format!(
+                "repository {id} at {location}, made {made}\n{}\nverified   {covered}",
+                told(&stats)
+            ))?;
         }
         Ok(Exit::Done)
     })
+}
+
+fn tell_shares(session: &Session, shares: &[Share]) -> Result<Exit> {
+    if session.global.json {
+        for share in shares {
+            session.print_json(&serde_json::json!({
+                "type": "share",
+                "name": share.name,
+                "snapshots": share.snapshots,
+                "newest": rfc3339(share.newest_ms),
+                "content_bytes": share.content,
+                "new_bytes": share.new,
+                "stored_bytes": share.stored,
+            }))?;
+        }
+        return Ok(Exit::Done);
+    }
+    let head = ["", "snapshots", "newest", "content", "new", "stored"].map(str::to_owned).to_vec();
+    let row = |s: &Share| {
+        let newest = show(s.newest_ms, &session.around.zone);
+        vec![escape(s.name.as_bytes()), count(s.snapshots), newest, size(s.content), size(s.new), size(s.stored)]
+    };
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(shares.iter().map(row)).collect();
+    let sides = [Side::Left, Side::Right, Side::Left, Side::Right, Side::Right, Side::Right];
+    session.print(&table(&sides, &rows))?;
+    Ok(Exit::Done)
 }
 
 fn told(s: &Stats) -> String {

@@ -2,47 +2,101 @@
 
 use std::time::Instant;
 
-use crate::operations::verify::{Finding, VerifyDepth, VerifyReport, verify, verify_keyless};
+use crate::operations::verify::{
+    Coverage, Finding, Part, VerifyDepth, VerifyReport, coverage, remember, verify, verify_keyless,
+};
+use crate::words::observer::{Observer, Severity};
 
 use super::super::arguments::VerifyArguments;
-use super::super::error::Result;
+use super::super::error::{Result, chain};
 use super::super::exit::Exit;
 use super::super::json::VerifyJson;
 use super::super::session::Session;
 use super::super::settings::Settings;
-use super::super::text::{duration, escape, size, things};
+use super::super::text::{count, duration, escape, parse_size, size, things};
+use super::super::time::{rfc3339, show};
 
 /// Verifies the repository; damage is exit 1.
 pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
     let mut started = Instant::now();
-    let (depth, report) = match (arguments.keyless, arguments.read_data) {
-        (true, _) => {
+    let mut covered = None;
+    let (depth, report) = match arguments.keyless {
+        true => {
             let settings = Settings::find(session.global, session.around, false)?;
             let store = settings.store(session.around)?;
             session.listen()?;
             ("keyless", verify_keyless(&*store, &session.progress)?)
         }
-        (_, read_data) => {
-            let (word, depth) = match read_data {
-                true => ("read_data", VerifyDepth::ReadData),
-                false => ("structure", VerifyDepth::Structure),
-            };
+        _ => {
+            let (word, depth) = depth(arguments);
             let report = session.with_repository(|repository| {
                 session.listen()?;
                 // A person may have taken her time over the passphrase.
                 started = Instant::now();
-                Ok(verify(repository, depth, &session.progress)?)
+                let report = verify(repository, depth, &session.progress)?;
+                if !arguments.no_record
+                    && let Err(e) = remember(repository, &report)
+                {
+                    let text = format!("it could not be remembered what was read: {}", chain(&e));
+                    session.progress.finding(Severity::Warning, &text);
+                }
+                covered = Some(coverage(repository)?);
+                Ok(report)
             })?;
             (word, report)
         }
     };
     let took_ms = started.elapsed().as_millis() as u64;
     session.finish();
-    tell(session, depth, &report, took_ms)?;
+    tell(session, depth, &report, covered, took_ms)?;
     Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
-fn tell(session: &Session, depth: &'static str, report: &VerifyReport, took_ms: u64) -> Result<()> {
+fn depth(arguments: &VerifyArguments) -> (&'static str, VerifyDepth) {
+    match (arguments.read_data, arguments.read_data_subset, arguments.time_budget) {
+        (true, _, None) => ("read_data", VerifyDepth::ReadData),
+        (false, None, None) => ("structure", VerifyDepth::Structure),
+        (_, part, budget) => ("read_part", VerifyDepth::ReadPart(part.unwrap_or(Part::All), budget)),
+    }
+}
+
+/// Reads which part to read: `5%`, `2GiB`, `3/7`.
+pub fn parse_part(text: &str) -> std::result::Result<Part, String> {
+    let bad = || format!("{text:?} is no part: write for example 5%, 2GiB or 3/7");
+    let text = text.trim();
+    if let Some(percent) = text.strip_suffix('%') {
+        let share = percent.trim().parse::<f64>().map_err(|_| bad())?;
+        return if share > 0.0 && share <= 100.0 { Ok(Part::Share(share / 100.0)) } else { Err(bad()) };
+    }
+    if let Some((n, of)) = text.split_once('/') {
+        let (n, of): (u64, u64) = (n.trim().parse().map_err(|_| bad())?, of.trim().parse().map_err(|_| bad())?);
+        return if (1..=of).contains(&n) { Ok(Part::Group { n, of }) } else { Err(bad()) };
+    }
+    match parse_size(text) {
+        Ok(bytes) if bytes > 0 => Ok(Part::Bytes(bytes)),
+        _ => Err(bad()),
+    }
+}
+
+/// When everything was last read, in words.
+pub fn told_coverage(c: &Coverage, session: &Session) -> String {
+    let since = |ms: i64| show(ms, &session.around.zone);
+    match (c.packs, c.never, c.oldest_ms) {
+        (0, ..) => "there is nothing to be read yet".to_owned(),
+        (_, 0, Some(ms)) => format!("everything was read since {}", since(ms)),
+        (all, never, _) => {
+            format!("{} of {} were not read since they were written", count(never), things(all, "pack", "packs"))
+        }
+    }
+}
+
+fn tell(
+    session: &Session,
+    depth: &'static str,
+    report: &VerifyReport,
+    covered: Option<Coverage>,
+    took_ms: u64,
+) -> Result<()> {
     for finding in &report.findings {
         told_finding(finding).iter().for_each(|line| session.around.complain(line));
     }
@@ -59,6 +113,10 @@ fn tell(session: &Session, depth: &'static str, report: &VerifyReport, took_ms: 
             bytes_read: report.bytes_read,
             unnamed: report.unnamed,
             findings: report.findings.iter().map(Into::into).collect(),
+            packs: report.packs,
+            packs_sound: report.sound.len() as u64,
+            packs_never_read: covered.map(|c| c.never),
+            oldest_read: covered.and_then(|c| c.oldest_ms).and_then(rfc3339),
             duration_ms: took_ms,
         });
     }
@@ -83,11 +141,15 @@ fn tell(session: &Session, depth: &'static str, report: &VerifyReport, took_ms: 
     }
     let verdict = match (report.findings.len() as u64, depth) {
         (0, "read_data") => "everything would come back".to_owned(),
+        (0, "read_part") => {
+            format!("no damage found in {} of {}", report.sound.len(), things(report.packs, "pack", "packs"))
+        }
         (0, "structure") => "no damage found; --read-data also opens all content".to_owned(),
         (0, _) => "no damage found; without a passphrase only bytes can be checked".to_owned(),
         (n, _) => format!("damage: {}", things(n, "finding", "findings")),
     };
-    session.print(&format!("{}, in {}\n{verdict}", looked.join(", "), duration(took_ms)))
+    let covered = covered.map(|c| format!("\n{}", told_coverage(&c, session))).unwrap_or_default();
+    session.print(&format!("{}, in {}\n{verdict}{covered}", looked.join(", "), duration(took_ms)))
 }
 
 /// A finding and what it hurts, in lines.
@@ -108,6 +170,16 @@ pub(super) fn told_finding(finding: &Finding) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_a_share_or_bytes_or_a_group() {
+        assert_eq!(parse_part("5%"), Ok(Part::Share(0.05)));
+        assert_eq!(parse_part("2GiB"), Ok(Part::Bytes(2 << 30)));
+        assert_eq!(parse_part("3/7"), Ok(Part::Group { n: 3, of: 7 }));
+        for bad in ["", "0", "0%", "101%", "0/7", "8/7", "a/b", "x"] {
+            assert!(parse_part(bad).is_err(), "{bad}");
+        }
+    }
     use crate::words::ids::SnapshotId;
 
     #[test]

@@ -299,6 +299,14 @@ impl Repository {
         }
     }
 
+    /// What a record's writer said the time was, in milliseconds since the epoch.
+    pub fn record_time_ms(&self, number: u64) -> Result<i64> {
+        let name = names::record(number);
+        let bytes = self.get(&name)?;
+        let signed = SignedRecord::decode(&bytes, |e| self.keys.secret(e)).map_err(RepositoryError::object(&name))?;
+        Ok(signed.record.time_ms)
+    }
+
     /// Reads an object; what is missing is looked for once more, because a listing may be older than a sweep.
     pub fn get(&self, name: &str) -> Result<Bytes> {
         Ok(self.store.get(name)?)

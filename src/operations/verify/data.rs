@@ -10,8 +10,8 @@ use crate::machinery::repository::{Repository, RepositoryError};
 use crate::words::ids::ObjectHash;
 use crate::words::observer::{Observer, Unit};
 
-use super::VerifyReport;
 use super::objects::Bad;
+use super::{Part, VerifyReport};
 
 /// What is wrong with a pack: with all of it, or with some frames.
 struct Wrong {
@@ -20,9 +20,36 @@ struct Wrong {
     frames: Option<Vec<u32>>,
 }
 
-/// Reads every live pack that is there.
+/// Which of the packs are to be read: `last` of each is the record that says when it was read last.
+fn chosen(mut packs: Vec<(u64, PackPlace)>, part: Part) -> Vec<PackPlace> {
+    packs.sort_by_key(|(last, p)| (*last, p.name));
+    let total: u64 = packs.iter().map(|(_, p)| p.len).sum();
+    let enough = match part {
+        Part::All | Part::Group { .. } => u64::MAX,
+        Part::Share(share) => (total as f64 * share).ceil() as u64,
+        Part::Bytes(bytes) => bytes,
+    };
+    let in_group = |p: &PackPlace| match part {
+        Part::Group { n, of } => {
+            let hash = u64::from_le_bytes(p.name.0[..8].try_into().expect("a name has 32 bytes"));
+            hash % of.max(1) == n - 1
+        }
+        _ => true,
+    };
+    let mut taken = 0u64;
+    let mut take = |p: &PackPlace| {
+        let takes = in_group(p) && taken < enough;
+        taken += if takes { p.len } else { 0 };
+        takes
+    };
+    packs.into_iter().map(|(_, p)| p).filter(|p| take(p)).collect()
+}
+
+/// Reads live packs that are there: `part` of them, until `budget_ms` are over.
 pub fn check(
     repository: &Arc<Repository>,
+    part: Part,
+    budget_ms: Option<i64>,
     report: &mut VerifyReport,
     bad: &mut Bad,
     observer: &dyn Observer,
@@ -30,8 +57,9 @@ pub fn check(
     let state = repository.state();
     let mut packs = Vec::new();
     for (name, pack) in state.packs.iter().filter(|(_, p)| p.live()) {
+        report.packs += 1;
         match repository.cache().pack_by_name(name)? {
-            Some(place) if !bad.packs.contains_key(&place.row) => packs.push(place),
+            Some(place) if !bad.packs.contains_key(&place.row) => packs.push((pack.vouched.unwrap_or(0), place)),
             Some(_) => {}
             None => {
                 let object = names::pack(pack.kind, pack.run, name);
@@ -39,10 +67,13 @@ pub fn check(
             }
         }
     }
+    let packs = chosen(packs, part);
+    let began_ms = repository.world.now_ms();
     observer.phase("reading", Some(packs.iter().map(|p| p.len).sum()), Unit::Bytes);
     let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
     let (sender, todo) = bounded::<PackPlace>(1);
     let (wrong, failure) = (Mutex::new(Vec::new()), Mutex::new(None));
+    let mut sent = 0;
     std::thread::scope(|scope| {
         for _ in 0..threads {
             let (todo, wrong, failure) = (todo.clone(), &wrong, &failure);
@@ -61,11 +92,16 @@ pub fn check(
             });
         }
         for pack in &packs {
+            if budget_ms.is_some_and(|budget| repository.world.now_ms() - began_ms >= budget) {
+                break;
+            }
             // The threads go on until the channel is closed.
             let _ = sender.send(pack.clone());
+            sent += 1;
         }
         drop(sender);
     });
+    let packs = &packs[..sent];
     if observer.interrupted() {
         return Err(RepositoryError::Interrupted);
     }
@@ -73,7 +109,10 @@ pub fn check(
         return Err(e);
     }
     report.bytes_read += packs.iter().map(|p| p.len).sum::<u64>();
-    for Wrong { pack, what, frames } in wrong.into_inner().expect("nothing panics while it holds the lock") {
+    let wrong = wrong.into_inner().expect("nothing panics while it holds the lock");
+    let hurt: std::collections::HashSet<i64> = wrong.iter().map(|w| w.pack.row).collect();
+    report.sound.extend(packs.iter().filter(|p| !hurt.contains(&p.row)).map(|p| p.name));
+    for Wrong { pack, what, frames } in wrong {
         let finding = report.find(names::pack(pack.kind, pack.run, &pack.name), what);
         bad.touched.insert(pack.row, finding);
         match frames {
@@ -127,4 +166,43 @@ fn check_pack(repository: &Repository, place: PackPlace) -> Result<Option<Wrong>
         what.get_or_insert("its bytes do not match its name".to_owned());
     }
     Ok(what.map(|what| Wrong { pack: place, what, frames: Some(bad_frames) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::names::PackKind;
+    use crate::formats::pack::DirectoryPlace;
+    use crate::words::ids::RunId;
+
+    fn packs() -> Vec<(u64, PackPlace)> {
+        let pack = |n: u8| PackPlace {
+            row: i64::from(n),
+            name: ObjectHash([n; 32]),
+            kind: PackKind::Data,
+            run: RunId(1),
+            len: 100,
+            directory: DirectoryPlace { offset: 0, len: 0 },
+        };
+        vec![(9, pack(1)), (0, pack(2)), (4, pack(3)), (0, pack(4))]
+    }
+
+    fn numbers(part: Part) -> Vec<u8> {
+        chosen(packs(), part).iter().map(|p| p.name.0[0]).collect()
+    }
+
+    #[test]
+    fn those_that_were_read_longest_ago_come_first() {
+        assert_eq!(numbers(Part::All), [2, 4, 3, 1]);
+        assert_eq!(numbers(Part::Bytes(150)), [2, 4]);
+        assert_eq!(numbers(Part::Share(0.75)), [2, 4, 3]);
+        assert_eq!(numbers(Part::Share(0.01)), [2]);
+    }
+
+    #[test]
+    fn groups_share_nothing_and_leave_nothing_out() {
+        let mut all: Vec<u8> = (1..=3).flat_map(|n| numbers(Part::Group { n, of: 3 })).collect();
+        all.sort_unstable();
+        assert_eq!(all, [1, 2, 3, 4]);
+    }
 }

@@ -15,19 +15,39 @@ use std::sync::Arc;
 
 use crate::machinery::repository::transitions::Verdict;
 use crate::machinery::repository::{Repository, RepositoryError};
-use crate::words::ids::SnapshotId;
+use crate::words::ids::{ObjectHash, SnapshotId};
 use crate::words::observer::{Observer, Unit};
 
 pub use keyless::verify_keyless;
 pub(super) use objects::Bad;
 
+/// Which packs to read: those that were read longest ago first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Part {
+    /// All of them.
+    All,
+    /// This part of their bytes: 0.05 is a twentieth.
+    Share(f64),
+    /// So many bytes.
+    Bytes(u64),
+    /// The n-th of so many groups, by their names; n counts from 1.
+    Group {
+        /// Which.
+        n: u64,
+        /// Of how many.
+        of: u64,
+    },
+}
+
 /// How deep to look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum VerifyDepth {
     /// Log, trees, locations, and that every object is there with its length.
     Structure,
     /// Everything is read, opened and recomputed.
     ReadData,
+    /// Some of it is, and no more than can be done in so many milliseconds.
+    ReadPart(Part, Option<i64>),
 }
 
 /// One thing that is wrong.
@@ -56,6 +76,10 @@ pub struct VerifyReport {
     pub objects: u64,
     /// Bytes read from the store.
     pub bytes_read: u64,
+    /// Packs that were read and found sound.
+    pub sound: Vec<ObjectHash>,
+    /// Live packs that were to be read or not.
+    pub packs: u64,
     /// Objects that nothing names: of runs that are open, or to be swept by the next prune.
     pub unnamed: u64,
     /// What is wrong. Empty: everything would come back, as far as was looked.
@@ -94,6 +118,39 @@ pub fn verify(
     Ok(report)
 }
 
+/// Remembers in the log which packs were read and found sound, so that the next verification begins with others. Only the
+/// owner can; returns whether it was done.
+pub fn remember(repository: &Repository, report: &VerifyReport) -> Result<bool, RepositoryError> {
+    if repository.keys.master().is_none() || report.sound.is_empty() {
+        return Ok(false);
+    }
+    repository.vouch(&report.sound)?;
+    Ok(true)
+}
+
+/// How much of a repository was read by verifications that are remembered, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Coverage {
+    /// Live packs.
+    pub packs: u64,
+    /// Those that were never read since they were written.
+    pub never: u64,
+    /// When the one was read that was read longest ago, of those that were: milliseconds since the epoch.
+    pub oldest_ms: Option<i64>,
+}
+
+/// Looks the coverage up; costs one record.
+pub fn coverage(repository: &Repository) -> Result<Coverage, RepositoryError> {
+    let state = repository.state();
+    let live = || state.packs.values().filter(|p| p.live());
+    let never = live().filter(|p| p.vouched.is_none()).count() as u64;
+    let oldest_ms = match live().filter_map(|p| p.vouched).min() {
+        Some(number) => Some(repository.record_time_ms(number)?),
+        None => None,
+    };
+    Ok(Coverage { packs: live().count() as u64, never, oldest_ms })
+}
+
 /// Everything but the snapshots: the log, the objects and, if asked, all that is in them.
 pub(super) fn survey(
     repository: &Arc<Repository>,
@@ -103,13 +160,20 @@ pub(super) fn survey(
     let mut report = VerifyReport::default();
     verify_log(repository, &mut report, observer)?;
     let mut bad = objects::check(repository, &mut report, observer)?;
-    if depth == VerifyDepth::ReadData {
-        // Their ids are compared with those of the packs themselves.
-        repository.sync_content(true)?;
-        for damage in repository.take_damage() {
-            report.find_error(&damage);
+    let reading = match depth {
+        VerifyDepth::Structure => None,
+        VerifyDepth::ReadData => Some((Part::All, None)),
+        VerifyDepth::ReadPart(part, budget_ms) => Some((part, budget_ms)),
+    };
+    if let Some((part, budget_ms)) = reading {
+        if depth == VerifyDepth::ReadData {
+            // Their ids are compared with those of the packs themselves.
+            repository.sync_content(true)?;
+            for damage in repository.take_damage() {
+                report.find_error(&damage);
+            }
         }
-        data::check(repository, &mut report, &mut bad, observer)?;
+        data::check(repository, part, budget_ms, &mut report, &mut bad, observer)?;
     }
     Ok((report, bad))
 }
