@@ -109,6 +109,11 @@ pub enum Command {
     Snapshots(SnapshotsArguments),
     /// List what is in a snapshot [default: latest]
     Ls(LsArguments),
+    /// Show what changed between two snapshots
+    Diff(DiffArguments),
+    /// Find names in all snapshots
+    #[command(after_help = FIND_EXAMPLES)]
+    Find(FindArguments),
     /// Show the repository's own history: who did what, and when
     Log(LogArguments),
     /// Show how much there is and what it costs
@@ -139,6 +144,10 @@ pub enum Command {
     Repair(RepairArguments),
     /// Say why there is nothing to unlock
     Unlock,
+    /// Print completions for a shell
+    Completions(CompletionsArguments),
+    /// Write manual pages
+    Man(ManArguments),
     /// Show what the exit codes mean
     #[command(long_about = Exit::help())]
     ExitCodes,
@@ -702,6 +711,67 @@ pub struct LogArguments {
     /// Only the last N records
     #[arg(short = 'n', long, value_name = "N")]
     pub last: Option<usize>,
+}
+
+/// Options of `diff`.
+#[derive(Args)]
+pub struct DiffArguments {
+    /// The first
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub one: OsString,
+    /// The second
+    #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
+    pub other: OsString,
+    /// Show entries too of which only mode, owner, time or attributes differ
+    #[arg(long)]
+    pub metadata: bool,
+    /// Filters.
+    #[command(flatten)]
+    pub filter: FilterArguments,
+}
+
+const FIND_EXAMPLES: &str = "\
+A pattern without a slash is compared with names, one with a slash with whole paths; `**` goes over folders.
+
+Examples:
+  strongroom find 'report-*.pdf'
+  strongroom find '/srv/**/config.json' --host web1
+  strongroom find id_rsa --newer-than 2026-11-01";
+
+/// Options of `find`.
+#[derive(Args)]
+pub struct FindArguments {
+    /// What to look for; any of several
+    #[arg(value_name = "PATTERN", required = true)]
+    pub patterns: Vec<String>,
+    /// Upper and lower case are the same
+    #[arg(short, long)]
+    pub ignore_case: bool,
+    /// Modified at or after this time
+    #[arg(long, value_name = "TIME")]
+    pub newer_than: Option<String>,
+    /// Modified before this time
+    #[arg(long, value_name = "TIME")]
+    pub older_than: Option<String>,
+    /// Filters.
+    #[command(flatten)]
+    pub filter: FilterArguments,
+}
+
+/// Options of `completions`.
+#[derive(Args)]
+pub struct CompletionsArguments {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// Options of `man`.
+#[derive(Args)]
+pub struct ManArguments {
+    /// The folder
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub output: PathBuf,
 }
 
 /// Options of `stats`.

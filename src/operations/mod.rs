@@ -5,6 +5,8 @@
 pub mod backup;
 pub mod cat;
 pub mod credentials;
+pub mod diff;
+pub mod find;
 pub mod forget;
 pub mod history;
 pub mod keys;

@@ -3,11 +3,14 @@
 pub mod backup;
 pub mod cat;
 pub mod credential;
+pub mod diff;
+pub mod find;
 pub mod forget;
 pub mod init;
 pub mod key;
 pub mod log;
 pub mod ls;
+pub mod manual;
 pub mod prune;
 pub mod repair;
 pub mod restore;

@@ -1,0 +1,76 @@
+//! `find`: where in which snapshots something of a name is.
+
+use std::io::Write;
+
+use globset::GlobBuilder;
+
+use crate::machinery::repository::RepositoryError;
+use crate::operations::find::{FindOptions, Pattern, find};
+
+use super::super::arguments::FindArguments;
+use super::super::error::{CliError, Result};
+use super::super::exit::Exit;
+use super::super::json::EntryJson;
+use super::super::select::filter;
+use super::super::session::Session;
+use super::super::text::things;
+use super::super::time::{self, DayMeans, show};
+
+/// Finds; exit 1 if nothing is found, as `grep` does.
+pub fn run(session: &Session, arguments: &FindArguments) -> Result<Exit> {
+    let pattern = |text: &String| {
+        let glob = GlobBuilder::new(text).literal_separator(true).case_insensitive(arguments.ignore_case).build();
+        let glob = glob.map_err(|e| CliError::Usage(e.to_string()))?;
+        Ok(Pattern { glob: glob.compile_matcher(), whole_path: text.contains('/') })
+    };
+    let seconds = |text: &Option<String>, means| {
+        let time = text.as_deref().map(|t| time::parse(t, means, &session.around.zone)).transpose();
+        time.map_err(CliError::Usage).map(|t| t.map(|ms| ms.div_euclid(1000)))
+    };
+    let options = FindOptions {
+        patterns: arguments.patterns.iter().map(pattern).collect::<Result<_>>()?,
+        newer_than: seconds(&arguments.newer_than, DayMeans::Start)?,
+        older_than: seconds(&arguments.older_than, DayMeans::Start)?,
+    };
+    session.with_repository(|repository| {
+        session.listen()?;
+        let filter = filter(&arguments.filter, session.around);
+        let mut snapshots = repository.snapshots()?;
+        snapshots.retain(|s| filter.matches(s));
+        // The newest first: that is mostly what is looked for.
+        snapshots.reverse();
+        let (mut unwritten, mut last) = (None, None);
+        let found = find(repository, &snapshots, &options, &session.progress, &mut |snapshot, path, node| {
+            let mut tell = || -> Result<()> {
+                if session.global.json {
+                    let mut entry =
+                        serde_json::to_value(EntryJson::new(path, node)).map_err(|e| CliError::Output(e.into()))?;
+                    entry["snapshot"] = snapshot.id.to_string().into();
+                    return session.print_json(&entry);
+                }
+                if last != Some(snapshot.id) {
+                    last = Some(snapshot.id);
+                    let time = show(snapshot.state.time_ms, &session.around.zone);
+                    let host = super::super::text::escape(snapshot.described.host.as_bytes());
+                    session.print(&format!("{}  {time}  {host}", snapshot.id.short()))?;
+                }
+                let line = [&b"  "[..], &session.name(path), b"\n"].concat();
+                session.around.out().write_all(&line).map_err(CliError::Output)
+            };
+            tell().map_err(|e| {
+                unwritten = Some(e);
+                RepositoryError::Interrupted
+            })
+        });
+        if let Some(e) = unwritten {
+            return Err(e);
+        }
+        let count = found?;
+        if !session.global.json && session.global.tells() {
+            let (matches, all) =
+                (things(count, "match", "matches"), things(snapshots.len() as u64, "snapshot", "snapshots"));
+            session.print(&format!("{matches} in {all}"))?;
+        }
+        Ok(if count > 0 { Exit::Done } else { Exit::Failed })
+    })
+}

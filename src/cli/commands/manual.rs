@@ -1,0 +1,24 @@
+//! `completions` and `man`: what shells and readers of manuals want, made from the options themselves.
+
+use clap::CommandFactory;
+
+use super::super::arguments::{Arguments, CompletionsArguments, ManArguments};
+use super::super::error::{CliError, Result};
+use super::super::exit::Exit;
+use super::super::session::Session;
+
+/// Prints completions for a shell.
+pub fn completions(session: &Session, arguments: &CompletionsArguments) -> Result<Exit> {
+    let mut out = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Arguments::command(), "strongroom", &mut out);
+    session.print(&String::from_utf8_lossy(&out))?;
+    Ok(Exit::Done)
+}
+
+/// Writes a manual page for each command into a folder.
+pub fn man(session: &Session, arguments: &ManArguments) -> Result<Exit> {
+    let folder = &session.around.cwd.join(&arguments.output);
+    std::fs::create_dir_all(folder).map_err(CliError::file("make", folder))?;
+    clap_mangen::generate_to(Arguments::command(), folder).map_err(CliError::file("write manual pages to", folder))?;
+    Ok(Exit::Done)
+}
