@@ -83,6 +83,7 @@ fn config() {
         public: Verifier([4; 32]),
         parameters: Parameters::default(),
         single_writer: None,
+        chunker: None,
     };
     // The parameters may change for new repositories, and the old one's must still be read: they are spelled out.
     let stored = fixture("config", &config.encode(&owner(), [5; 32]));
@@ -329,6 +330,7 @@ fn description() {
         program: "strongroom 0.1.0".into(),
         figures,
         findings: vec!["one".into()],
+        origin: None,
     };
     let run = RunDescription { host: "db1".into(), command: "backup".into(), figures, ..RunDescription::default() };
     let one = golden("snapshot-description", &description::seal(&snapshot, &sealing, [18; 32]));

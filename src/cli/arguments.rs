@@ -111,6 +111,8 @@ pub enum Command {
     Ls(LsArguments),
     /// Show what changed between two snapshots
     Diff(DiffArguments),
+    /// Copy snapshots into another repository, only what it lacks
+    Copy(CopyArguments),
     /// Find names in all snapshots
     #[command(after_help = FIND_EXAMPLES)]
     Find(FindArguments),
@@ -453,6 +455,12 @@ Examples:
 /// Options of `init`: sizes for measurements, not for people, who have no reason to choose them.
 #[derive(Args, Default)]
 pub struct InitArguments {
+    /// Cut and pack as this other repository does, so that both find each other's content again after a `copy`
+    #[arg(long, value_name = "REPO", conflicts_with_all = ["chunk_fine", "chunk_coarse", "block_len", "meta_block_len", "pack_len"])]
+    pub copy_parameters_from: Option<String>,
+    /// The other's passphrase.
+    #[command(flatten)]
+    pub other: OtherArguments,
     /// For a store that cannot keep machines apart (Garage, rclone): only this machine may ever write
     #[arg(long)]
     pub single_writer: bool,
@@ -711,6 +719,37 @@ pub struct LogArguments {
     /// Only the last N records
     #[arg(short = 'n', long, value_name = "N")]
     pub last: Option<usize>,
+}
+
+/// Where the passphrase of another repository comes from.
+#[derive(Args, Default)]
+pub struct OtherArguments {
+    /// Read the other repository's passphrase from this file [variable: STRONGROOM_OTHER_PASSPHRASE]
+    #[arg(long, value_name = "FILE")]
+    pub other_password_file: Option<PathBuf>,
+    /// Take the other repository's passphrase from what this command prints
+    #[arg(long, value_name = "CMD", conflicts_with = "other_password_file")]
+    pub other_password_command: Option<String>,
+}
+
+/// Options of `copy`.
+#[derive(Args)]
+pub struct CopyArguments {
+    /// Only these [default: all that the filters let through]
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshots: Vec<OsString>,
+    /// The other repository
+    #[arg(long, value_name = "REPO")]
+    pub to: String,
+    /// The other's passphrase.
+    #[command(flatten)]
+    pub other: OtherArguments,
+    /// Show what would be copied; copy nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Filters.
+    #[command(flatten)]
+    pub filter: FilterArguments,
 }
 
 /// Options of `diff`.

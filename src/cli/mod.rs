@@ -77,6 +77,7 @@ fn dispatch(parsed: &Arguments, typed: &[OsString], around: &Surroundings) -> Re
         Command::Snapshots(arguments) => commands::snapshots::run(&session, arguments),
         Command::Ls(arguments) => commands::ls::run(&session, arguments),
         Command::Diff(arguments) => commands::diff::run(&session, arguments),
+        Command::Copy(arguments) => commands::copy::run(&session, arguments, typed),
         Command::Find(arguments) => commands::find::run(&session, arguments),
         Command::Completions(arguments) => commands::manual::completions(&session, arguments),
         Command::Man(arguments) => commands::manual::man(&session, arguments),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::error::{CliError, Result};
-use super::secret::SECRET_VARIABLES;
+use super::secret::HIDDEN_VARIABLES;
 use super::signals::Signals;
 
 /// Bytes that are gathered before they are written into the pipe.
@@ -90,7 +90,7 @@ pub fn into_command<T>(
 
 fn spawn(command: &str) -> Result<Fed> {
     let mut bash = Command::new("bash");
-    SECRET_VARIABLES.iter().for_each(|name| {
+    HIDDEN_VARIABLES.iter().for_each(|name| {
         bash.env_remove(name);
     });
     let mut child = bash

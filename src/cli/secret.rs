@@ -11,12 +11,18 @@ use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
 
-use super::arguments::GlobalArguments;
+use super::arguments::{GlobalArguments, OtherArguments};
 use super::error::{CliError, Result};
 use super::surroundings::Surroundings;
 
-/// Variables that hold the passphrase itself: no command that we run is given them.
+/// Variables that hold the passphrase itself.
 pub const SECRET_VARIABLES: [&str; 2] = ["STRONGROOM_PASSPHRASE", "STRONGROOM_PASSWORD"];
+
+/// Variables that no command that we run is given.
+pub const HIDDEN_VARIABLES: [&str; 3] = ["STRONGROOM_PASSPHRASE", "STRONGROOM_PASSWORD", OTHER_VARIABLE];
+
+/// The variable that holds the passphrase of the other repository, of `copy` and `init --copy-parameters-from`.
+pub const OTHER_VARIABLE: &str = "STRONGROOM_OTHER_PASSPHRASE";
 
 /// A passphrase. Gone from memory when it is dropped; never shown.
 pub struct Passphrase(Zeroizing<Vec<u8>>);
@@ -87,6 +93,18 @@ impl SecretSource {
         }
         let command = around.variable("STRONGROOM_PASSWORD_COMMAND")?;
         Some(Self::Command(command.to_string_lossy().into_owned()))
+    }
+
+    /// The source of the other repository's passphrase, if one was named.
+    pub fn of_other(other: &OtherArguments, around: &Surroundings) -> Option<Self> {
+        if let Some(path) = &other.other_password_file {
+            return Some(Self::File(around.cwd.join(path)));
+        }
+        if let Some(command) = &other.other_password_command {
+            return Some(Self::Command(command.clone()));
+        }
+        let (name, _) = around.first_variable(&[OTHER_VARIABLE])?;
+        Some(Self::Variable(name))
     }
 
     /// Gets the passphrase; a person is asked twice if it is `new`.

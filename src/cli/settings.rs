@@ -22,7 +22,7 @@ use crate::parts::store::{self, Store, StoreOptions};
 use crate::words::ids::RepositoryId;
 use crate::words::world::{World, random};
 
-use super::arguments::GlobalArguments;
+use super::arguments::{GlobalArguments, OtherArguments};
 use super::error::{CliError, Result};
 use super::paths::absolute;
 use super::secret::{Passphrase, SecretSource};
@@ -86,6 +86,18 @@ impl Settings {
         Ok(Self { location, options: store_options(arguments, around)?, secret, credential, defaults })
     }
 
+    /// Another repository than the one that is configured, for `copy` and `init`.
+    pub fn other(
+        location: &str,
+        other: &OtherArguments,
+        arguments: &GlobalArguments,
+        around: &Surroundings,
+    ) -> Result<Self> {
+        let secret = SecretSource::of_other(other, around).unwrap_or(SecretSource::Ask);
+        let options = store_options(arguments, around)?;
+        Ok(Self { location: location.to_owned(), options, secret, credential: None, defaults: None })
+    }
+
     /// Opens the store.
     pub fn store(&self, around: &Surroundings) -> Result<Arc<dyn Store>> {
         Ok(store::open(&self.location, &self.options, around.world.now_ms())?)
@@ -147,7 +159,11 @@ impl Settings {
         if race {
             store::check_conditional_create(&*store, random(world))?;
         }
-        let id = repository::init(&*store, new.passphrase.bytes(), new.parameters, single_writer, world)?;
+        let passphrase = new.passphrase.bytes();
+        let id = match &new.like {
+            Some(like) => repository::init_like(&*store, passphrase, like, single_writer, world)?,
+            None => repository::init(&*store, passphrase, new.parameters, single_writer, world)?,
+        };
         if race {
             // This machine need not race again.
             LocalState::open(&places(arguments, around)?.state, id)?.set_endpoint(&store.location())?;
@@ -163,6 +179,8 @@ pub struct NewRepository {
     pub passphrase: Passphrase,
     /// How content is cut and packed.
     pub parameters: Parameters,
+    /// The repository whose parameters and chunker key are taken instead.
+    pub like: Option<Arc<Repository>>,
     /// Whether only this machine may ever write.
     pub single_writer: bool,
 }

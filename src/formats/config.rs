@@ -3,15 +3,20 @@
 //! It holds nothing secret and everything that must not drift: the format, the keys that others trust, and
 //! the sizes by which content is cut. The byte layout is `docs/FORMAT.md`, section "Config".
 
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::parts::chunk::ChunkSizes;
+use crate::parts::crypto::keys::{Domain, Epoch};
+use crate::parts::crypto::secret::Secret;
 use crate::parts::crypto::sign::{SIGNATURE_LEN, Signer, Verifier};
 use crate::words::codec::{Reader, Write};
 use crate::words::ids::{MachineId, RepositoryId};
 
 use super::envelope::{ENVELOPE_LEN, Envelope, FormatError, Kind, append_checksum, check_checksum};
+use super::sealed::{Sealing, open_value, seal_value};
 
+const CHUNKER_CONTEXT: &str = "strongroom 2026-11 chunker key of another repository";
 const CONTEXT: &str = "strongroom 2026-11 signature of a config";
 
 /// Sizes of one chunking profile, as they stand in the config.
@@ -102,6 +107,25 @@ pub struct Config {
     /// machine keeps in its state folder.
     #[n(5)]
     pub single_writer: Option<MachineId>,
+    /// The chunker key in place of the one that is derived, sealed under a key of the master key: that of the repository
+    /// whose snapshots are copied here, so that both cut alike.
+    #[n(6)]
+    pub chunker: Option<ByteVec>,
+}
+
+/// Seals a chunker key for the repository that `master` opens.
+pub fn seal_chunker(chunker: &Secret, master: &Secret, salt: [u8; 32]) -> ByteVec {
+    let secret = master.derive(CHUNKER_CONTEXT, &[]);
+    let sealing = Sealing { secret: &secret, encapsulation: None, domain: Domain::default(), epoch: Epoch::default() };
+    seal_value(Kind::Description, &sealing, salt, chunker.expose(), 0).into()
+}
+
+/// Opens what [`seal_chunker`] made.
+pub fn open_chunker(sealed: &[u8], master: &Secret) -> Result<Secret, FormatError> {
+    let bytes = open_value(Kind::Description, sealed, |_| Ok(master.derive(CHUNKER_CONTEXT, &[])))?;
+    let bytes = zeroize::Zeroizing::new(bytes);
+    let key = <[u8; 32]>::try_from(&bytes[..]);
+    key.map(Secret::new).map_err(|_| FormatError::Malformed("a chunker key has 32 bytes".to_owned()))
 }
 
 impl Config {
@@ -147,6 +171,7 @@ mod tests {
             public: Verifier([3; 32]),
             parameters: Parameters::default(),
             single_writer: None,
+            chunker: None,
         };
         let bytes = config.encode(&owner, [4; 32]);
         assert_eq!(Config::decode(&bytes), Ok(config.clone()));

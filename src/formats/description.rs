@@ -7,6 +7,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::parts::crypto::secret::Secret;
+use crate::words::ids::{RepositoryId, SnapshotId};
 
 use super::envelope::{Envelope, FormatError, Kind};
 use super::sealed::{Sealing, open_value, seal_value};
@@ -85,6 +86,20 @@ pub struct SnapshotDescription {
     /// Findings worth keeping: problems, and the last words of commands.
     #[n(9)]
     pub findings: Vec<String>,
+    /// What it is a copy of, if it is one.
+    #[n(10)]
+    pub origin: Option<SnapshotOrigin>,
+}
+
+/// A snapshot of another repository.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct SnapshotOrigin {
+    /// The repository.
+    #[n(0)]
+    pub repository: RepositoryId,
+    /// What it is called there.
+    #[n(1)]
+    pub snapshot: SnapshotId,
 }
 
 /// What is said of a run, at its begin or end.

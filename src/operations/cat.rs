@@ -72,7 +72,7 @@ pub fn stream(
     out: &mut dyn Write,
     observer: &dyn Observer,
 ) -> Result<u64, CatError> {
-    let mut frames = Frames { repository, open: HashMap::new(), order: Default::default(), len: 0 };
+    let mut frames = Frames::new(repository);
     let mut sparse = Spread::new(file);
     let mut failure = None;
     let read = repository.for_each_extent(&file.content, &mut |extent| {
@@ -112,16 +112,22 @@ pub fn missing_block(reference: &Reference) -> RepositoryError {
     RepositoryError::Missing { name: format!("block {} (chunks {first} to {last})", reference.block) }
 }
 
-struct Frames<'a> {
+/// Frames that were opened lately.
+pub(super) struct Frames<'a> {
     repository: &'a Repository,
     open: HashMap<i64, Arc<OpenFrame>>,
     order: std::collections::VecDeque<i64>,
     len: usize,
 }
 
-impl Frames<'_> {
+impl<'a> Frames<'a> {
+    /// None yet.
+    pub fn new(repository: &'a Repository) -> Self {
+        Self { repository, open: HashMap::new(), order: Default::default(), len: 0 }
+    }
+
     /// The frame that holds the first chunk of `reference`. Every place is tried before it is called damaged.
-    fn frame(&mut self, reference: &Reference) -> Result<Arc<OpenFrame>, RepositoryError> {
+    pub fn frame(&mut self, reference: &Reference) -> Result<Arc<OpenFrame>, RepositoryError> {
         match self.frame_as_known(reference) {
             // A prune may have moved it.
             Err(e) if e.is_missing() && self.repository.has_moved_on()? => self.frame_as_known(reference),

@@ -4,6 +4,7 @@
 
 pub mod backup;
 pub mod cat;
+pub mod copy;
 pub mod credentials;
 pub mod diff;
 pub mod find;

@@ -14,7 +14,7 @@ use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::json::{BackupJson, InitJson, outcome};
 use super::super::paths::absolute_all;
-use super::super::secret::SECRET_VARIABLES;
+use super::super::secret::HIDDEN_VARIABLES;
 use super::super::session::Session;
 use super::super::settings::Settings;
 use super::super::surroundings::Surroundings;
@@ -155,7 +155,7 @@ fn streams(around: &Surroundings, arguments: &BackupArguments) -> Result<Vec<Str
     streams.extend(commands.map(|c| {
         let mut source = CommandSource::new(c.name.clone(), c.command.clone());
         // The passphrase is none of the command's business.
-        source.env.extend(SECRET_VARIABLES.map(|name| (name.into(), "".into())));
+        source.env.extend(HIDDEN_VARIABLES.map(|name| (name.into(), "".into())));
         StreamSource::Command(source)
     }));
     let mut names = BTreeSet::new();

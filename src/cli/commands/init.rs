@@ -20,7 +20,14 @@ pub fn run(session: &Session, arguments: &InitArguments) -> Result<Exit> {
     }
     let passphrase = settings.secret.get(session.around, true)?;
     let (parameters, single_writer) = (parameters(arguments), arguments.single_writer);
-    let new = NewRepository { passphrase, parameters, single_writer };
+    let like = match &arguments.copy_parameters_from {
+        Some(location) => {
+            let other = Settings::other(location, &arguments.other, session.global, session.around)?;
+            Some(other.open(session.global, session.around)?)
+        }
+        None => None,
+    };
+    let new = NewRepository { passphrase, parameters, like, single_writer };
     let id = settings.make(&new, session.global, session.around)?;
     if session.global.json {
         session.print_json(&InitJson {
@@ -77,7 +84,7 @@ pub fn make_if_missing(session: &Session, settings: &mut Settings) -> Result<Opt
         })?);
     }
     let passphrase = settings.secret.get(session.around, true)?;
-    let new = NewRepository { passphrase, parameters: Parameters::default(), single_writer: false };
+    let new = NewRepository { passphrase, parameters: Parameters::default(), like: None, single_writer: false };
     let id = settings.make(&new, session.global, session.around)?;
     let location = settings.location.clone();
     // Also for those who asked for quiet: nobody but this message knows where the passphrase is.

@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod cat;
+pub mod copy;
 pub mod credential;
 pub mod diff;
 pub mod find;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
+use crate::formats::config::{Config, open_chunker};
 use crate::formats::credential::CredentialFile;
 use crate::formats::envelope::{Envelope, FormatError, Kind, Suite};
 use crate::formats::epoch_keys;
@@ -75,19 +76,23 @@ impl RunSecret {
 
 impl Keyring {
     /// The owner's keyring: everything, from the master key.
-    pub fn owner(master: &Secret, repository: RepositoryId) -> Self {
+    pub fn owner(master: &Secret, config: &Config) -> Result<Self, FormatError> {
         let (domain, epoch) = (Domain::default(), Epoch::default());
-        Self {
+        let mut domain_keys = DomainKeys::derive(master, domain);
+        if let Some(sealed) = &config.chunker {
+            domain_keys.chunker = open_chunker(sealed, master)?;
+        }
+        Ok(Self {
             role: Role::Owner,
-            repository,
+            repository: config.id,
             domain,
-            domain_keys: DomainKeys::derive(master, domain),
+            domain_keys,
             master: Some(master.clone()),
             sealing: None,
             epochs: Mutex::new(BTreeMap::from([(epoch, EpochKeys::derive(master, epoch))])),
             signer: owner_signer(master),
             runs: Mutex::new(HashMap::new()),
-        }
+        })
     }
 
     /// The keyring of a machine, from its file.

@@ -35,7 +35,7 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use crate::formats::checkpoint;
-use crate::formats::config::{Config, Parameters};
+use crate::formats::config::{self, Config, Parameters};
 use crate::formats::credential::CredentialFile;
 use crate::formats::envelope::FormatError;
 use crate::formats::names::{self, ObjectName};
@@ -108,6 +108,30 @@ pub fn init(
     single_writer: Option<MachineId>,
     world: &dyn World,
 ) -> Result<RepositoryId> {
+    init_with(store, passphrase, parameters, single_writer, None, world)
+}
+
+/// As [`init`], with the parameters and the chunker key of another repository: what is copied from there and what is
+/// backed up here are cut alike, and found again.
+pub fn init_like(
+    store: &dyn Store,
+    passphrase: &[u8],
+    like: &Repository,
+    single_writer: Option<MachineId>,
+    world: &dyn World,
+) -> Result<RepositoryId> {
+    let chunker = Some(&like.keys.domain_keys.chunker);
+    init_with(store, passphrase, like.config.parameters, single_writer, chunker, world)
+}
+
+fn init_with(
+    store: &dyn Store,
+    passphrase: &[u8],
+    parameters: Parameters,
+    single_writer: Option<MachineId>,
+    chunker: Option<&Secret>,
+    world: &dyn World,
+) -> Result<RepositoryId> {
     if single_writer.is_some() {
         store.assume_single_writer();
     }
@@ -127,6 +151,7 @@ pub fn init(
         public: Verifier(EpochKeys::derive(&master, Epoch::default()).public),
         parameters,
         single_writer,
+        chunker: chunker.map(|key| config::seal_chunker(key, &master, random(world))),
     };
     let slot = slot::seal(Way::Passphrase, COST_MIN, random(world), passphrase, &master)
         .map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
@@ -244,7 +269,7 @@ impl Repository {
     ) -> Result<Arc<Self>> {
         let (config, config_bytes) = read_config(&*store)?;
         let (master, slot) = master_key(&*store, &config, passphrase)?;
-        let keys = Keyring::owner(&master, config.id);
+        let keys = Keyring::owner(&master, &config).map_err(RepositoryError::object(names::CONFIG))?;
         Self::open_with(store, (config, config_bytes), keys, Some(slot), places, world, for_repair)
     }
 
