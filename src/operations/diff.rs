@@ -36,13 +36,16 @@ pub struct DiffTotals {
     pub metadata: u64,
 }
 
-/// Hands every difference between two trees to `each`: path, change, and the entry on either side.
+/// Is told of a difference: path, change, and the entry on either side.
+pub type Each<'a> = &'a mut dyn FnMut(&[u8], Change, Option<&Node>, Option<&Node>) -> Result<()>;
+
+/// Hands every difference between two trees to `each`.
 pub fn diff(
     repository: &Repository,
     one: &ChunkId,
     other: &ChunkId,
     prefix: &[u8],
-    each: &mut dyn FnMut(&[u8], Change, Option<&Node>, Option<&Node>) -> Result<()>,
+    each: Each<'_>,
 ) -> Result<DiffTotals> {
     let mut walk = Walk { repository, each, totals: DiffTotals::default() };
     walk.run(prefix, Some(*one), Some(*other))?;
@@ -54,7 +57,7 @@ type Pair = (Vec<u8>, Option<ChunkId>, Option<ChunkId>);
 
 struct Walk<'a> {
     repository: &'a Repository,
-    each: &'a mut dyn FnMut(&[u8], Change, Option<&Node>, Option<&Node>) -> Result<()>,
+    each: Each<'a>,
     totals: DiffTotals,
 }
 

@@ -40,13 +40,16 @@ impl FindOptions {
     }
 }
 
+/// Is told of a match: where, by which path, and the entry.
+pub type Each<'a> = &'a mut dyn FnMut(&Snapshot, &[u8], &Node) -> Result<()>;
+
 /// Hands every match to `each`, snapshot by snapshot.
 pub fn find(
     repository: &Repository,
     snapshots: &[Snapshot],
     options: &FindOptions,
     observer: &dyn Observer,
-    each: &mut dyn FnMut(&Snapshot, &[u8], &Node) -> Result<()>,
+    each: Each<'_>,
 ) -> Result<u64> {
     // Where only names count, a tree that held nothing need not be looked at again.
     let by_name = options.patterns.iter().all(|p| !p.whole_path);
