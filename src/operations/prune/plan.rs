@@ -189,7 +189,7 @@ fn gather<'p>(packs: &'p [PackUse], chosen: &mut Vec<&'p PackUse>, pack_len: u64
             MaxUnused::Part(0.0) | MaxUnused::Bytes(0) => 2,
             _ => SMALL_MANY,
         };
-        if small.len() + others >= many.max(2) && (small.len() >= many || others > 0) {
+        if small.len() >= many || (others > 0 && !small.is_empty()) {
             chosen.extend(small);
         }
     }
