@@ -92,6 +92,14 @@ impl Cache {
         Ok(connection)
     }
 
+    /// Another connection, for going through much once: it maps nothing, so that what it has read does not count as ours.
+    pub(crate) fn scanner(&self) -> Result<Connection> {
+        let connection = self.reader()?;
+        connection.pragma_update(None, "mmap_size", 0i64).map_err(self.error())?;
+        connection.pragma_update(None, "cache_size", -8_192i64).map_err(self.error())?;
+        Ok(connection)
+    }
+
     /// Wraps an error of SQLite.
     pub(crate) fn error(&self) -> impl Fn(rusqlite::Error) -> RepositoryError + '_ {
         move |source| RepositoryError::Cache { path: self.path.clone(), source }

@@ -14,7 +14,7 @@ use super::places::{BlockPlace, FramePlace};
 impl Cache {
     /// Hands every block of content with all its places to `each`, block by block.
     pub fn each_block(&self, each: &mut dyn FnMut(BlockId, &[BlockPlace]) -> Result<()>) -> Result<()> {
-        let connection = self.reader()?;
+        let connection = self.scanner()?;
         let error = self.error();
         let mut statement = connection
             .prepare(
@@ -41,7 +41,7 @@ impl Cache {
 
     /// Hands every frame of nodes with its directory to `each`: row of the pack, row of the frame.
     pub fn each_meta_frame(&self, each: &mut dyn FnMut(i64, i64, &FrameDirectory) -> Result<()>) -> Result<()> {
-        let connection = self.reader()?;
+        let connection = self.scanner()?;
         let error = self.error();
         let mut statement = connection
             .prepare(
