@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use crate::formats::directory::{FrameDirectory, PackDirectory};
+use crate::formats::directory::{ChunkEntry, FrameDirectory, PackDirectory};
 use crate::formats::envelope::{ENVELOPE_LEN, FormatError};
 use crate::formats::names;
 use crate::formats::pack::{CompressedFrame, DirectoryPlace, PackReader, TRAILER_LEN};
@@ -22,8 +22,8 @@ use super::index::is_dead;
 const META_WINDOW: u32 = 16;
 /// Opened frames of meta packs held in memory, in bytes of plaintext.
 const FRAMES_LEN_MAX: usize = 64 << 20;
-/// Opened packs (key and directory) held in memory.
-const PACKS_MAX: usize = 256;
+/// Opened packs (key and directory) held in memory, in bytes.
+const PACKS_LEN_MAX: usize = 64 << 20;
 
 /// A pack whose key was found and whose directory was read.
 pub struct OpenPack {
@@ -232,7 +232,7 @@ impl Repository {
         let missing = || RepositoryError::Missing { name: format!("a pack of the cache ({row})") };
         let place = self.cache.pack(row)?.ok_or_else(missing)?;
         let pack = Arc::new(self.open_pack_at(place)?);
-        locked(&self.read_cache.packs).put(row, 1, pack.clone(), PACKS_MAX);
+        locked(&self.read_cache.packs).put(row, pack.weight(), pack.clone(), PACKS_LEN_MAX);
         Ok(pack)
     }
 
@@ -378,6 +378,11 @@ impl OpenPack {
             offsets.push(offsets[offsets.len() - 1] + u64::from(frame.sealed_len));
         }
         Self { place, object, directory, reader, offsets }
+    }
+
+    /// Bytes that it takes in memory, about.
+    fn weight(&self) -> usize {
+        1024 + self.directory.frames.len() * 160 + self.directory.chunks() * size_of::<ChunkEntry>()
     }
 
     /// The bytes of frames `from..to` in the object.
