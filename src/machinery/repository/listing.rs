@@ -133,15 +133,7 @@ impl Repository {
             // What a prune has condemned meanwhile may be gone.
             found = differences(&*self.refresh()?, &there);
         }
-        // What was appended while the store was listed is not in the listing: it is asked for by name.
-        for difference in &mut found {
-            difference.found = match self.store.size(&difference.object) {
-                Ok(size) => Some(size),
-                Err(e) if e.is_missing() => None,
-                Err(e) => return Err(e.into()),
-            };
-        }
-        found.retain(|d| d.found != Some(d.len));
+        self.ask_by_name(&mut found)?;
         if found.is_empty() {
             self.local.set_listed_ms(now)?;
         }
@@ -153,6 +145,20 @@ impl Repository {
         // Whoever has no cache finds the blocks of these packs through the segment alone.
         suspects.extend(state.packs.iter().filter(|(_, p)| segments.contains(&p.home)).map(|(name, _)| *name));
         Ok(found)
+    }
+
+    /// Leaves only what is not as the log says when it is asked for by name: what was created while the store was listed
+    /// need not be in the listing.
+    pub fn ask_by_name(&self, found: &mut Vec<Difference>) -> Result<()> {
+        for difference in found.iter_mut() {
+            difference.found = match self.store.size(&difference.object) {
+                Ok(size) => Some(size),
+                Err(e) if e.is_missing() => None,
+                Err(e) => return Err(e.into()),
+            };
+        }
+        found.retain(|d| d.found != Some(d.len));
+        Ok(())
     }
 
     /// Whether the pack, or what leads to it, was not as the log says.

@@ -51,7 +51,12 @@ impl Repository {
     /// Folds what others have appended. Once that shows another history than the one seen before, nothing more
     /// is appended through this handle.
     pub fn refresh(&self) -> Result<Arc<State>> {
-        let refreshed = self.refresh_trusting();
+        self.refresh_to(0)
+    }
+
+    /// As [`Repository::refresh`]; the record of number `at_least` is known to be there.
+    fn refresh_to(&self, at_least: u64) -> Result<Arc<State>> {
+        let refreshed = self.refresh_trusting(at_least);
         if let Err(RepositoryError::History { what }) = &refreshed {
             let mut distrust = self.distrust.lock().expect("nothing panics while it holds the lock");
             distrust.get_or_insert_with(|| what.clone());
@@ -59,10 +64,14 @@ impl Repository {
         refreshed
     }
 
-    fn refresh_trusting(&self) -> Result<Arc<State>> {
+    fn refresh_trusting(&self, at_least: u64) -> Result<Arc<State>> {
         let mut state = (*self.state()).clone();
         let from = state.number;
         self.fold_log(&mut state, &mut |_| Ok(()))?;
+        // A store may list late what is there already.
+        for number in state.number + 1..=at_least {
+            self.fold_at(&mut state, number)?;
+        }
         self.check_not_rolled_back(&state)?;
         if state.number != from {
             // Others' records may be visible before they are durable; nothing may build on them until they are.
@@ -87,10 +96,12 @@ impl Repository {
             ControlFlow::Continue(())
         })?;
         if state.number > 0 {
-            if numbers.first() != Some(&state.number) {
+            if numbers.first() == Some(&state.number) {
+                numbers.remove(0);
+            } else if !self.is_there(&names::record(state.number))? {
+                // Not only that a listing is late.
                 return Err(history(format!("record {} was there before and is missing now", state.number)));
             }
-            numbers.remove(0);
         }
         // After a void record the state's hash covers more than its bytes; the next valid one will be compared.
         if numbers.is_empty() && state.number > 0 && state.valid {
@@ -99,21 +110,30 @@ impl Repository {
                 return Err(history(format!("record {} is not the one seen before", state.number)));
             }
         }
-        for number in numbers {
-            if number != state.number + 1 {
-                return Err(RepositoryError::Missing { name: names::record(state.number + 1) });
+        // What a listing leaves out between others is there nevertheless, or it is missing.
+        for number in state.number + 1..=numbers.last().copied().unwrap_or(0) {
+            let folded = self.fold_at(state, number)?;
+            check_seen(seen, state)?;
+            each(folded)?;
+        }
+        // Nor is what this machine has seen before gone because a listing comes late.
+        for number in state.number + 1..=seen.map_or(0, |head| head.number) {
+            if !self.is_there(&names::record(number))? {
+                break;
             }
-            let bytes = self.get(&names::record(number))?;
-            let folded = match self.fold_one(state, number, &bytes) {
-                Err(e) if is_garbage(&e) => self.overruled(state, number, &bytes)?.ok_or(e)?,
-                folded => folded?,
-            };
-            if seen.is_some_and(|head| head.number == number && head.hash != state.hash) {
-                return Err(history(format!("record {number} is not the one that this machine has seen")));
-            }
+            let folded = self.fold_at(state, number)?;
+            check_seen(seen, state)?;
             each(folded)?;
         }
         Ok(())
+    }
+
+    fn fold_at(&self, state: &mut State, number: u64) -> Result<FoldedRecord> {
+        let bytes = self.get(&names::record(number))?;
+        match self.fold_one(state, number, &bytes) {
+            Err(e) if is_garbage(&e) => self.overruled(state, number, &bytes)?.ok_or(e),
+            folded => folded,
+        }
     }
 
     fn fold_one(&self, state: &mut State, number: u64, bytes: &Bytes) -> Result<FoldedRecord> {
@@ -283,7 +303,7 @@ impl Repository {
             let bytes = record.encode(self.keys.signer(), &sealing.sealing(), random(&*self.world));
             let bytes = Bytes::from(bytes);
             match settle(&*self.store, &names::record(record.number), &bytes)? {
-                Stands::Theirs => state = self.refresh()?,
+                Stands::Theirs => state = self.refresh_to(record.number)?,
                 Stands::Ours => {
                     let mut next = (*state).clone();
                     let folded = self.fold_one(&mut next, record.number, &bytes)?;
@@ -305,6 +325,15 @@ impl Repository {
         let bytes = self.get(&name)?;
         let signed = SignedRecord::decode(&bytes, |e| self.keys.secret(e)).map_err(RepositoryError::object(&name))?;
         Ok(signed.record.time_ms)
+    }
+
+    /// Whether an object is there, whatever a listing says.
+    pub fn is_there(&self, name: &str) -> Result<bool> {
+        match self.store.size(name) {
+            Ok(_) => Ok(true),
+            Err(e) if e.is_missing() => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Reads an object; what is missing is looked for once more, because a listing may be older than a sweep.
@@ -329,6 +358,16 @@ fn as_void(state: &State, number: u64, bytes: &Bytes) -> Result<(State, FoldedRe
     let verdict = transitions::step(&mut after, &LogEntry { number, hash, content: Err(&garbage) })
         .map_err(|e| history(e.to_string()))?;
     Ok((after, FoldedRecord { number, hash, record: None, verdict }))
+}
+
+/// Whether the record that was folded last is the one that this machine has seen at its number.
+fn check_seen(seen: Option<Head>, state: &State) -> Result<()> {
+    match seen {
+        Some(head) if head.number == state.number && head.hash != state.hash => {
+            Err(history(format!("record {} is not the one that this machine has seen", state.number)))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn history(what: String) -> RepositoryError {

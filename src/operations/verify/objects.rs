@@ -46,7 +46,9 @@ pub fn check(
     let state = repository.state();
     let mut bad = Bad::default();
     let (mut named, mut wrong) = (HashSet::new(), HashSet::new());
-    for difference in differences(&state, &there) {
+    let mut found = differences(&state, &there);
+    repository.ask_by_name(&mut found)?;
+    for difference in found {
         let finding = report.find(difference.object.clone(), difference.what());
         if let Some(name) = difference.pack
             && let Some(place) = repository.cache().pack_by_name(&name)?
