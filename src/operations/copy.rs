@@ -69,7 +69,14 @@ pub fn copy(
         report.resumed = to.resume_runs(observer)?;
     }
     to.refresh()?;
-    let known: HashSet<SnapshotOrigin> = to.snapshots()?.into_iter().filter_map(|s| s.described.origin).collect();
+    // Others could claim that what they store is a copy; and what has holes is to be copied again.
+    let (state, own) = (to.state(), to.keys.id());
+    let trusted = |s: &Snapshot| {
+        let run = state.runs.get(&s.state.run).filter(|r| r.kind == RunKind::Copy);
+        !s.state.holed && run.is_some_and(|r| r.writer == state.owner.id() || r.writer == own)
+    };
+    let there = to.snapshots()?.into_iter().filter(trusted);
+    let known: HashSet<SnapshotOrigin> = there.filter_map(|s| s.described.origin).collect();
     let origin = |s: &Snapshot| SnapshotOrigin { repository: from.config.id, snapshot: s.id };
     // What came from there needs not go back.
     let came = |s: &Snapshot| s.described.origin.as_ref().is_some_and(|o| o.repository == to.config.id);

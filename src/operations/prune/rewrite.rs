@@ -218,7 +218,7 @@ impl Work<'_> {
             };
             for name in &going {
                 let Some(pack) = self.packs.get(name) else { continue };
-                if self.alone(&pack.place, &mut counts)? {
+                if self.alone(&pack.place, own, &mut counts)? {
                     stays.push(*name);
                 }
             }
@@ -230,10 +230,17 @@ impl Work<'_> {
         Ok(done.iter().filter(|p| going.contains(*p)).copied().collect())
     }
 
+    /// Whether the pack is of this run, the owner's, or vouched for.
+    fn is_trusted(&self, row: i64, own: &HashSet<ObjectHash>) -> Result<bool, RepositoryError> {
+        let Some(pack) = self.repository.cache().pack(row)? else { return Ok(false) };
+        Ok(own.contains(&pack.name) || self.repository.may_deduplicate(&self.repository.state(), &pack.name))
+    }
+
     /// Whether a chunk or node that is needed is in this pack and in none that counts.
     fn alone(
         &self,
         pack: &crate::machinery::repository::cache::places::PackPlace,
+        own: &HashSet<ObjectHash>,
         counts: &mut dyn FnMut(i64) -> Result<bool, RepositoryError>,
     ) -> Result<bool, RepositoryError> {
         let cache = self.repository.cache();
@@ -243,7 +250,12 @@ impl Work<'_> {
                 for chunk in directory.chunks.iter().filter(|c| self.marks.needs_node(&c.id)) {
                     let mut elsewhere = false;
                     for place in cache.meta(&chunk.id)? {
-                        elsewhere |= place.frame.pack != pack.row && counts(place.frame.pack)?;
+                        // A place that another credential claims takes no other's place unless the id was recomputed there.
+                        let read = || self.marks.keeps_node(&chunk.id, place.frame.row);
+                        let trusted = || -> Result<bool, RepositoryError> {
+                            Ok(read() || self.is_trusted(place.frame.pack, own)?)
+                        };
+                        elsewhere |= place.frame.pack != pack.row && counts(place.frame.pack)? && trusted()?;
                     }
                     if !elsewhere {
                         return Ok(true);

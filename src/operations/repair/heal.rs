@@ -33,7 +33,7 @@ pub fn heal(
     rows.sort_unstable();
     observer.phase("saving", Some(rows.len() as u64), Unit::Items);
     for row in rows {
-        saved += save(repository, run, bad, row, marks, &mut wanted)?;
+        saved += save(repository, run, row, marks, &mut wanted)?;
         observer.advance(1);
     }
     lost_before(repository, marks, &mut wanted)?;
@@ -44,7 +44,6 @@ pub fn heal(
 fn save(
     repository: &Repository,
     run: &mut Rewriting,
-    bad: &Bad,
     row: i64,
     marks: &Marks,
     wanted: &mut BTreeMap<(BlockId, u32), ChunkEntry>,
@@ -66,8 +65,8 @@ fn save(
         if !places.iter().enumerate().any(|(at, place)| needed(at, *place)) {
             continue;
         }
-        let known_bad = bad.frames.contains_key(&(row, frame.place));
-        let read = pack.as_ref().filter(|_| !known_bad).map(|pack| {
+        // Also what the survey could not read: perhaps it was the line, and to be lost is for ever.
+        let read = pack.as_ref().map(|pack| {
             let sealed = repository.store.get_range(&pack.object, frame.offset..frame.offset + u64::from(frame.len));
             sealed
                 .map_err(RepositoryError::from)

@@ -111,7 +111,10 @@ pub fn check(
     report.bytes_read += packs.iter().map(|p| p.len).sum::<u64>();
     let wrong = wrong.into_inner().expect("nothing panics while it holds the lock");
     let hurt: std::collections::HashSet<i64> = wrong.iter().map(|w| w.pack.row).collect();
-    report.sound.extend(packs.iter().filter(|p| !hurt.contains(&p.row)).map(|p| p.name));
+    // What could not be compared with its segment was read, and is not vouched for.
+    let unknown: std::collections::HashSet<ObjectHash> = repository.cache().without_content()?.into_iter().collect();
+    let sound = packs.iter().filter(|p| !hurt.contains(&p.row) && !unknown.contains(&p.name));
+    report.sound.extend(sound.map(|p| p.name));
     for Wrong { pack, what, frames } in wrong {
         let finding = report.find(names::pack(pack.kind, pack.run, &pack.name), what);
         bad.touched.insert(pack.row, finding);

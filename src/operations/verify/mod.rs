@@ -166,12 +166,10 @@ pub(super) fn survey(
         VerifyDepth::ReadPart(part, budget_ms) => Some((part, budget_ms)),
     };
     if let Some((part, budget_ms)) = reading {
-        if depth == VerifyDepth::ReadData {
-            // Their ids are compared with those of the packs themselves.
-            repository.sync_content(true)?;
-            for damage in repository.take_damage() {
-                report.find_error(&damage);
-            }
+        // Their ids are compared with those of the packs themselves: a pack is vouched for only if both say the same.
+        repository.sync_content(true)?;
+        for damage in repository.take_damage() {
+            report.find_error(&damage);
         }
         data::check(repository, part, budget_ms, &mut report, &mut bad, observer)?;
     }
