@@ -21,7 +21,7 @@ use strongroom::formats::segment::{PackSummary, encode_inline};
 use strongroom::machinery::repository::packer::{NewFrame, Packer, PackerThreads};
 use strongroom::machinery::repository::{Repository, RepositoryError};
 use strongroom::operations::credentials;
-use strongroom::operations::verify::{VerifyDepth, verify};
+use strongroom::operations::verify::{Part, VerifyDepth, remember, verify};
 use strongroom::parts::crypto::keys::Epoch;
 use strongroom::parts::store::Created;
 use strongroom::words::ids::{BlockId, ChunkId, KeyedTag, OperationId, Reference, RunId, SnapshotId};
@@ -361,6 +361,29 @@ fn ids_that_it_claims_for_garbage_serve_nobody() {
     let findings = verify(&scene.bench.open(), VerifyDepth::ReadData, &Silent).unwrap().findings;
     assert_eq!(findings.len(), 2, "{findings:?}");
     assert!(findings.iter().all(|f| f.hurts.is_empty()), "{findings:?}");
+}
+
+/// The pack itself is sound; only the record's directory gives its chunk another id. Whoever vouched for it would lead every
+/// machine that deduplicates to the wrong bytes.
+#[test]
+fn a_sound_pack_with_a_lying_directory_is_not_vouched_for_however_it_is_read() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    let run = own_run(&repository);
+    let span = Reference { block: BlockId { run, number: 0 }, first: 0, count: 1 };
+    let honest = repository.domain_keys().chunk(&[b'!'; 1000]);
+    let mut lie = pack(&repository, run, PackKind::Data, span, &[honest]);
+    lie.directory.frames[0].chunks[0].id = known_ids(&scene, PackKind::Data)[0];
+    repository.append(&mut |_| Ok(vec![publish(run, &lie, vec![])])).unwrap();
+    for depth in [VerifyDepth::ReadPart(Part::All, None), VerifyDepth::ReadData] {
+        scene.bench.forget_local();
+        let owner = scene.bench.open();
+        let report = verify(&owner, depth, &Silent).unwrap();
+        assert_eq!(report.findings.len(), 1, "{depth:?}: {:?}", report.findings);
+        assert!(remember(&owner, &report).unwrap());
+        assert_eq!(owner.state().packs[&lie.name].vouched, None, "{depth:?}");
+    }
+    scene.all_is_well();
 }
 
 #[test]
