@@ -162,6 +162,9 @@ impl Rewriting {
         let parameters = &self.repository.config.parameters;
         let full = if kind == PackKind::Meta { parameters.meta_block_len } else { parameters.block_len } as usize;
         let gathered = self.remnants[kind as usize].plaintext.len();
+        if gathered == 0 {
+            self.remnants[kind as usize].plaintext.reserve(full.max(bytes.len()));
+        }
         if gathered > 0 && gathered + bytes.len() > full {
             self.close_remnants(kind)?;
         }
@@ -213,9 +216,12 @@ impl Rewriting {
     ) -> Result<Option<u64>> {
         self.flush()?;
         let new = std::mem::take(&mut self.new);
-        self.bytes_stored += new.iter().map(|p| p.len).sum::<u64>();
+        // They count as places when it is decided what goes.
+        self.repository.add_summaries(&new)?;
         let state = self.repository.state();
-        let going: HashSet<ObjectHash> = replaced(&state)?.packs.into_iter().collect();
+        let first = replaced(&state)?.packs;
+        let going: HashSet<ObjectHash> = first.iter().copied().collect();
+        let mut first = Some((state.number, first));
         let mut moved = std::mem::take(&mut self.recovered);
         let known: HashSet<ObjectHash> = moved.iter().map(|p| p.name).collect();
         moved.extend(self.movable(&state, &going, gather)?.into_iter().filter(|p| !known.contains(&p.name)));
@@ -226,10 +232,12 @@ impl Rewriting {
         let moved: HashSet<ObjectHash> = moved.iter().map(|p| p.name).collect();
         let entry = |p: &PackSummary| PackEntry { name: p.name, kind: p.kind, len: p.len, run: p.run };
         let packs: Vec<PackEntry> = new.iter().map(entry).collect();
-        self.repository.add_summaries(&new)?;
         let run = self.id;
         let appended = self.repository.append(&mut |state| {
-            let condemned_packs = replaced(state)?.packs;
+            let condemned_packs = match first.take() {
+                Some((number, packs)) if number == state.number => packs,
+                _ => replaced(state)?.packs,
+            };
             let going: HashSet<ObjectHash> = condemned_packs.iter().copied().collect();
             if moved.iter().any(|p| going.contains(p) || state.packs.get(p).is_none_or(|p| p.condemned.is_some())) {
                 let what = "another prune was faster with what this one gathers".to_owned();
@@ -253,6 +261,7 @@ impl Rewriting {
                 return Err(e);
             }
         };
+        self.bytes_stored += new.iter().map(|p| p.len).sum::<u64>();
         self.folder().published(&new.iter().map(|p| p.name).collect::<Vec<_>>())?;
         Ok(Some(number))
     }

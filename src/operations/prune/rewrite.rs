@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crossbeam_channel::{Sender, bounded};
 
-use crate::formats::directory::{ChunkEntry, FrameDirectory};
+use crate::formats::directory::FrameDirectory;
 use crate::formats::names::PackKind;
 use crate::formats::pack::CompressedFrame;
 use crate::formats::state::State;
 use crate::machinery::repository::cache::places::BlockPlace;
-use crate::machinery::repository::reader::OpenPack;
+use crate::machinery::repository::reader::{OpenFrame, OpenPack};
 use crate::machinery::repository::rewriting::{Replaced, Rewriting};
 use crate::machinery::repository::transitions::condemnable;
 use crate::machinery::repository::{Repository, RepositoryError};
@@ -31,8 +31,8 @@ const GAP_MAX: u64 = 256 << 10;
 enum Piece {
     /// All of it, as it was compressed.
     Frame(CompressedFrame),
-    /// Some chunks, and their bytes one after the other.
-    Chunks(Vec<(BlockId, u32, ChunkEntry)>, Vec<u8>),
+    /// Some of its chunks, by their places in it.
+    Chunks(OpenFrame, Vec<usize>),
 }
 
 /// What an opener hands on.
@@ -293,12 +293,11 @@ impl Work<'_> {
 fn add(run: &mut Rewriting, kind: PackKind, piece: Piece) -> Result<(), RepositoryError> {
     match piece {
         Piece::Frame(frame) => run.add_frame(kind, frame),
-        Piece::Chunks(chunks, bytes) => {
-            let mut at = 0;
-            for (block, n, chunk) in chunks {
-                let end = at + chunk.len as usize;
-                run.add_chunk(kind, block, n, chunk, &bytes[at..end])?;
-                at = end;
+        Piece::Chunks(frame, positions) => {
+            let places: Vec<(BlockId, u32)> = frame.directory.places().collect();
+            for at in positions {
+                let (block, n) = places[at];
+                run.add_chunk(kind, block, n, frame.directory.chunks[at], frame.chunks(at, at + 1))?;
             }
             Ok(())
         }
@@ -308,16 +307,19 @@ fn add(run: &mut Rewriting, kind: PackKind, piece: Piece) -> Result<(), Reposito
 /// Opens a frame, every id recomputed, and takes out what is kept.
 fn open(repository: &Repository, work: Option<FrameWork>) -> Result<Opened, RepositoryError> {
     let Some(FrameWork { pack, number, positions, sealed }) = work else { return Ok(Opened::End) };
-    let (frame, again) = repository.open_frame_again(&pack, number, sealed.to_vec())?;
     let kind = pack.place.kind;
-    if let Some(again) = again.filter(|_| positions.len() == frame.directory.chunks.len()) {
-        return Ok(Opened::Piece(kind, Piece::Frame(again)));
+    let whole = pack.directory.frames.get(number as usize).is_some_and(|f| f.chunks.len() == positions.len());
+    if !whole {
+        let frame = repository.open_frame(&pack, number, sealed.to_vec())?;
+        return Ok(Opened::Piece(kind, Piece::Chunks(frame, positions)));
     }
-    let places: Vec<(BlockId, u32)> = frame.directory.places().collect();
-    let chunk = |at: &usize| (places[*at].0, places[*at].1, frame.directory.chunks[*at]);
-    let chunks = positions.iter().map(chunk).collect();
-    let bytes = positions.iter().flat_map(|at| frame.chunks(*at, at + 1)).copied().collect();
-    Ok(Opened::Piece(kind, Piece::Chunks(chunks, bytes)))
+    Ok(Opened::Piece(
+        kind,
+        match repository.open_frame_again(&pack, number, sealed.to_vec())? {
+            (_, Some(again)) => Piece::Frame(again),
+            (frame, None) => Piece::Chunks(frame, positions),
+        },
+    ))
 }
 
 /// Reads what is needed of packs and hands it on, frame by frame.

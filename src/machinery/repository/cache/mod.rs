@@ -24,6 +24,8 @@ use crate::words::ids::RepositoryId;
 
 use super::error::{RepositoryError, Result};
 
+/// So many prepared statements are kept; there are some thirty.
+const STATEMENTS: usize = 64;
 /// Written into the database; another number makes the cache start anew.
 const SCHEMA: i64 = 2;
 
@@ -89,6 +91,7 @@ impl Cache {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags).map_err(self.error())?;
         connection.pragma_update(None, "mmap_size", 256i64 << 20).map_err(self.error())?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(connection)
     }
 
@@ -135,6 +138,7 @@ fn is_damage(e: &rusqlite::Error) -> bool {
 /// Opens the database; `None` if it belongs to something else.
 fn prepare(path: &Path, repository: RepositoryId) -> rusqlite::Result<Option<Connection>> {
     let connection = Connection::open(path)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.busy_timeout(std::time::Duration::from_secs(60))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A cache may lose its last transactions in a power cut; it must not be torn, and WAL sees to that.
