@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use harness::{Bench, difference, far_world, names, options, text};
+use harness::{Bench, Meddler, difference, far_world, names, options, text};
 use strongroom::formats::description::RunDescription;
 use strongroom::formats::record::{Operation, RunKind};
 use strongroom::machinery::repository::packer::PackerThreads;
@@ -28,7 +28,7 @@ use strongroom::words::world::Scripted;
 
 fn pruned(repository: &Arc<Repository>) -> Result<PruneReport, RepositoryError> {
     let (host, command) = ("keeper".to_owned(), "prune".to_owned());
-    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), grace_ms: 0, dry_run: false, host, command };
+    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), host, command, ..PruneOptions::default() };
     prune(repository, &options, &Silent)
 }
 
@@ -194,17 +194,6 @@ fn clocks_that_are_hours_wrong_close_nothing_and_delete_nothing_early() {
     assert!(bench.open().state().open_runs().any(|(id, _)| id == open.id()));
 }
 
-/// Does something once, in the middle of somebody else's work.
-struct Meddler<'a>(AtomicBool, Mutex<Box<dyn FnMut() + Send + 'a>>);
-
-impl Observer for Meddler<'_> {
-    fn advance(&self, _: u64) {
-        if !self.0.swap(true, Ordering::SeqCst) {
-            (self.1.lock().unwrap())();
-        }
-    }
-}
-
 /// A laptop that was closed in the middle of a backup: its run is closed and what it had sent is swept. What it publishes
 /// then is refused, and the next backup is whole.
 #[test]
@@ -220,9 +209,9 @@ fn a_machine_that_sleeps_until_its_run_is_closed_is_refused_and_backs_up_again()
         repository.append(&mut |_| Ok(vec![Operation::Close { run: open[0] }])).unwrap();
         pruned(&repository).unwrap();
     };
-    let meddler = Meddler(AtomicBool::new(false), Mutex::new(Box::new(meddle)));
+    let meddler = Meddler::new(meddle);
     let slept = backup(&bench.open(), options(&[root.path()]), &meddler);
-    assert!(meddler.0.load(Ordering::SeqCst));
+    assert!(meddler.met());
     assert!(matches!(slept, Err(BackupError::Repository(RepositoryError::Refused { .. }))), "{slept:?}");
     bench.backup(&[root.path()]);
     sound(&bench, root.path());
@@ -257,12 +246,12 @@ fn a_prune_whose_run_is_closed_changes_nothing_more() {
             }
         }
     }
-    let inner = Meddler(AtomicBool::new(false), Mutex::new(Box::new(meddle)));
+    let inner = Meddler::new(meddle);
     let observer = InRewriting(inner, AtomicBool::new(false));
     let (host, command) = ("sleeper".to_owned(), "prune".to_owned());
-    let how = PruneOptions { max_unused: MaxUnused::Bytes(0), grace_ms: 0, dry_run: false, host, command };
+    let how = PruneOptions { max_unused: MaxUnused::Bytes(0), host, command, ..PruneOptions::default() };
     let slept = prune(&bench.open(), &how, &observer);
-    assert!(observer.0.0.load(Ordering::SeqCst));
+    assert!(observer.0.met());
     assert!(slept.is_err(), "{slept:?}");
     sound(&bench, root.path());
     pruned(&bench.open()).unwrap();

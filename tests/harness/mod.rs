@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use strongroom::formats::config::Parameters;
 use strongroom::formats::credential::CredentialFile;
@@ -111,6 +112,39 @@ impl Bench {
 
     pub fn restore(&self, snapshot: &Snapshot, target: &Path, subtree: Option<&Path>) -> RestoreReport {
         try_restore(&self.open(), snapshot, target, subtree).expect("the restore succeeds")
+    }
+}
+
+/// Does something once, at a step of somebody else's work.
+pub struct Meddler<'a> {
+    steps: AtomicUsize,
+    at: usize,
+    act: Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
+}
+
+impl<'a> Meddler<'a> {
+    /// At the first step.
+    pub fn new(act: impl FnOnce() + Send + 'a) -> Self {
+        Self::at(0, act)
+    }
+
+    /// At the step with this number, counted from 0.
+    pub fn at(at: usize, act: impl FnOnce() + Send + 'a) -> Self {
+        Self { steps: AtomicUsize::new(0), at, act: Mutex::new(Some(Box::new(act))) }
+    }
+
+    /// Whether there was that step.
+    pub fn met(&self) -> bool {
+        self.steps.load(Ordering::SeqCst) > self.at
+    }
+}
+
+impl Observer for Meddler<'_> {
+    fn advance(&self, _: u64) {
+        if self.steps.fetch_add(1, Ordering::SeqCst) == self.at {
+            let act = self.act.lock().expect("nothing panics while it holds the lock").take();
+            act.expect("there is one such step")();
+        }
     }
 }
 

@@ -200,16 +200,18 @@ fn settle(
     }
     // Whole packs: what was sound in them is elsewhere now.
     let gone = Bad { packs: bad.touched.clone(), ..Bad::default() };
-    let mut looked: Option<(BTreeSet<SnapshotId>, BTreeSet<SnapshotId>)> = None;
+    let mut looked: Option<(BTreeSet<SnapshotId>, BTreeSet<ObjectHash>, BTreeSet<SnapshotId>)> = None;
     repository.append(&mut |state| {
         let all: BTreeSet<SnapshotId> = state.snapshots.keys().copied().collect();
-        // The list must be complete for the state before the record: it is made again if there is a new snapshot.
-        if looked.as_ref().is_none_or(|(known, _)| *known != all) {
+        let live: BTreeSet<ObjectHash> = state.packs.iter().filter(|(_, p)| p.live()).map(|(name, _)| *name).collect();
+        // The list must be complete for the state before the record: it is made again if there is a new snapshot, or if a
+        // prune has condemned the other place of what is lost here.
+        if looked.as_ref().is_none_or(|(snapshots, packs, _)| *snapshots != all || *packs != live) {
             let findings = hurt(repository, &gone, fake(&gone), observer)?.findings;
             let holed = findings.iter().flat_map(|f| f.hurts.iter().map(|(id, ..)| *id)).collect();
-            looked = Some((all.clone(), holed));
+            looked = Some((all.clone(), live, holed));
         }
-        let holed = &looked.as_ref().expect("set just now").1;
+        let holed = &looked.as_ref().expect("set just now").2;
         let packs: Vec<ObjectHash> =
             lost.iter().filter(|n| state.packs.get(*n).is_some_and(|p| p.live())).copied().collect();
         report.healed = holed_before.iter().filter(|id| all.contains(*id) && !holed.contains(*id)).copied().collect();
