@@ -63,10 +63,10 @@ fn main() {
     let started = Instant::now();
     let options = |dry_run| PruneOptions {
         max_unused: MaxUnused::Part(0.1),
-        grace_ms: 0,
         dry_run,
         host: "bench".to_owned(),
         command: "prune".to_owned(),
+        ..PruneOptions::default()
     };
     let dry = prune(&repository, &options(true), &Silent).expect("the plan");
     let took = started.elapsed().as_secs_f64();

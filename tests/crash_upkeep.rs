@@ -27,7 +27,7 @@ type Outcome = Result<(), String>;
 
 fn pruned(repository: &Arc<Repository>) -> Outcome {
     let (host, command) = ("keeper".to_owned(), "prune".to_owned());
-    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), grace_ms: 0, dry_run: false, host, command };
+    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), host, command, ..PruneOptions::default() };
     prune(repository, &options, &Silent).map(drop).map_err(|e| e.to_string())
 }
 

@@ -157,7 +157,7 @@ fn key_slots_come_and_go_and_the_last_one_stays() {
     let (_, old) = keys::change(&owner, b"another passphrase").unwrap();
     opens(&bench, b"another passphrase").unwrap();
     assert!(matches!(opens(&bench, harness::PASSPHRASE), Err(RepositoryError::WrongPassphrase { slots: 3 })));
-    assert!(keys::list(&owner).unwrap().iter().all(|s| s.id != old));
+    assert!(keys::list(&owner).unwrap().iter().all(|s| s.id != old.id));
     keys::remove(&owner, &words_id).unwrap();
     assert!(opens(&bench, words.as_bytes()).is_err());
     let left: Vec<String> = keys::list(&owner).unwrap().into_iter().map(|s| s.id).collect();

@@ -130,7 +130,7 @@ fn work(work: Work, bench: &Bench, other: &Bench) -> Result<(), String> {
             repository.append(&mut |_| Ok(vec![forget.clone()])).map(drop).map_err(|e| e.to_string())
         }
         Work::Prune => {
-            let options = PruneOptions { max_unused: MaxUnused::Bytes(0), grace_ms: 0, dry_run: false, host, command };
+            let options = PruneOptions { max_unused: MaxUnused::Bytes(0), host, command, ..PruneOptions::default() };
             let report = prune(&repository, &options, &Silent).map_err(|e| e.to_string())?;
             // Half done is told.
             if report.has_problems() { Err(format!("{:?}", report.damaged)) } else { Ok(()) }

@@ -32,7 +32,7 @@ fn repaired(repository: &Arc<Repository>) -> RepairReport {
 
 fn pruned(repository: &Arc<Repository>) {
     let (host, command) = ("keeper".to_owned(), "prune".to_owned());
-    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), grace_ms: 0, dry_run: false, host, command };
+    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), host, command, ..PruneOptions::default() };
     prune(repository, &options, &Silent).unwrap();
 }
 

@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use jiff::Span;
 
+use crate::operations::prune::MAX_UNUSED;
 use crate::operations::prune::plan::MaxUnused;
 use crate::operations::verify::Part;
 
@@ -374,11 +375,14 @@ pub struct PruneArguments {
     /// Delete only what was condemned so long ago, by the store's clock: 36h, 7d
     #[arg(long, value_name = "TIME", value_parser = parse_wait, default_value = "0s")]
     pub grace: i64,
+    /// On a bucket with versions, remove for good what was deleted and nothing needs
+    #[arg(long)]
+    pub remove_noncurrent: bool,
 }
 
 impl Default for PruneArguments {
     fn default() -> Self {
-        Self { max_unused: MaxUnused::Part(0.1), grace: 0 }
+        Self { max_unused: MAX_UNUSED, grace: 0, remove_noncurrent: false }
     }
 }
 

@@ -14,7 +14,10 @@ use crate::machinery::repository::put::put;
 use crate::machinery::repository::{Repository, RepositoryError, Result};
 use crate::parts::crypto::password::{COST_MIN, PasswordCost};
 use crate::parts::crypto::recovery;
+use crate::words::causes::with_causes;
 use crate::words::world::random;
+
+use super::noncurrent::remove_versions;
 
 /// A slot, as `list` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +61,17 @@ pub fn list(repository: &Repository) -> Result<Vec<SlotReport>> {
     listed.into_iter().map(report).collect()
 }
 
+/// A slot that was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Its id.
+    pub id: String,
+    /// Why a bucket with versions may still have it.
+    pub kept: Option<String>,
+}
+
 /// Removes the slot whose id begins so. The last one that is sound stays: without it all would be lost.
-pub fn remove(repository: &Repository, text: &str) -> Result<String> {
+pub fn remove(repository: &Repository, text: &str) -> Result<Removed> {
     if repository.keys.master().is_none() {
         return not_owner();
     }
@@ -77,15 +89,17 @@ pub fn remove(repository: &Repository, text: &str) -> Result<String> {
         return Err(RepositoryError::NotAllowed { what });
     }
     repository.check_may_write()?;
-    repository.store.delete(&format!("{}/{}", names::KEYS, slot.id))?;
+    let name = format!("{}/{}", names::KEYS, slot.id);
+    repository.store.delete(&name)?;
     repository.store.sync()?;
-    Ok(slot.id.clone())
+    let kept = remove_versions(repository, names::KEYS, &name).err().map(|e| with_causes(&e));
+    Ok(Removed { id: slot.id.clone(), kept })
 }
 
 /// Adds a slot for a new passphrase, then removes the one that opened the repository.
 ///
-/// Returns the ids of both.
-pub fn change(repository: &Repository, secret: &[u8]) -> Result<(String, String)> {
+/// Returns the id of the one, and what became of the other.
+pub fn change(repository: &Repository, secret: &[u8]) -> Result<(String, Removed)> {
     let Some(old) = repository.opened_by() else { return not_owner() };
     let old = id_of(old).to_owned();
     let new = add(repository, Way::Passphrase, secret)?;

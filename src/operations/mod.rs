@@ -12,6 +12,7 @@ pub mod forget;
 pub mod history;
 pub mod keys;
 pub mod list;
+pub mod noncurrent;
 pub mod prune;
 pub mod repair;
 pub mod restore;

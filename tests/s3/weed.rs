@@ -66,6 +66,12 @@ impl Weed {
         weed
     }
 
+    /// From now on the bucket keeps versions.
+    pub fn keep_versions(&self) {
+        let body = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        assert_eq!(self.ask("PUT", "bucket?versioning=", body), 200);
+    }
+
     /// Stops it; what it holds stays.
     pub fn stop(&mut self) {
         let _ = self.child.kill();

@@ -2,7 +2,7 @@
 //! `--new-password-file`, or by a person.
 
 use crate::formats::slot::Way;
-use crate::operations::keys;
+use crate::operations::keys::{self, Removed};
 
 use super::super::arguments::{KeyAddArguments, KeyCommand, NewSecretArguments};
 use super::super::error::Result;
@@ -18,8 +18,10 @@ pub fn run(session: &Session, command: &KeyCommand) -> Result<Exit> {
         KeyCommand::Add(arguments) => add(session, arguments),
         KeyCommand::List => list(session),
         KeyCommand::Remove(arguments) => {
-            let id = session.with_repository(|repository| Ok(keys::remove(repository, &arguments.key)?))?;
-            told(session, "key-remove", &id, &format!("removed key slot {}", &id[..8]))
+            let removed = session.with_repository(|repository| Ok(keys::remove(repository, &arguments.key)?))?;
+            let text = format!("removed key slot {}", &removed.id[..8]);
+            told(session, "key-remove", &removed.id, &text)?;
+            Ok(gone(session, &removed))
         }
         KeyCommand::Passwd(arguments) => {
             let repository = session.open()?;
@@ -28,9 +30,10 @@ pub fn run(session: &Session, command: &KeyCommand) -> Result<Exit> {
             let text = format!(
                 "key slot {} has the new passphrase; {}, which had the old one, is removed",
                 &new[..8],
-                &old[..8]
+                &old.id[..8]
             );
-            told(session, "key-passwd", &new, &text)
+            told(session, "key-passwd", &new, &text)?;
+            Ok(gone(session, &old))
         }
     }
 }
@@ -42,6 +45,16 @@ fn told(session: &Session, what: &'static str, id: &str, text: &str) -> Result<E
         session.print(text)?;
     }
     Ok(Exit::Done)
+}
+
+/// Whether a removed slot is gone for good; if not, says so.
+fn gone(session: &Session, removed: &Removed) -> Exit {
+    let Some(why) = &removed.kept else { return Exit::Done };
+    session.around.complain(&format!(
+        "the bucket may still keep slot {} as a noncurrent version, which its old secret opens: {why}",
+        &removed.id[..8]
+    ));
+    Exit::Problems
 }
 
 fn new_secret(session: &Session, arguments: &NewSecretArguments) -> Result<Passphrase> {

@@ -22,6 +22,7 @@ pub fn run(session: &Session, arguments: &PruneArguments, dry_run: bool, typed: 
     let options = PruneOptions {
         max_unused: arguments.max_unused,
         grace_ms: arguments.grace,
+        remove_noncurrent: arguments.remove_noncurrent,
         dry_run,
         host: around.host.clone(),
         command: command_line(typed),
@@ -65,6 +66,15 @@ fn in_json(r: &PruneReport, dry_run: bool, took_ms: u64, findings: FindingsJson)
         "deleted": objects((r.swept.objects, r.swept.bytes)),
         "not_deleted": refused.map(|(name, why)| serde_json::json!({ "object": name, "why": why })).collect::<Vec<_>>(),
         "in_grace": r.swept.waiting,
+        "noncurrent": r.noncurrent.as_ref().map(|n| serde_json::json!({
+            "objects": n.objects,
+            "versions": n.versions,
+            "bytes": n.bytes,
+            "removed_objects": n.removed,
+            "overwritten_objects": n.overwritten,
+            "needed": n.needed,
+        })),
+        "noncurrent_unknown": r.noncurrent_unknown,
         "before": objects(r.before),
         "after": objects(r.after),
         "requests": r.requests.total(),
@@ -128,6 +138,7 @@ fn told(r: &PruneReport, dry_run: bool, took_ms: u64) -> String {
         things(r.after.0, "object", "objects"),
         size(r.after.1),
     ));
+    lines.extend(told_versions(r, dry_run));
     lines.push(format!(
         "read {}, wrote {}, with {} in {}",
         size(r.requests.bytes_down),
@@ -139,6 +150,33 @@ fn told(r: &PruneReport, dry_run: bool, took_ms: u64) -> String {
         duration(took_ms)
     ));
     lines.join("\n")
+}
+
+fn told_versions(r: &PruneReport, dry_run: bool) -> Vec<String> {
+    if let Some(why) = &r.noncurrent_unknown {
+        return vec![format!("what the bucket keeps of deleted objects is not known: {why}")];
+    }
+    let Some(kept) = &r.noncurrent else { return Vec::new() };
+    let objects = |n: u64| things(n, "deleted object", "deleted objects");
+    let mut lines = vec![match (kept.removed, kept.objects) {
+        (_, 0) => "the bucket keeps versions, and none of what was deleted".to_owned(),
+        (0, n) => format!(
+            "the bucket {} {} of {} as noncurrent versions; --remove-noncurrent removes them for good",
+            if dry_run { "keeps" } else { "still keeps" },
+            objects(n),
+            size(kept.bytes)
+        ),
+        (removed, n) => {
+            format!("removed {} of {} for good, {} as noncurrent versions", objects(removed), n, size(kept.bytes))
+        }
+    }];
+    if kept.overwritten > 0 {
+        lines.push(format!(
+            "{} overwritten, which nobody may do: their older versions are kept",
+            things(kept.overwritten, "object was", "objects were")
+        ));
+    }
+    lines
 }
 
 /// Reads how much may stay unused: `5%`, `2GiB`, `0` or `unlimited`.

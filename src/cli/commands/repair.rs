@@ -66,6 +66,7 @@ fn tell(session: &Session, arguments: &RepairArguments, garbage: Option<u64>, r:
             "type": "repair",
             "dry_run": arguments.dry_run,
             "garbage_record": garbage,
+            "brought_back": r.brought_back,
             "findings": r.findings.iter().map(DamageJson::from).collect::<Vec<_>>(),
             "directories": r.directories,
             "chunks_saved": r.saved,
@@ -88,6 +89,12 @@ fn tell(session: &Session, arguments: &RepairArguments, garbage: Option<u64>, r:
     }
     let told = |n: u64, one: &str, many: &str, did: &str| (n > 0).then(|| format!("{} {did}", things(n, one, many)));
     let lines = [
+        told(
+            r.brought_back.len() as u64,
+            "object",
+            "objects",
+            "that somebody deleted brought back from the bucket's versions",
+        ),
         told(r.directories, "directory", "directories", "written anew from the packs themselves"),
         told(r.saved, "chunk", "chunks", "saved out of damaged packs"),
         told(r.filled, "chunk", "chunks", "filled in from equal ones"),
@@ -114,7 +121,7 @@ fn tell(session: &Session, arguments: &RepairArguments, garbage: Option<u64>, r:
             "with holes: {}\nback these machines up again, then repair again: it fills in what comes back; --drop-lost gives up the rest",
             ids.join(", ")
         ))?;
-    } else if garbage.is_none() && r.findings.is_empty() {
+    } else if garbage.is_none() && r.findings.is_empty() && r.brought_back.is_empty() {
         session.print("nothing to repair")?;
     }
     Ok(())

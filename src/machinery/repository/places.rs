@@ -53,6 +53,13 @@ impl Repository {
         Ok(())
     }
 
+    /// Looks again for what could not be read before: it has come back.
+    pub fn look_again(&self) -> Result<()> {
+        *self.places_synced.lock().expect("nothing panics while it holds the lock") = None;
+        self.take_damage();
+        self.sync_places(&self.state())
+    }
+
     /// Takes out content directories of packs that nobody here may deduplicate against: their ids would only
     /// stand in the way of others in the index.
     fn keep_usable(&self, content: &mut SegmentContent, state: &State) {

@@ -23,14 +23,18 @@ use crate::machinery::repository::run::program;
 use crate::machinery::repository::transitions::condemnable_packs;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::parts::store::{Listed, RequestCounts};
+use crate::words::causes::with_causes;
 use crate::words::ids::{ObjectHash, RunId};
 use crate::words::observer::{Observer, Severity, Unit};
 
+use super::noncurrent::{Noncurrent, noncurrent};
 pub use mark::Marks;
 use plan::{MaxUnused, Plan, plan};
 pub use sweep::Swept;
 use usage::Packs;
 
+/// How much may stay unused if nobody says otherwise: see `docs/PERFORMANCE.md`.
+pub const MAX_UNUSED: MaxUnused = MaxUnused::Part(0.1);
 /// A run that has done nothing for so long may be closed, in milliseconds: seven days.
 pub const SILENT_MS: i64 = 7 * 24 * 3600 * 1000;
 /// Ranges of dead chunks that one record names.
@@ -47,12 +51,27 @@ pub struct PruneOptions {
     pub max_unused: MaxUnused,
     /// What was condemned less than this ago is not deleted yet, in milliseconds by the store's clock.
     pub grace_ms: i64,
+    /// On a bucket with versions, also removes for good what was deleted and nothing needs.
+    pub remove_noncurrent: bool,
     /// Only plans.
     pub dry_run: bool,
     /// This machine, as the run names it.
     pub host: String,
     /// What was asked, as the run keeps it.
     pub command: String,
+}
+
+impl Default for PruneOptions {
+    fn default() -> Self {
+        Self {
+            max_unused: MAX_UNUSED,
+            grace_ms: 0,
+            remove_noncurrent: false,
+            dry_run: false,
+            host: String::new(),
+            command: String::new(),
+        }
+    }
 }
 
 /// What came of it.
@@ -88,6 +107,10 @@ pub struct PruneReport {
     pub damaged: Vec<String>,
     /// Number of the record that the new checkpoint stands for.
     pub checkpoint: Option<u64>,
+    /// What the bucket keeps of what was deleted, if it keeps versions.
+    pub noncurrent: Option<Noncurrent>,
+    /// Why that is not known.
+    pub noncurrent_unknown: Option<String>,
     /// Requests made.
     pub requests: RequestCounts,
 }
@@ -95,7 +118,8 @@ pub struct PruneReport {
 impl PruneReport {
     /// Whether something was left undone that should have been done.
     pub fn has_problems(&self) -> bool {
-        !self.damaged.is_empty() || !self.swept.refused.is_empty() || self.missing > 0
+        let kept = self.noncurrent.as_ref().is_some_and(|n| !n.refused.is_empty() || !n.needed.is_empty());
+        !self.damaged.is_empty() || !self.swept.refused.is_empty() || self.missing > 0 || kept
     }
 }
 
@@ -147,6 +171,7 @@ pub fn prune(
         let bytes = (report.before.1 + report.plan.written_bytes)
             .saturating_sub(report.plan.deleted.bytes + report.plan.rewritten.bytes + report.swept.bytes);
         report.after = (report.before.0.saturating_sub(gone), bytes);
+        look_at_versions(repository, options, &mut report, observer)?;
         report.requests = repository.store.requests().since(&requests_before);
         return Ok(report);
     }
@@ -158,8 +183,34 @@ pub fn prune(
     report.checkpoint = checkpoint(repository, &listed, changed || report.swept.objects > 0)?;
     let there: (u64, u64) = (listed.len() as u64, listed.iter().map(|l| l.size).sum());
     report.after = (there.0 - report.swept.objects, there.1 - report.swept.bytes);
+    look_at_versions(repository, options, &mut report, observer)?;
     report.requests = repository.store.requests().since(&requests_before);
     Ok(report)
+}
+
+/// Says what noncurrent versions cost, and removes them if that was asked for. Not to know is no failure then only.
+fn look_at_versions(
+    repository: &Repository,
+    options: &PruneOptions,
+    report: &mut PruneReport,
+    observer: &dyn Observer,
+) -> Result<(), RepositoryError> {
+    match noncurrent(repository, options.remove_noncurrent && !options.dry_run, observer) {
+        Ok(kept) => report.noncurrent = kept,
+        Err(RepositoryError::Store(e)) if !options.remove_noncurrent => {
+            report.noncurrent_unknown = Some(with_causes(&e));
+        }
+        Err(e) => return Err(e),
+    }
+    for (name, why) in report.noncurrent.iter().flat_map(|n| &n.refused) {
+        observer.finding(Severity::Warning, &format!("versions of {name} may go, and the store kept them: {why}"));
+    }
+    if let Some(first) = report.noncurrent.as_ref().and_then(|n| n.needed.first()) {
+        let text =
+            format!("{first} is needed, and somebody deleted it: the bucket still has it, and `repair` brings it back");
+        observer.finding(Severity::Warning, &text);
+    }
+    Ok(())
 }
 
 /// Dooms, rewrites and condemns; says whether there was anything to do.

@@ -18,6 +18,7 @@ use crate::machinery::repository::packer::PackerThreads;
 use crate::machinery::repository::rewriting::{Replaced, Rewriting};
 use crate::machinery::repository::run::program;
 use crate::machinery::repository::{Repository, RepositoryError};
+use crate::words::causes::with_causes;
 use crate::words::ids::{ObjectHash, SnapshotId};
 use crate::words::observer::{Observer, Severity};
 
@@ -44,6 +45,8 @@ pub struct RepairOptions {
 /// What came of it.
 #[derive(Debug, Clone, Default)]
 pub struct RepairReport {
+    /// Objects that somebody deleted, and that a bucket with versions still had.
+    pub brought_back: Vec<String>,
     /// What was damaged, and what it hurts.
     pub findings: Vec<Finding>,
     /// Packs whose directories were written anew.
@@ -77,6 +80,7 @@ pub fn repair(
     if !options.dry_run {
         repository.check_may_write()?;
         repository.resume_runs(observer)?;
+        report.brought_back = bring_back(repository, observer)?;
     }
     repository.refresh()?;
     let depth = if options.read_data { VerifyDepth::ReadData } else { VerifyDepth::Structure };
@@ -141,6 +145,19 @@ pub fn repair(
         report.checkpoint = Some(repository.write_checkpoint()?);
     }
     Ok(report)
+}
+
+/// Makes current again what a bucket with versions still has. What it does not say does not stop the rest.
+fn bring_back(repository: &Repository, observer: &dyn Observer) -> Result<Vec<String>, RepositoryError> {
+    match super::noncurrent::bring_back(repository) {
+        Err(RepositoryError::Store(e)) => {
+            let text =
+                format!("whether the bucket keeps versions of what was deleted is not known: {}", with_causes(&e));
+            observer.finding(Severity::Note, &text);
+            Ok(Vec::new())
+        }
+        other => other,
+    }
 }
 
 /// Writes the directories of packs anew whose segments cannot be read. Returns how many.

@@ -19,6 +19,7 @@ mod race;
 mod s3;
 mod simulated;
 mod url;
+mod versions;
 
 use std::ops::{ControlFlow, Range};
 
@@ -35,6 +36,7 @@ pub use race::check_conditional_create;
 pub use s3::KEYS as S3_OPTIONS;
 pub use simulated::{Call, Damage, Fault, Outcome, Scope, SimulatedStore};
 pub use url::{init, is_remote, open};
+pub use versions::{Version, VersionKind, Versions};
 
 /// How a create that did not fail came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +138,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// What the server says it is, if there is one and it says so.
     fn server(&self) -> Option<String> {
+        None
+    }
+
+    /// What this store keeps of objects that were deleted or overwritten, if it is of a kind that may.
+    fn versions(&self) -> Option<&dyn Versions> {
         None
     }
 

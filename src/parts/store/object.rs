@@ -22,8 +22,11 @@ use crate::words::causes::with_causes;
 
 use super::counts::Counters;
 use super::name::{is_name, is_within};
-use super::s3::limit;
-use super::{Created, Foreign, Listed, RequestCounts, Store, StoreError, Verb, check_folder, check_name, check_range};
+use super::s3::{BucketVersions, limit};
+use super::{
+    Created, Foreign, Listed, RequestCounts, Store, StoreError, Verb, Version, Versions, check_folder, check_name,
+    check_range,
+};
 
 /// A page of S3.
 const LIST_BATCH: usize = 1000;
@@ -42,6 +45,7 @@ pub struct ObjectStoreAdapter {
     conditional: AtomicBool,
     storage_class: Option<String>,
     server: Option<Arc<Mutex<Option<String>>>>,
+    versions: Option<Arc<BucketVersions>>,
 }
 
 /// What is particular to a store behind the adapter.
@@ -53,11 +57,13 @@ pub struct Manner {
     pub storage_class: Option<String>,
     /// What the server says it is.
     pub server: Option<Arc<Mutex<Option<String>>>>,
+    /// How to ask for versions.
+    pub versions: Option<Arc<BucketVersions>>,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { conditional: true, storage_class: None, server: None }
+        Self { conditional: true, storage_class: None, server: None, versions: None }
     }
 }
 
@@ -84,9 +90,9 @@ impl ObjectStoreAdapter {
         manner: Manner,
     ) -> Self {
         let permits = Permits::new(requests_max.max(1));
-        let Manner { conditional, storage_class, server } = manner;
+        let Manner { conditional, storage_class, server, versions } = manner;
         let (runtime, counters, conditional) = (Some(runtime), Counters::default(), AtomicBool::new(conditional));
-        Self { inner, location, runtime, permits, counters, conditional, storage_class, server }
+        Self { inner, location, runtime, permits, counters, conditional, storage_class, server, versions }
     }
 
     /// How an object is put: only if it is absent where the store knows that, else as the only writer does.
@@ -283,6 +289,40 @@ impl Store for ObjectStoreAdapter {
 
     fn assume_single_writer(&self) {
         self.conditional.store(false, Ordering::Relaxed);
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        self.versions.as_ref().map(|_| self as &dyn Versions)
+    }
+}
+
+impl ObjectStoreAdapter {
+    fn bucket_versions(&self) -> &BucketVersions {
+        self.versions.as_ref().expect("`versions` looked")
+    }
+}
+
+impl Versions for ObjectStoreAdapter {
+    fn keeps_versions(&self) -> Result<bool, StoreError> {
+        self.request(Verb::List, self.bucket_versions().kept())
+    }
+
+    fn list_versions(&self, prefix: &str, each: &mut dyn FnMut(Version)) -> Result<(), StoreError> {
+        check_folder(prefix)?;
+        let mut marker = None;
+        loop {
+            let (versions, next) = self.request(Verb::List, self.bucket_versions().page(prefix, marker.as_ref()))?;
+            versions.into_iter().filter(|v| is_name(&v.name) && is_within(&v.name, prefix)).for_each(&mut *each);
+            match next {
+                Some(next) if Some(&next) != marker.as_ref() => marker = Some(next),
+                Some(_) => return Err(StoreError::other(Verb::List, "versions", "the same page again and again")),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn remove_version(&self, version: &Version) -> Result<(), StoreError> {
+        self.request(Verb::Delete, self.bucket_versions().remove(version))
     }
 }
 

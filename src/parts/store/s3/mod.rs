@@ -3,18 +3,21 @@
 //! * [`settings`]: from a location, options and environment to what is meant
 //! * [`profile`]: the credentials files that `object_store` does not read
 //! * [`http`]: time limits that fit a request's size, and what the server says of itself
+//! * [`versions`]: what a bucket with versions keeps of what was deleted
 //! * [`advice`]: from what a server answers to what the user can do
 
 mod advice;
 mod http;
 mod profile;
 mod settings;
+mod versions;
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, resolve_bucket_region};
+use object_store::client::HttpConnector;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
@@ -28,6 +31,7 @@ pub use http::{Connector, limit};
 use profile::ProfileCredentials;
 pub use settings::KEYS;
 use settings::Settings;
+pub use versions::BucketVersions;
 
 /// How long connecting may take.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -55,6 +59,8 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
     let connector = Connector::default();
     let server = connector.server();
     let client = client_options(&settings)?;
+    let unfit = |e: object_store::Error| StoreError::other(Verb::Open, &settings.shown(), e);
+    let plain_client = connector.connect(&client).map_err(unfit)?;
     let region = match (&settings.region, &settings.endpoint) {
         (Some(region), _) => region.clone(),
         (None, Some(_)) => "us-east-1".to_owned(),
@@ -62,7 +68,7 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
     };
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&settings.bucket)
-        .with_region(region)
+        .with_region(&region)
         .with_virtual_hosted_style_request(settings.virtual_hosted)
         .with_allow_http(settings.allow_http)
         .with_client_options(client)
@@ -73,8 +79,7 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
         builder = builder.with_endpoint(settings.endpoint_with_bucket(endpoint));
     }
     for (key, value) in &settings.encryption {
-        let key: AmazonS3ConfigKey =
-            key.parse().map_err(|e: object_store::Error| StoreError::other(Verb::Open, &settings.shown(), e))?;
+        let key: AmazonS3ConfigKey = key.parse().map_err(unfit)?;
         builder = builder.with_config(key, value);
     }
     if let Some(checksum) = &settings.checksum {
@@ -84,7 +89,10 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
         });
     }
     let builder = with_credentials(builder, &settings, options)?;
-    let store = builder.build().map_err(|e| StoreError::other(Verb::Open, &settings.shown(), e))?;
+    let store = builder.build().map_err(unfit)?;
+    let credentials = (!settings.skip_signature).then(|| store.credentials().clone());
+    let bucket = settings.bucket_url(&region);
+    let versions = BucketVersions::new(plain_client, credentials, region, bucket, &settings.prefix);
     let prefix = Path::parse(&settings.prefix).map_err(|e| settings.unusable(format!("its prefix: {e}")))?;
     let store: Arc<dyn ObjectStore> = match settings.prefix.is_empty() {
         true => Arc::new(store),
@@ -94,6 +102,7 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
         conditional: settings.conditional,
         storage_class: settings.storage_class.clone(),
         server: Some(server),
+        versions: Some(Arc::new(versions)),
     };
     Ok(ObjectStoreAdapter::with(runtime, store, settings.shown(), settings.requests, manner))
 }

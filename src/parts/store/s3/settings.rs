@@ -165,6 +165,17 @@ impl Settings {
         }
     }
 
+    /// URL of the bucket itself, without a slash at its end.
+    pub fn bucket_url(&self, region: &str) -> String {
+        let bucket = &self.bucket;
+        match (&self.endpoint, self.virtual_hosted) {
+            (Some(endpoint), true) => self.endpoint_with_bucket(endpoint),
+            (Some(endpoint), false) => format!("{endpoint}/{bucket}"),
+            (None, true) => format!("https://{bucket}.s3.{region}.amazonaws.com"),
+            (None, false) => format!("https://s3.{region}.amazonaws.com/{bucket}"),
+        }
+    }
+
     /// That the location cannot be used, and why.
     pub fn unusable(&self, why: String) -> StoreError {
         unusable(&self.shown(), why)

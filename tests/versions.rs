@@ -1,0 +1,172 @@
+//! Buckets that keep versions: what deleted objects still cost, removing them for good, and bringing back what somebody
+//! deleted that is needed.
+
+mod harness;
+#[path = "s3/mod.rs"]
+mod s3;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use harness::{Bench, difference, text};
+use s3::weed::{self, Weed};
+use strongroom::formats::names;
+use strongroom::formats::record::Operation;
+use strongroom::formats::slot::Way;
+use strongroom::machinery::repository::{Repository, RepositoryError};
+use strongroom::operations::keys;
+use strongroom::operations::prune::plan::MaxUnused;
+use strongroom::operations::prune::{PruneOptions, PruneReport, prune};
+use strongroom::operations::repair::{RepairOptions, repair};
+use strongroom::operations::verify::{VerifyDepth, verify};
+use strongroom::parts::store::{Store, Version, VersionKind, list_all};
+use strongroom::words::causes::with_causes;
+use strongroom::words::observer::Silent;
+
+fn pruned(repository: &Arc<Repository>, remove_noncurrent: bool, dry_run: bool) -> PruneReport {
+    let options =
+        PruneOptions { max_unused: MaxUnused::Bytes(0), remove_noncurrent, dry_run, ..PruneOptions::default() };
+    prune(repository, &options, &Silent).unwrap()
+}
+
+fn repaired(repository: &Arc<Repository>) -> Vec<String> {
+    let (host, command) = ("keeper".to_owned(), "repair".to_owned());
+    let options = RepairOptions { read_data: false, drop_lost: false, dry_run: false, host, command };
+    repair(repository, &options, &Silent).unwrap().brought_back
+}
+
+fn sound(repository: &Arc<Repository>) {
+    assert_eq!(verify(repository, VerifyDepth::ReadData, &Silent).unwrap().findings, vec![]);
+}
+
+fn comes_back(bench: &Bench, root: &Path) {
+    let (target, repository) = (tempfile::tempdir().unwrap(), bench.open());
+    bench.restore(&bench.latest(&repository), target.path(), Some(root));
+    assert_eq!(difference(root, target.path()), "");
+}
+
+/// All versions below a folder.
+fn versions(store: &dyn Store, folder: &str) -> Vec<Version> {
+    let mut all = Vec::new();
+    store.versions().unwrap().list_versions(folder, &mut |version| all.push(version)).unwrap();
+    all
+}
+
+fn noncurrent(store: &dyn Store, folder: &str) -> usize {
+    versions(store, folder).iter().filter(|v| v.kind == VersionKind::Bytes && !v.latest).count()
+}
+
+/// Two nights that share a part, of which the first is forgotten.
+fn two_nights(bench: &Bench, root: &Path) -> Arc<Repository> {
+    fs::write(root.join("stays"), text(1, 300_000)).unwrap();
+    fs::write(root.join("goes"), text(2, 300_000)).unwrap();
+    bench.backup(&[root]);
+    fs::write(root.join("goes"), text(3, 300_000)).unwrap();
+    bench.backup(&[root]);
+    let repository = bench.open();
+    let first = repository.snapshots().unwrap().remove(0).id;
+    repository.append(&mut |_| Ok(vec![Operation::Forget { snapshots: vec![first] }])).unwrap();
+    repository
+}
+
+#[test]
+fn what_a_bucket_keeps_of_deleted_objects_is_told_and_goes_if_that_is_asked_for() {
+    let (server, root) = (Weed::start(), tempfile::tempdir().unwrap());
+    server.keep_versions();
+    let bench = Bench::on(server.store("nights", weed::OWNER_KEY));
+    let store = bench.store.clone();
+    let repository = two_nights(&bench, root.path());
+
+    let first = pruned(&repository, false, false);
+    let kept = first.noncurrent.clone().expect("the bucket keeps versions");
+    assert!(first.swept.objects > 0 && kept.objects >= first.swept.objects, "{first:?}");
+    assert!(kept.versions >= kept.objects && kept.bytes >= first.swept.bytes && kept.removed == 0);
+    assert!(!first.has_problems());
+    assert!(noncurrent(&*store, "data") > 0);
+
+    let dry = pruned(&repository, true, true).noncurrent.unwrap();
+    assert_eq!((dry.objects, dry.removed), (kept.objects, 0), "a dry run removes nothing");
+    let removed = pruned(&repository, true, false).noncurrent.unwrap();
+    assert_eq!((removed.objects, removed.removed, removed.refused), (kept.objects, kept.objects, vec![]));
+    assert_eq!(pruned(&repository, false, false).noncurrent.unwrap().objects, 0);
+    for folder in ["data", "meta", "index"] {
+        let all = versions(&*store, folder);
+        assert!(all.iter().all(|v| v.latest && v.kind == VersionKind::Bytes), "no marker is left either: {all:?}");
+        assert_eq!(all.len(), list_all(&*store, folder).unwrap().len());
+    }
+    sound(&repository);
+    comes_back(&bench, root.path());
+}
+
+#[test]
+fn what_somebody_deleted_that_is_needed_stays_and_is_brought_back() {
+    let (server, root) = (Weed::start(), tempfile::tempdir().unwrap());
+    server.keep_versions();
+    let bench = Bench::on(server.store("nights", weed::OWNER_KEY));
+    let repository = two_nights(&bench, root.path());
+    pruned(&repository, true, false);
+    let all = |folder| list_all(&*bench.store, folder).unwrap();
+    let victims: Vec<String> = ["data", "index"].iter().flat_map(|f| all(f)).map(|o| o.name).collect();
+    assert!(victims.len() >= 2);
+    for name in &victims {
+        bench.store.delete(name).unwrap();
+    }
+    let report = pruned(&repository, true, false);
+    let kept = report.noncurrent.as_ref().unwrap();
+    assert_eq!(kept.needed, victims, "named, and not removed for good");
+    assert!(report.has_problems());
+    bench.forget_local();
+    let repository = bench.open();
+    let mut back = repaired(&repository);
+    back.sort();
+    assert_eq!(back, victims);
+    sound(&repository);
+    comes_back(&bench, root.path());
+    assert!(repository.state().snapshots.values().all(|s| !s.holed));
+}
+
+#[test]
+fn a_removed_key_slot_does_not_live_on_as_a_version() {
+    let server = Weed::start();
+    server.keep_versions();
+    let bench = Bench::on(server.store("keys", weed::OWNER_KEY));
+    let repository = bench.open();
+    let id = keys::add(&repository, Way::Passphrase, b"a passphrase that leaked").unwrap();
+    let removed = keys::remove(&repository, &id).unwrap();
+    assert_eq!((removed.id.as_str(), removed.kept), (id.as_str(), None));
+    assert!(versions(&*bench.store, names::KEYS).iter().all(|v| !v.name.contains(&id)));
+    assert_eq!(keys::list(&repository).unwrap().len(), 1);
+}
+
+#[test]
+fn a_bucket_without_versions_and_a_server_that_knows_none_have_nothing_to_tell() {
+    let (server, root) = (Weed::start(), tempfile::tempdir().unwrap());
+    let bench = Bench::on(server.store("plain", weed::OWNER_KEY));
+    let repository = two_nights(&bench, root.path());
+    let report = pruned(&repository, true, false);
+    assert_eq!((report.noncurrent, report.noncurrent_unknown), (None, None));
+    // Its answer is 501.
+    let simple = s3::Server::start();
+    let bench = Bench::on(simple.store(s3::OWNER_KEY));
+    let repository = two_nights(&bench, tempfile::tempdir().unwrap().path());
+    let report = pruned(&repository, true, false);
+    assert_eq!((report.noncurrent, report.noncurrent_unknown), (None, None));
+}
+
+#[test]
+fn credentials_that_may_not_ask_for_versions_prune_and_say_what_they_lack() {
+    let (server, root) = (s3::Server::start(), tempfile::tempdir().unwrap());
+    let bench = Bench::on(server.store(s3::MACHINE_KEY));
+    let repository = two_nights(&bench, root.path());
+    server.set_policy(|asked| !asked.query.contains("version"));
+    let report = pruned(&repository, false, false);
+    assert!(report.swept.objects > 0 && !report.has_problems());
+    let why = report.noncurrent_unknown.unwrap();
+    assert!(why.contains("s3:GetBucketVersioning"), "{why}");
+    // Whoever asked for their removal is not told that all went well.
+    let options = PruneOptions { remove_noncurrent: true, ..PruneOptions::default() };
+    let error = prune(&repository, &options, &Silent).unwrap_err();
+    assert!(matches!(error, RepositoryError::Store(_)) && with_causes(&error).contains("s3:GetBucketVersioning"));
+    assert!(bench.store.requests().delete > 0);
+}
