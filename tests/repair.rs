@@ -116,6 +116,10 @@ fn what_can_be_read_of_a_damaged_pack_is_saved_and_the_rest_leaves_holes() {
     let after: Vec<String> =
         findings(&repository).iter().flat_map(|f| f.hurts.iter().flat_map(|h| h.1.clone())).collect();
     assert_eq!(after, hurt);
+    // Another one finds nothing that it could fill in, and says nothing.
+    let number = repository.state().number;
+    assert_eq!(repaired(&repository).holed.len(), 1);
+    assert_eq!(repository.state().number, number);
     let snapshot = bench.latest(&repository).id;
     bench.backup(&[root.path()]);
     let repository = bench.open();
@@ -223,4 +227,32 @@ fn damaged_checkpoints_are_replaced() {
     assert_eq!(findings(&repository), vec![]);
     bench.forget_local();
     assert_eq!(findings(&bench.open()), vec![]);
+}
+
+/// A folder of several nodes, one of which cannot be read: what is behind it is restored, verified, and kept.
+#[test]
+fn what_lies_behind_an_unreadable_part_of_a_folder_comes_back() {
+    const FILES: usize = 900;
+    let store = Arc::new(SimulatedStore::new(Arc::new(MemoryStore::new())));
+    let (bench, root) = (Bench::on(store.clone()), tempfile::tempdir().unwrap());
+    for i in 0..FILES {
+        fs::write(root.path().join(format!("file{i:04}")), format!("content {i}")).unwrap();
+    }
+    bench.backup(&[root.path()]);
+    let meta = names(&*store, "meta").remove(0);
+    let len = store.inner().size(&meta).unwrap();
+    // In the first frames: leaves come before what leads to them.
+    store.damage(&meta, Damage::FlipBit(len)).unwrap();
+    let repository = bench.open();
+    let target = tempfile::tempdir().unwrap();
+    let report =
+        harness::try_restore(&repository, &bench.latest(&repository), target.path(), Some(root.path())).unwrap();
+    let restored = fs::read_dir(target.path()).unwrap().count();
+    assert!(!report.problems.is_empty() && restored > FILES / 2 && restored < FILES, "{restored}: {report:?}");
+    let report = repair(&repository, &RepairOptions { drop_lost: true, ..thorough() }, &Silent).unwrap();
+    assert_eq!(report.dropped.len(), 1, "{report:?}");
+    assert_eq!(findings(&repository), vec![]);
+    let target = tempfile::tempdir().unwrap();
+    bench.restore(&bench.latest(&repository), target.path(), Some(root.path()));
+    assert_eq!(fs::read_dir(target.path()).unwrap().count(), restored);
 }

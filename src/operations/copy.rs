@@ -10,7 +10,7 @@ use crate::formats::description::{self, Figures, RunDescription, SnapshotOrigin}
 use crate::formats::record::{Outcome, RunKind, SnapshotEntry};
 use crate::formats::tree::{Content, FileNode, NodeKind};
 use crate::machinery::repository::packer::PackerThreads;
-use crate::machinery::repository::run::{Lane, Publication, Run, program};
+use crate::machinery::repository::run::{Lane, Publication, Run, introduction};
 use crate::machinery::repository::snapshots::Snapshot;
 use crate::machinery::repository::trees::{ListBuilder, TreeBuilder};
 use crate::machinery::repository::{Repository, RepositoryError};
@@ -87,12 +87,7 @@ pub fn copy(
         report.copied = lacking.iter().map(|s| (s.id, None)).collect();
         return Ok(report);
     }
-    let described = RunDescription {
-        host: options.host.clone(),
-        command: options.command.clone(),
-        program: program(),
-        ..RunDescription::default()
-    };
+    let described = introduction(&options.host, &options.command);
     let run = to.begin_run(RunKind::Copy, &options.host, &described, PackerThreads::default())?;
     observer.phase("copying", Some(lacking.iter().map(|s| s.described.figures.bytes).sum()), Unit::Bytes);
     let mut work = Work {

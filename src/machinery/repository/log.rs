@@ -276,9 +276,9 @@ impl Repository {
     }
 
     /// Appends a record with the operations that `build` makes for the state at the moment. `build` is called
-    /// again whenever others were faster, and checks what it relies on each time.
+    /// again whenever others were faster, and checks what it relies on each time. If it makes none, nothing is written.
     ///
-    /// Returns the number of the record.
+    /// Returns the number of the record, or of the last one.
     pub fn append(&self, build: &mut dyn FnMut(&State) -> Result<Vec<Operation>>) -> Result<u64> {
         let distrust = self.distrust.lock().expect("nothing panics while it holds the lock").clone();
         if let Some(what) = distrust {
@@ -287,6 +287,10 @@ impl Repository {
         self.check_may_write()?;
         let mut state = self.state();
         loop {
+            let operations = build(&state)?;
+            if operations.is_empty() {
+                return Ok(state.number);
+            }
             let record = Record {
                 version: RECORD_VERSION,
                 number: state.number + 1,
@@ -295,7 +299,7 @@ impl Repository {
                 writer: self.keys.id(),
                 operation: OperationId(random(&*self.world)),
                 time_ms: self.world.now_ms(),
-                operations: build(&state)?,
+                operations,
             };
             transitions::judge(&state, &record).map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
             let sealing =

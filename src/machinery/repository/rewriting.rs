@@ -77,6 +77,44 @@ pub struct Rewriting {
     pub bytes_stored: u64,
 }
 
+/// A run that rewrites, and that begins when it is first needed: to have found nothing to do leaves no trace in the log.
+pub struct PerhapsRewriting<'a> {
+    repository: &'a Arc<Repository>,
+    kind: RunKind,
+    described: &'a RunDescription,
+    run: Option<Rewriting>,
+}
+
+impl<'a> PerhapsRewriting<'a> {
+    /// One that has not begun; the description names its host.
+    pub fn new(repository: &'a Arc<Repository>, kind: RunKind, described: &'a RunDescription) -> Self {
+        Self { repository, kind, described, run: None }
+    }
+
+    /// The run, begun if it had not.
+    pub fn get(&mut self) -> Result<&mut Rewriting> {
+        if self.run.is_none() {
+            let threads = PackerThreads::default();
+            let Self { kind, described, .. } = *self;
+            self.run = Some(self.repository.begin_rewriting(kind, &described.host, described, threads)?);
+        }
+        Ok(self.run.as_mut().expect("begun just now"))
+    }
+
+    /// The run, if it has begun.
+    pub fn begun(self) -> Option<Rewriting> {
+        self.run
+    }
+
+    /// As [`Rewriting::commit`], if it has begun.
+    pub fn commit(&mut self) -> Result<()> {
+        match &mut self.run {
+            Some(run) => run.commit(false, &mut |_| Ok(Replaced::default())).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Repository {
     /// Begins a run that rewrites.
     pub fn begin_rewriting(

@@ -481,6 +481,12 @@ fn check_hits(repository: &Repository, hits: &Hits, nodes: &std::collections::Ha
     Ok(())
 }
 
+/// What a run says of itself when it begins.
+pub fn introduction(host: &str, command: &str) -> RunDescription {
+    let (host, command) = (host.to_owned(), command.to_owned());
+    RunDescription { host, command, program: program(), ..RunDescription::default() }
+}
+
 /// Name and version of this program, as runs and snapshots keep it.
 pub fn program() -> String {
     concat!("strongroom ", env!("CARGO_PKG_VERSION")).to_owned()

@@ -192,15 +192,20 @@ impl Repository {
     }
 
     /// Calls `each` for every entry of the directory `root`, in order of names.
+    ///
+    /// A node that cannot be read does not stand before those behind it: all that can be read comes, and then the error.
     pub fn for_each_entry(&self, root: &ChunkId, each: &mut dyn FnMut(Node) -> Result<()>) -> Result<()> {
         let mut stack = vec![*root];
+        let mut damage = None;
         while let Some(id) = stack.pop() {
-            match self.tree_node(&id)? {
-                TreeNode::Leaf(nodes) => nodes.into_iter().try_for_each(&mut *each)?,
-                TreeNode::Inner { children, .. } => stack.extend(children.iter().rev().map(|c| c.id)),
+            match self.tree_node(&id) {
+                Ok(TreeNode::Leaf(nodes)) => nodes.into_iter().try_for_each(&mut *each)?,
+                Ok(TreeNode::Inner { children, .. }) => stack.extend(children.iter().rev().map(|c| c.id)),
+                Err(e) if e.is_damage() => damage = damage.or(Some(e)),
+                Err(e) => return Err(e),
             }
         }
-        Ok(())
+        damage.map_or(Ok(()), Err)
     }
 
     /// The entry called `name` in the directory `root`.

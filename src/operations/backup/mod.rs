@@ -19,7 +19,7 @@ use crate::formats::description::{self, Figures, RunDescription, SnapshotDescrip
 use crate::formats::record::{Outcome, Role, RunKind, SnapshotEntry};
 use crate::formats::tree::check_name;
 use crate::machinery::repository::packer::PackerThreads;
-use crate::machinery::repository::run::{Publication, Run, program};
+use crate::machinery::repository::run::{Publication, Run, introduction, program};
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::machinery::source::command::CommandSource;
 use crate::machinery::source::exclude::{ExcludeOptions, RuleSummary};
@@ -170,12 +170,7 @@ pub fn backup(
     let damage = check_store(repository, observer)?;
     // What was read before cannot be relied on when something is gone: all is read, and stored where it lacks.
     options.read_all |= !damage.is_empty();
-    let begun = RunDescription {
-        host: options.host.clone(),
-        command: options.command.clone(),
-        program: program(),
-        ..RunDescription::default()
-    };
+    let begun = introduction(&options.host, &options.command);
     let mut run = repository.begin_run(RunKind::Backup, &options.host, &begun, PackerThreads::default())?;
     let id = run.id();
     let started_ms = repository.world.now_ms();

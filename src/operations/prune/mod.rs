@@ -19,7 +19,7 @@ use crate::formats::record::{DoomedPack, Operation, Outcome, RunKind};
 use crate::formats::state::{DirectoryHome, State};
 use crate::machinery::repository::listing::all_objects;
 use crate::machinery::repository::packer::PackerThreads;
-use crate::machinery::repository::run::program;
+use crate::machinery::repository::run::introduction;
 use crate::machinery::repository::transitions::condemnable_packs;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::parts::store::{Listed, RequestCounts};
@@ -230,12 +230,7 @@ fn execute(
     if going.is_empty() && doomed.is_empty() && !gather {
         return Ok(false);
     }
-    let described = RunDescription {
-        host: options.host.clone(),
-        command: options.command.clone(),
-        program: program(),
-        ..RunDescription::default()
-    };
+    let described = introduction(&options.host, &options.command);
     let mut run = repository.begin_rewriting(RunKind::Prune, &options.host, &described, PackerThreads::default())?;
     for part in doom_records(doomed) {
         repository.append(&mut |state| {

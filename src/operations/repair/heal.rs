@@ -8,7 +8,7 @@ use crate::formats::names::PackKind;
 use crate::formats::state::DirectoryHome;
 use crate::machinery::repository::cache::chunks::ChunkFinder;
 use crate::machinery::repository::reader::OpenFrame;
-use crate::machinery::repository::rewriting::Rewriting;
+use crate::machinery::repository::rewriting::PerhapsRewriting;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::words::ids::{BlockId, ChunkId};
 use crate::words::observer::{Observer, Unit};
@@ -22,7 +22,7 @@ const FRAMES_MAX: usize = 16;
 /// Returns how many chunks were saved, and how many were filled in.
 pub fn heal(
     repository: &Arc<Repository>,
-    run: &mut Rewriting,
+    run: &mut PerhapsRewriting<'_>,
     bad: &Bad,
     marks: &Marks,
     observer: &dyn Observer,
@@ -43,7 +43,7 @@ pub fn heal(
 /// Moves what can be read of a damaged pack; puts what cannot on the list.
 fn save(
     repository: &Repository,
-    run: &mut Rewriting,
+    run: &mut PerhapsRewriting<'_>,
     row: i64,
     marks: &Marks,
     wanted: &mut BTreeMap<(BlockId, u32), ChunkEntry>,
@@ -75,11 +75,11 @@ fn save(
         match read {
             Some(Ok((_, Some(again)))) => {
                 saved += again.chunks.len() as u64;
-                run.add_frame(place.kind, again)?;
+                run.get()?.add_frame(place.kind, again)?;
             }
             Some(Ok((open, None))) => {
                 for (at, (block, n)) in places.iter().enumerate() {
-                    run.add_chunk(place.kind, *block, *n, directory.chunks[at], open.chunks(at, at + 1))?;
+                    run.get()?.add_chunk(place.kind, *block, *n, directory.chunks[at], open.chunks(at, at + 1))?;
                     saved += 1;
                 }
             }
@@ -137,7 +137,7 @@ fn is_held(repository: &Repository, block: BlockId, n: u32) -> Result<bool, Repo
 /// Fills chunks in from equal ones.
 fn fill(
     repository: &Repository,
-    run: &mut Rewriting,
+    run: &mut PerhapsRewriting<'_>,
     bad: &Bad,
     wanted: BTreeMap<(BlockId, u32), ChunkEntry>,
     observer: &dyn Observer,
@@ -155,7 +155,7 @@ fn fill(
         let Some((frame, at)) = found else { continue };
         let bytes = frame.chunks(at, at + 1);
         let same = ChunkEntry { id: chunk.id, len: bytes.len() as u32 };
-        run.add_chunk(PackKind::Data, block, n, same, bytes)?;
+        run.get()?.add_chunk(PackKind::Data, block, n, same, bytes)?;
         filled += 1;
     }
     Ok(filled)

@@ -14,9 +14,8 @@ use std::sync::Arc;
 use crate::formats::description::{Figures, RunDescription};
 use crate::formats::record::{Operation, Outcome, RunKind};
 use crate::formats::state::DirectoryHome;
-use crate::machinery::repository::packer::PackerThreads;
-use crate::machinery::repository::rewriting::{Replaced, Rewriting};
-use crate::machinery::repository::run::program;
+use crate::machinery::repository::rewriting::PerhapsRewriting;
+use crate::machinery::repository::run::introduction;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::words::causes::with_causes;
 use crate::words::ids::{ObjectHash, SnapshotId};
@@ -90,26 +89,12 @@ pub fn repair(
         report.holed = repository.state().snapshots.iter().filter(|(_, s)| s.holed).map(|(id, _)| *id).collect();
         return Ok(report);
     }
-    let described = RunDescription {
-        host: options.host.clone(),
-        command: options.command.clone(),
-        program: program(),
-        ..RunDescription::default()
-    };
-    let mut run: Option<Rewriting> = None;
-    let begin = |run: &mut Option<Rewriting>| -> Result<(), RepositoryError> {
-        if run.is_none() {
-            let threads = PackerThreads::default();
-            *run = Some(repository.begin_rewriting(RunKind::Repair, &options.host, &described, threads)?);
-        }
-        Ok(())
-    };
+    let described = introduction(&options.host, &options.command);
+    let mut run = PerhapsRewriting::new(repository, RunKind::Repair, &described);
     // First what leads to everything else.
     if !bad.segments.is_empty() {
         report.findings.extend(found.findings.iter().filter(|f| f.object.starts_with("index/")).cloned());
-        begin(&mut run)?;
-        let open = run.as_mut().expect("begun just now");
-        report.directories = rebuild_segments(repository, open, &bad, observer)?;
+        report.directories = rebuild_segments(repository, &mut run, &bad, observer)?;
         (found, bad) = survey(repository, depth, observer)?;
     }
     let unknown = unknown_packs(repository)?;
@@ -120,14 +105,15 @@ pub fn repair(
         repository.sync_content(true)?;
         let mut marks = Marks::default();
         marks.mark_despite_holes(repository, observer)?;
-        begin(&mut run)?;
-        let open = run.as_mut().expect("begun just now");
-        (report.saved, report.filled) = heal::heal(repository, open, &bad, &marks, observer)?;
-        open.commit(false, &mut |_| Ok(Replaced::default()))?;
+        if !bad.touched.is_empty() || !unknown.is_empty() {
+            run.get()?;
+        }
+        (report.saved, report.filled) = heal::heal(repository, &mut run, &bad, &marks, observer)?;
+        run.commit()?;
         settle(repository, &bad, &unknown, &holed_before, &mut report, observer)?;
     }
     report.findings.extend(before.findings);
-    if let Some(run) = run {
+    if let Some(run) = run.begun() {
         let figures = Figures { bytes_stored: run.bytes_stored, ..Figures::default() };
         let outcome = if report.holed.is_empty() { Outcome::Complete } else { Outcome::Warnings };
         run.end(outcome, &RunDescription { figures, ..described.clone() })?;
@@ -163,7 +149,7 @@ fn bring_back(repository: &Repository, observer: &dyn Observer) -> Result<Vec<St
 /// Writes the directories of packs anew whose segments cannot be read. Returns how many.
 fn rebuild_segments(
     repository: &Arc<Repository>,
-    run: &mut Rewriting,
+    run: &mut PerhapsRewriting<'_>,
     bad: &Bad,
     observer: &dyn Observer,
 ) -> Result<u64, RepositoryError> {
@@ -173,7 +159,7 @@ fn rebuild_segments(
     for (name, pack) in state.packs.iter().filter(|(_, p)| p.live() && homes.contains(&p.home)) {
         match repository.summary_of_pack(name, pack) {
             Ok(summary) => {
-                run.recover_directory(summary);
+                run.get()?.recover_directory(summary);
                 count += 1;
             }
             Err(e) if e.is_damage() => {
@@ -183,7 +169,7 @@ fn rebuild_segments(
             Err(e) => return Err(e),
         }
     }
-    run.commit(false, &mut |_| Ok(Replaced::default()))?;
+    run.commit()?;
     Ok(count)
 }
 
