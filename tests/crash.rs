@@ -115,6 +115,7 @@ fn a_crash_at_any_mutating_call_costs_no_more_than_what_was_on_its_way() {
             let again = sent(&store) - sent_before;
             assert!(again + bytes <= whole + (256 << 10), "{label}: {bytes} found, {again} sent again, of {whole}");
         }
+        println!("backup, {fault:?}: {count} calls");
     }
     assert!(found_again > 0, "no crash left packs to find");
 }

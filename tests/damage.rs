@@ -216,10 +216,6 @@ fn objects_of(folder: &str) {
     let (object, other) = (&objects[0], &objects[1]);
     for harm in ALL {
         for warm in [false, true] {
-            if warm && matches!(harm, Harm::Truncate | Harm::Swap) {
-                // A warm machine sees no more of these than of the others, and every case costs seconds.
-                continue;
-            }
             let case =
                 Case::new(&template, warm, format!("{harm:?} of {object}, {}", if warm { "warm" } else { "cold" }));
             hurt(&case.store, harm, object, other);

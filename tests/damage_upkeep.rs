@@ -94,9 +94,14 @@ fn hurt(store: &SimulatedStore, harm: Harm, kind: &str) -> String {
     if kind == "config" {
         all = vec!["config".to_owned(), names(store, "log")[0].clone()];
     }
-    // Of the log the last but one: what stands at its end is told apart in `hostile.rs`.
-    let at = if kind == "log" { all.len() - 2 } else { 0 };
-    let (object, other) = (all[at].clone(), all[at + 1].clone());
+    let at = match kind {
+        // What stands at the end of the log is told apart in `hostile.rs`.
+        "log" => all.len() - 2,
+        // What the newest snapshot needs.
+        "meta" => all.len() - 1,
+        _ => 0,
+    };
+    let (object, other) = (all[at].clone(), all[(at + 1) % all.len()].clone());
     let len = store.inner().size(&object).unwrap();
     match harm {
         Harm::Delete => store.damage(&object, Damage::Delete),

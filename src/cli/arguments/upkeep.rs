@@ -126,7 +126,7 @@ Examples:
 #[derive(Args)]
 pub struct PruneArguments {
     /// How much may stay unused rather than be rewritten: 5%, 2GiB, 0 or unlimited
-    #[arg(long, value_name = "PART|SIZE", value_parser = parse_max_unused, default_value = "10%")]
+    #[arg(long, value_name = "PART|SIZE", value_parser = parse_max_unused, default_value = "5%")]
     pub max_unused: MaxUnused,
     /// Delete only what was condemned so long ago, by the store's clock: 36h, 7d
     #[arg(long, value_name = "TIME", value_parser = parse_wait, default_value = "0s")]

@@ -34,7 +34,7 @@ pub use sweep::Swept;
 use usage::Packs;
 
 /// How much may stay unused if nobody says otherwise: see `docs/PERFORMANCE.md`.
-pub const MAX_UNUSED: MaxUnused = MaxUnused::Part(0.1);
+pub const MAX_UNUSED: MaxUnused = MaxUnused::Part(0.05);
 /// A run that has done nothing for so long may be closed, in milliseconds: seven days.
 pub const SILENT_MS: i64 = 7 * 24 * 3600 * 1000;
 /// Ranges of dead chunks that one record names.
