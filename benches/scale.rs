@@ -25,7 +25,7 @@ use strongroom::machinery::repository::rewriting::Replaced;
 use strongroom::machinery::repository::run::Publication;
 use strongroom::machinery::repository::trees::{ListBuilder, TreeBuilder};
 use strongroom::machinery::repository::{LocalPlaces, Repository, init};
-use strongroom::operations::prune::plan::MaxUnused;
+use strongroom::operations::prune::MAX_UNUSED;
 use strongroom::operations::prune::{PruneOptions, prune};
 use strongroom::parts::store;
 use strongroom::words::ids::{BlockId, ContentId, Extent, Reference, RunId};
@@ -62,7 +62,7 @@ fn main() {
     forget_peak();
     let started = Instant::now();
     let options = |dry_run| PruneOptions {
-        max_unused: MaxUnused::Part(0.1),
+        max_unused: MAX_UNUSED,
         dry_run,
         host: "bench".to_owned(),
         command: "prune".to_owned(),

@@ -33,7 +33,8 @@ fn pruned(repository: &Arc<Repository>) -> Outcome {
 
 fn repaired(repository: &Arc<Repository>) -> Outcome {
     let (host, command) = ("keeper".to_owned(), "repair".to_owned());
-    let options = RepairOptions { read_data: true, drop_lost: false, dry_run: false, host, command };
+    let options =
+        RepairOptions { read_data: true, drop_lost: false, ignore_versions: false, dry_run: false, host, command };
     repair(repository, &options, &Silent).map(drop).map_err(|e| e.to_string())
 }
 

@@ -141,7 +141,14 @@ fn work(work: Work, bench: &Bench, other: &Bench) -> Result<(), String> {
             if report.has_problems() { Err(format!("{:?}", report.damaged)) } else { Ok(()) }
         }
         Work::Repair => {
-            let options = RepairOptions { read_data: true, drop_lost: false, dry_run: false, host, command };
+            let options = RepairOptions {
+                read_data: true,
+                drop_lost: false,
+                ignore_versions: false,
+                dry_run: false,
+                host,
+                command,
+            };
             let report = repair(&repository, &options, &Silent).map_err(|e| e.to_string())?;
             if report.holed.is_empty() { Ok(()) } else { Err("with holes".to_owned()) }
         }

@@ -155,7 +155,8 @@ fn a_store_that_lists_late_costs_nothing_but_a_later_sweep() {
         let finding = verify(&repository, VerifyDepth::ReadData, &Silent).unwrap().findings;
         assert_eq!(finding, vec![], "{late} late");
         let (host, command) = ("keeper".to_owned(), "repair".to_owned());
-        let how = RepairOptions { read_data: true, drop_lost: false, dry_run: false, host, command };
+        let how =
+            RepairOptions { read_data: true, drop_lost: false, ignore_versions: false, dry_run: false, host, command };
         let report = repair(&repository, &how, &Silent).unwrap();
         assert!(report.lost.is_empty() && report.findings.is_empty(), "{report:?}");
         // A machine that has seen nothing may see a little less for a while, and goes on from what is there.

@@ -295,6 +295,7 @@ fn a_prune_at_every_step_of_a_repair() {
         let options = RepairOptions {
             read_data: true,
             drop_lost: false,
+            ignore_versions: false,
             dry_run: false,
             host: "keeper".to_owned(),
             command: "repair".to_owned(),

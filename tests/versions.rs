@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use harness::{Bench, difference, text};
 use s3::weed::{self, Weed};
 use strongroom::formats::names;
@@ -18,7 +19,7 @@ use strongroom::machinery::repository::{Repository, RepositoryError};
 use strongroom::operations::keys;
 use strongroom::operations::prune::plan::MaxUnused;
 use strongroom::operations::prune::{PruneOptions, PruneReport, prune};
-use strongroom::operations::repair::{RepairOptions, repair};
+use strongroom::operations::repair::{RepairOptions, RepairReport, repair};
 use strongroom::operations::verify::{VerifyDepth, verify};
 use strongroom::parts::store::{Store, Version, VersionKind, list_all};
 use strongroom::words::causes::with_causes;
@@ -30,10 +31,14 @@ fn pruned(repository: &Arc<Repository>, remove_noncurrent: bool, dry_run: bool) 
     prune(repository, &options, &Silent).unwrap()
 }
 
-fn repaired(repository: &Arc<Repository>) -> Vec<String> {
+fn try_repair(repository: &Arc<Repository>, ignore_versions: bool) -> Result<RepairReport, RepositoryError> {
     let (host, command) = ("keeper".to_owned(), "repair".to_owned());
-    let options = RepairOptions { read_data: false, drop_lost: false, dry_run: false, host, command };
-    repair(repository, &options, &Silent).unwrap().brought_back
+    let options = RepairOptions { read_data: false, drop_lost: false, ignore_versions, dry_run: false, host, command };
+    repair(repository, &options, &Silent)
+}
+
+fn repaired(repository: &Arc<Repository>) -> Vec<String> {
+    try_repair(repository, false).unwrap().brought_back
 }
 
 fn sound(repository: &Arc<Repository>) {
@@ -137,6 +142,64 @@ fn a_removed_key_slot_does_not_live_on_as_a_version() {
     assert_eq!((removed.id.as_str(), removed.kept), (id.as_str(), None));
     assert!(versions(&*bench.store, names::KEYS).iter().all(|v| !v.name.contains(&id)));
     assert_eq!(keys::list(&repository).unwrap().len(), 1);
+    // One that an earlier removal left behind is told, and can be removed still.
+    let id = keys::add(&repository, Way::Passphrase, b"another that leaked").unwrap();
+    bench.store.delete(&format!("{}/{id}", names::KEYS)).unwrap();
+    assert_eq!(pruned(&repository, true, false).noncurrent.unwrap().slots, 1);
+    assert_eq!(keys::remove(&repository, &id[..10]).unwrap().id, id);
+    assert_eq!(pruned(&repository, false, false).noncurrent.unwrap().slots, 0);
+}
+
+/// Whoever may delete cuts the end off the log; a machine that has seen nothing of it cannot know. The versions do.
+#[test]
+fn a_log_that_was_cut_stops_the_removal_of_versions() {
+    let (server, root) = (Weed::start(), tempfile::tempdir().unwrap());
+    server.keep_versions();
+    let bench = Bench::on(server.store("nights", weed::OWNER_KEY));
+    drop(two_nights(&bench, root.path()));
+    let last = list_all(&*bench.store, names::LOG).unwrap().pop().unwrap().name;
+    bench.store.delete(&last).unwrap();
+    bench.forget_local();
+    let options = PruneOptions { remove_noncurrent: true, ..PruneOptions::default() };
+    let refused = |repository: &Arc<Repository>| {
+        let before = versions(&*bench.store, "").len();
+        let error = prune(repository, &options, &Silent).unwrap_err();
+        assert!(matches!(&error, RepositoryError::History { what } if what.contains(&last)), "{error}");
+        let dropped = before.saturating_sub(versions(&*bench.store, "").len());
+        assert_eq!(dropped, 0, "no version is gone");
+    };
+    refused(&bench.open());
+    // Also once the number was taken again.
+    bench.backup(&[root.path()]);
+    refused(&bench.open());
+}
+
+/// What is overwritten and then deleted is not guessed at; and nothing is declared lost while versions are in doubt.
+#[test]
+fn nothing_is_lost_for_ever_while_the_bucket_may_still_have_it() {
+    let (server, root) = (Weed::start(), tempfile::tempdir().unwrap());
+    server.keep_versions();
+    let bench = Bench::on(server.store("nights", weed::OWNER_KEY));
+    drop(two_nights(&bench, root.path()));
+    let pack = list_all(&*bench.store, "data").unwrap().remove(0).name;
+    bench.store.delete(&pack).unwrap();
+    bench.store.create(&pack, Bytes::from_static(b"garbage")).unwrap();
+    bench.store.delete(&pack).unwrap();
+    let repository = bench.open();
+    let error = try_repair(&repository, false).unwrap_err();
+    assert!(matches!(&error, RepositoryError::NotAllowed { what } if what.contains(&pack)), "{error}");
+    assert!(repository.state().packs.values().all(|p| p.lost.is_none()));
+
+    let server = s3::Server::start();
+    let bench = Bench::on(server.store(s3::MACHINE_KEY));
+    let repository = two_nights(&bench, root.path());
+    let pack = list_all(&*bench.store, "data").unwrap().remove(0).name;
+    bench.store.delete(&pack).unwrap();
+    server.set_policy(|asked| !asked.query.contains("version"));
+    let error = try_repair(&repository, false).unwrap_err();
+    assert!(matches!(&error, RepositoryError::NotAllowed { what } if what.contains("GetBucketVersioning")), "{error}");
+    assert!(repository.state().packs.values().all(|p| p.lost.is_none()));
+    assert_eq!(try_repair(&repository, true).unwrap().lost.len(), 1);
 }
 
 #[test]

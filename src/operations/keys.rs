@@ -17,7 +17,7 @@ use crate::parts::crypto::recovery;
 use crate::words::causes::with_causes;
 use crate::words::world::random;
 
-use super::noncurrent::remove_versions;
+use super::noncurrent::{remove_versions, removed_slots};
 
 /// A slot, as `list` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,13 @@ pub fn remove(repository: &Repository, text: &str) -> Result<Removed> {
     let slots = list(repository)?;
     let found: Vec<&SlotReport> = slots.iter().filter(|s| !text.is_empty() && s.id.starts_with(text)).collect();
     let [slot] = found[..] else {
+        let mut old = if found.is_empty() { removed_slots(repository)? } else { Vec::new() };
+        old.retain(|id| !text.is_empty() && id.starts_with(text));
+        if let [id] = &old[..] {
+            repository.check_may_write()?;
+            remove_versions(repository, names::KEYS, &format!("{}/{id}", names::KEYS))?;
+            return Ok(Removed { id: id.clone(), kept: None });
+        }
         let what = match found.len() {
             0 => format!("no key slot has an id that begins with {text:?}"),
             n => format!("{n} key slots have ids that begin with {text:?}: give more digits"),

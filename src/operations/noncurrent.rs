@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use crossbeam_channel::unbounded;
 
-use crate::formats::names::ObjectName;
+use crate::formats::names::{self, ObjectName};
 use crate::formats::state::State;
 use crate::machinery::repository::transitions::orphaned;
 use crate::machinery::repository::{Repository, RepositoryError};
@@ -29,8 +29,12 @@ pub struct Noncurrent {
     pub versions: u64,
     /// The bytes of those versions.
     pub bytes: u64,
+    /// Whether they were to be removed.
+    pub asked: bool,
     /// Objects that were removed for good, with all their versions.
     pub removed: u64,
+    /// Removed key slots that live on.
+    pub slots: u64,
     /// Objects that are needed and that somebody deleted.
     pub needed: Vec<String>,
     /// Objects below which other versions lie: somebody overwrote them.
@@ -52,8 +56,15 @@ pub fn noncurrent(
     let names = by_name(store, "")?;
     // Asked after the listing: what is given up stays given up.
     let state = repository.refresh()?;
+    if let Some(name) = names.iter().find(|(name, all)| was_cut(&state, name, all)).map(|(name, _)| name) {
+        let what = format!(
+            "{name} was deleted, and the bucket still has what stood there: the log was cut, and no version of anything is \
+             removed; bring the record back by the means of the store"
+        );
+        return Err(RepositoryError::History { what });
+    }
     let newest = names.iter().filter(|(_, all)| stands(all)).filter_map(|(name, _)| checkpoint(name)).max();
-    let mut report = Noncurrent::default();
+    let mut report = Noncurrent { asked: remove, ..Noncurrent::default() };
     let mut going = Vec::new();
     for (name, versions) in names {
         if stands(&versions) {
@@ -66,6 +77,8 @@ pub fn noncurrent(
             going.push((name, versions));
         } else if needed(&state, &name) && versions.iter().any(|v| v.kind == VersionKind::Bytes) {
             report.needed.push(name);
+        } else if let Some(ObjectName::Slot(_)) = ObjectName::parse(&name) {
+            report.slots += 1;
         }
     }
     report.needed.sort_unstable();
@@ -78,29 +91,55 @@ pub fn noncurrent(
     Ok(Some(report))
 }
 
-/// Makes packs and segments current again that are needed and that somebody deleted. Returns their names.
-pub fn bring_back(repository: &Repository) -> Result<Vec<String>, RepositoryError> {
+/// What was made current again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BroughtBack {
+    /// The objects' names.
+    pub names: Vec<String>,
+    /// Objects that the bucket has and that could not be made current: name and why.
+    pub refused: Vec<(String, String)>,
+}
+
+/// Makes packs and segments current again that are needed and that somebody deleted. With `dry_run` only says which.
+pub fn bring_back(repository: &Repository, dry_run: bool) -> Result<BroughtBack, RepositoryError> {
+    let mut back = BroughtBack::default();
+    let Some(store) = repository.store.versions() else { return Ok(back) };
+    if !store.keeps_versions()? {
+        return Ok(back);
+    }
+    let names = by_name(store, "")?;
+    let state = repository.refresh()?;
+    for (name, versions) in names.into_iter().filter(|(name, all)| !stands(all) && needed(&state, name)) {
+        match versions.iter().filter(|v| v.kind == VersionKind::Bytes).count() {
+            0 => continue,
+            1 => {}
+            // Which of them is the right one only its reader can tell.
+            n => {
+                back.refused.push((name, format!("it was overwritten before it was deleted: there are {n} versions")));
+                continue;
+            }
+        }
+        let mut markers = versions.iter().filter(|v| v.kind == VersionKind::DeleteMarker && !dry_run);
+        match markers.try_for_each(|marker| store.remove_version(marker)) {
+            Ok(()) => back.names.push(name),
+            Err(e) => back.refused.push((name, with_causes(&e))),
+        }
+    }
+    back.names.sort_unstable();
+    if !back.names.is_empty() && !dry_run {
+        repository.look_again()?;
+    }
+    Ok(back)
+}
+
+/// Ids of key slots that were removed and that the bucket still has.
+pub fn removed_slots(repository: &Repository) -> Result<Vec<String>, RepositoryError> {
     let Some(store) = repository.store.versions() else { return Ok(Vec::new()) };
     if !store.keeps_versions()? {
         return Ok(Vec::new());
     }
-    let names = by_name(store, "")?;
-    let state = repository.refresh()?;
-    let mut back = Vec::new();
-    for (name, versions) in names {
-        let deleted = !stands(&versions) && versions.iter().any(|v| v.kind == VersionKind::Bytes);
-        if deleted && needed(&state, &name) {
-            for marker in versions.iter().filter(|v| v.kind == VersionKind::DeleteMarker) {
-                store.remove_version(marker)?;
-            }
-            back.push(name);
-        }
-    }
-    back.sort_unstable();
-    if !back.is_empty() {
-        repository.look_again()?;
-    }
-    Ok(back)
+    let gone = by_name(store, names::KEYS)?.into_iter().filter(|(_, versions)| !stands(versions));
+    Ok(gone.filter_map(|(name, _)| name.rsplit('/').next().map(str::to_owned)).collect())
 }
 
 /// Removes for good what the store keeps of one object that was deleted just now, if it keeps anything.
@@ -109,7 +148,9 @@ pub fn remove_versions(repository: &Repository, folder: &str, name: &str) -> Res
     if !store.keeps_versions()? {
         return Ok(());
     }
-    let mut versions = by_name(store, folder)?.remove(name).unwrap_or_default();
+    // Not even the mark of its deletion: then it is not known what there is.
+    let unknown = || StoreError::Missing { name: format!("the mark of the deletion of {name}") };
+    let mut versions = by_name(store, folder)?.remove(name).ok_or_else(unknown)?;
     markers_last(&mut versions);
     versions.iter().try_for_each(|version| store.remove_version(version))
 }
@@ -142,12 +183,19 @@ fn given_up(state: &State, name: &str, newest: Option<u64>) -> bool {
     }
 }
 
+/// Whether somebody deleted this record: one behind the end of the log, or one in whose place another was written then.
+fn was_cut(state: &State, name: &str, versions: &[Version]) -> bool {
+    let Some(ObjectName::Record(number)) = ObjectName::parse(name) else { return false };
+    let has = |kind| versions.iter().any(|v| v.kind == kind && !v.latest);
+    let taken_again = stands(versions) && has(VersionKind::Bytes) && has(VersionKind::DeleteMarker);
+    let behind = !stands(versions) && has(VersionKind::Bytes) && number > state.number;
+    taken_again || behind
+}
+
 /// Whether the state relies on an object.
 fn needed(state: &State, name: &str) -> bool {
     match ObjectName::parse(name) {
-        Some(ObjectName::Pack(_, run, hash)) => {
-            state.packs.get(&hash).is_some_and(|p| p.run == run && p.condemned.is_none())
-        }
+        Some(ObjectName::Pack(_, run, hash)) => state.packs.get(&hash).is_some_and(|p| p.run == run && p.live()),
         Some(ObjectName::Segment(run, hash)) => {
             state.segments.get(&hash).is_some_and(|s| s.run == run && s.condemned.is_none())
         }

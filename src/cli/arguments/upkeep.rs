@@ -172,6 +172,9 @@ pub struct RepairArguments {
     /// Rewrite snapshots that still have holes without the files that are lost
     #[arg(long)]
     pub drop_lost: bool,
+    /// Declare lost what is gone, even if it is not known whether the bucket has older versions of it
+    #[arg(long)]
+    pub ignore_versions: bool,
     /// Only say what is damaged
     #[arg(short = 'n', long)]
     pub dry_run: bool,

@@ -71,7 +71,9 @@ fn in_json(r: &PruneReport, dry_run: bool, took_ms: u64, findings: FindingsJson)
             "versions": n.versions,
             "bytes": n.bytes,
             "removed_objects": n.removed,
+            "removed_key_slots": n.slots,
             "overwritten_objects": n.overwritten,
+            "not_removed": n.refused.iter().map(|(o, why)| serde_json::json!({ "object": o, "why": why })).collect::<Vec<_>>(),
             "needed": n.needed,
         })),
         "noncurrent_unknown": r.noncurrent_unknown,
@@ -158,22 +160,23 @@ fn told_versions(r: &PruneReport, dry_run: bool) -> Vec<String> {
     }
     let Some(kept) = &r.noncurrent else { return Vec::new() };
     let objects = |n: u64| things(n, "deleted object", "deleted objects");
-    let mut lines = vec![match (kept.removed, kept.objects) {
-        (_, 0) => "the bucket keeps versions, and none of what was deleted".to_owned(),
-        (0, n) => format!(
+    let mut lines = vec![match (kept.asked, kept.objects) {
+        (_, 0) => "the bucket keeps versions, and none that may be removed".to_owned(),
+        (false, n) => format!(
             "the bucket {} {} of {} as noncurrent versions; --remove-noncurrent removes them for good",
             if dry_run { "keeps" } else { "still keeps" },
             objects(n),
             size(kept.bytes)
         ),
-        (removed, n) => {
-            format!("removed {} of {} for good, {} as noncurrent versions", objects(removed), n, size(kept.bytes))
+        (true, n) => {
+            let (removed, bytes) = (count(kept.removed), size(kept.bytes));
+            format!("removed {removed} of {} for good; all their versions were {bytes}", objects(n))
         }
     }];
-    if kept.overwritten > 0 {
+    if kept.slots > 0 {
+        let slots = things(kept.slots, "removed key slot lives", "removed key slots live");
         lines.push(format!(
-            "{} overwritten, which nobody may do: their older versions are kept",
-            things(kept.overwritten, "object was", "objects were")
+            "{slots} on as noncurrent versions, which their old secrets open: `key remove ID` removes them"
         ));
     }
     lines

@@ -21,6 +21,7 @@ pub fn run(session: &Session, arguments: &RepairArguments, typed: &[OsString]) -
     let options = RepairOptions {
         read_data: arguments.read_data,
         drop_lost: arguments.drop_lost,
+        ignore_versions: arguments.ignore_versions,
         dry_run: arguments.dry_run,
         host: session.around.host.clone(),
         command: command_line(typed),
@@ -93,7 +94,10 @@ fn tell(session: &Session, arguments: &RepairArguments, garbage: Option<u64>, r:
             r.brought_back.len() as u64,
             "object",
             "objects",
-            "that somebody deleted brought back from the bucket's versions",
+            match arguments.dry_run {
+                true => "that somebody deleted can be brought back from the bucket's versions",
+                false => "that somebody deleted brought back from the bucket's versions",
+            },
         ),
         told(r.directories, "directory", "directories", "written anew from the packs themselves"),
         told(r.saved, "chunk", "chunks", "saved out of damaged packs"),

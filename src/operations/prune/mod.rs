@@ -132,6 +132,10 @@ pub fn prune(
     if repository.keys.master().is_none() {
         return Err(RepositoryError::NotAllowed { what: "only the owner may prune: use the passphrase".to_owned() });
     }
+    if options.remove_noncurrent && repository.store.is_remote() && repository.store.versions().is_none() {
+        let what = "this kind of store is not asked for versions: leave out --remove-noncurrent".to_owned();
+        return Err(RepositoryError::NotAllowed { what });
+    }
     let requests_before = repository.store.requests();
     let mut report = PruneReport::default();
     if !options.dry_run {
@@ -204,6 +208,10 @@ fn look_at_versions(
     }
     for (name, why) in report.noncurrent.iter().flat_map(|n| &n.refused) {
         observer.finding(Severity::Warning, &format!("versions of {name} may go, and the store kept them: {why}"));
+    }
+    if let Some(n) = report.noncurrent.as_ref().map(|n| n.overwritten).filter(|n| *n > 0) {
+        let text = format!("objects that were overwritten, which nobody may do: {n}; older versions of them are kept");
+        observer.finding(Severity::Warning, &text);
     }
     if let Some(first) = report.noncurrent.as_ref().and_then(|n| n.needed.first()) {
         let text =

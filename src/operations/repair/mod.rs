@@ -33,6 +33,8 @@ pub struct RepairOptions {
     pub read_data: bool,
     /// Rewrites snapshots that still have holes without the files that are lost.
     pub drop_lost: bool,
+    /// Declares lost what is gone, even if it is not known whether the bucket has older versions of it.
+    pub ignore_versions: bool,
     /// Only says what is damaged.
     pub dry_run: bool,
     /// This machine, as the run names it.
@@ -79,8 +81,8 @@ pub fn repair(
     if !options.dry_run {
         repository.check_may_write()?;
         repository.resume_runs(observer)?;
-        report.brought_back = bring_back(repository, observer)?;
     }
+    let unasked = bring_back(repository, options, &mut report, observer)?;
     repository.refresh()?;
     let depth = if options.read_data { VerifyDepth::ReadData } else { VerifyDepth::Structure };
     let (mut found, mut bad) = survey(repository, depth, observer)?;
@@ -98,6 +100,16 @@ pub fn repair(
         (found, bad) = survey(repository, depth, observer)?;
     }
     let unknown = unknown_packs(repository)?;
+    // To be lost is for ever.
+    if let Some(why) = unasked.filter(|_| !options.ignore_versions && !options.dry_run)
+        && !(bad.touched.is_empty() && unknown.is_empty())
+    {
+        let what = format!(
+            "packs are missing or damaged, and whether the bucket has older versions of them is not known, so nothing was \
+             declared lost ({why}); see to that first, or give them up with --ignore-versions"
+        );
+        return Err(RepositoryError::NotAllowed { what });
+    }
     let before = hurt(repository, &bad, found, observer)?;
     let holed_before: BTreeSet<SnapshotId> =
         repository.state().snapshots.iter().filter(|(_, s)| s.holed).map(|(id, _)| *id).collect();
@@ -133,17 +145,26 @@ pub fn repair(
     Ok(report)
 }
 
-/// Makes current again what a bucket with versions still has. What it does not say does not stop the rest.
-fn bring_back(repository: &Repository, observer: &dyn Observer) -> Result<Vec<String>, RepositoryError> {
-    match super::noncurrent::bring_back(repository) {
-        Err(RepositoryError::Store(e)) => {
-            let text =
-                format!("whether the bucket keeps versions of what was deleted is not known: {}", with_causes(&e));
-            observer.finding(Severity::Note, &text);
-            Ok(Vec::new())
-        }
-        other => other,
+/// Makes current again what a bucket with versions still has. Returns why that is not known, if it is not.
+fn bring_back(
+    repository: &Repository,
+    options: &RepairOptions,
+    report: &mut RepairReport,
+    observer: &dyn Observer,
+) -> Result<Option<String>, RepositoryError> {
+    let back = match super::noncurrent::bring_back(repository, options.dry_run) {
+        Ok(back) => back,
+        Err(RepositoryError::Store(e)) => return Ok(Some(with_causes(&e))),
+        Err(e) => return Err(e),
+    };
+    report.brought_back = back.names;
+    for (name, why) in &back.refused {
+        observer.finding(
+            Severity::Warning,
+            &format!("{name} was deleted, the bucket still has it, and it stays so: {why}"),
+        );
     }
+    Ok(back.refused.first().map(|(name, why)| format!("{name}: {why}")))
 }
 
 /// Writes the directories of packs anew whose segments cannot be read. Returns how many.

@@ -86,7 +86,8 @@ impl BucketVersions {
         let (status, body) = self.ask(Verb::List, Method::GET, None, &[("versioning", "")]).await?;
         match status {
             200 => Ok(parse::<VersioningConfiguration>(&body)?.status.is_some_and(|s| !s.is_empty())),
-            400 | 404 | 405 | 501 if !text(&body).contains("NoSuchBucket") => Ok(false),
+            405 | 501 => Ok(false),
+            400 if text(&body).contains("NotImplemented") => Ok(false),
             _ => Err(refused(Verb::List, "the bucket's versioning", "s3:GetBucketVersioning", status, &body)),
         }
     }
