@@ -154,7 +154,7 @@ fn how_much_may_stay_unused_decides_what_is_rewritten() {
     comes_back(&bench, &repository, root.path());
 }
 
-/// The story of duplicacy #335 and of restic #1136: a backup ends well, having found its chunks in the store, and a prune
+/// The story of duplicacy #335, and of others: a backup ends well, having found its chunks in the store, and a prune
 /// beside it has deleted them. Here the dead chunks are doomed and stay until every run that was open is over, so the backup
 /// never notices. (More such stories are in `stories.rs`.)
 #[test]
