@@ -192,7 +192,7 @@ fn index_insert(bencher: Bencher) {
     bencher.counter(divan::counter::ItemsCount::new(BATCHES * 65_536)).with_inputs(folder).bench_local_values(
         |folder| {
             let cache = Cache::open(folder.path(), RepositoryId([1; 16])).expect("an empty cache");
-            batches.iter().for_each(|b| cache.add_places(b, true).expect("the batch is sound"));
+            batches.iter().for_each(|b| cache.add_places(b, Some(1)).expect("the batch is sound"));
             folder
         },
     );
@@ -206,7 +206,7 @@ fn index_lookup(bencher: Bencher, there: bool) {
     let mut ids = Vec::new();
     for n in 0..BATCHES {
         let (content, of_batch) = summaries(n);
-        cache.add_places(&content, true).expect("the batch is sound");
+        cache.add_places(&content, Some(1)).expect("the batch is sound");
         ids.extend(of_batch.into_iter().step_by(16));
     }
     if !there {

@@ -21,6 +21,8 @@ use strongroom::formats::segment::{PackSummary, encode_inline};
 use strongroom::machinery::repository::packer::{NewFrame, Packer, PackerThreads};
 use strongroom::machinery::repository::{Repository, RepositoryError};
 use strongroom::operations::credentials;
+use strongroom::operations::prune::plan::MaxUnused;
+use strongroom::operations::prune::{PruneOptions, prune};
 use strongroom::operations::verify::{Part, VerifyDepth, remember, verify};
 use strongroom::parts::crypto::keys::Epoch;
 use strongroom::parts::store::Created;
@@ -461,4 +463,48 @@ fn packs_that_it_never_wrote_or_that_are_garbage_hurt_only_its_own_snapshots() {
     let report = newcomer.backup(&[scene.root.path()]);
     assert_eq!(report.damage.len(), 1);
     scene.all_is_well();
+}
+
+/// A record's directories are bytes that its writer chose. A backup credential put entries for the owner's packs into
+/// the directories of its own record; a machine whose cache had not met those packs yet learned from it that they hold
+/// nothing, left their content out of what it restored, and its prune deleted them.
+#[test]
+fn directories_that_it_writes_for_packs_of_others_count_for_nobody() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    let run = own_run(&repository);
+    let own = pack(&repository, run, PackKind::Data, span(run), &[repository.domain_keys().chunk(&[b'!'; 1000])]);
+    let mut summaries = vec![own.clone()];
+    for (name, known) in &repository.state().packs {
+        // What an honest directory says of the pack, but for what it holds.
+        let mut lying = own.clone();
+        (lying.name, lying.kind, lying.run, lying.len) = (*name, known.kind, known.run, known.len);
+        lying.directory.frames.iter_mut().flat_map(|f| f.spans.iter_mut()).for_each(|s| s.block.run = known.run);
+        summaries.insert(0, lying);
+    }
+    let entry = PackEntry { name: own.name, kind: own.kind, len: own.len, run };
+    // Eight records, so that one of them comes before the honest one in whatever order they are read.
+    for _ in 0..8 {
+        let inline = InlineDirectories { packs: vec![], bytes: encode_inline(&summaries).into() };
+        let operation =
+            Operation::Publish { run, packs: vec![], segments: vec![], inline: Some(inline), snapshots: vec![] };
+        write_record(&repository, vec![operation], |_| {});
+    }
+    let inline = InlineDirectories { packs: vec![own.name], bytes: encode_inline(&summaries).into() };
+    let operation =
+        Operation::Publish { run, packs: vec![entry], segments: vec![], inline: Some(inline), snapshots: vec![] };
+    write_record(&repository, vec![operation], |_| {});
+    for _ in 0..4 {
+        let bare = Bench::beside(scene.bench.store.clone());
+        let repository = bare.open();
+        let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+        let report = prune(&repository, &options, &Silent).unwrap();
+        assert!(!report.has_problems(), "{report:?}");
+        assert_eq!(verify(&repository, VerifyDepth::ReadData, &Silent).unwrap().findings, vec![]);
+        scene.all_is_well();
+    }
+}
+
+fn span(run: RunId) -> Reference {
+    Reference { block: BlockId { run, number: 0 }, first: 0, count: 1 }
 }

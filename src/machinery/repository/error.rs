@@ -97,6 +97,14 @@ pub enum RepositoryError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// The local cache could not be made, or not be written to.
+    #[error("the local cache in {path} cannot be used")]
+    CacheFolder {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The local state folder could not be used.
     #[error("the local state in {path} cannot be used")]
     Local {

@@ -6,17 +6,18 @@
 //! <state>/<repository id>/lock               locked by the process that writes, in such a repository
 //! <state>/<repository id>/endpoint           the store that was found to keep racing writers apart
 //! <state>/<repository id>/listed             when the store's listing was last compared with the log
-//! <state>/<repository id>/runs/<run>/lock  locked by the process that writes the run
-//! <state>/<repository id>/runs/<run>/begin   tells the run from another's that took its number
-//! <state>/<repository id>/runs/<run>/<pack>  directory of a pack that was uploaded and not yet published
+//! <state>/<repository id>/changing           locked while the head is moved, or a run's folder made, sought or removed
+//! <state>/<repository id>/runs/<run>-<n>/lock   locked by the process that writes the run
+//! <state>/<repository id>/runs/<run>-<n>/begin  tells the run from another's that took its number
+//! <state>/<repository id>/runs/<run>-<n>/<pack> directory of a pack that was uploaded and not yet published
 //! ```
 //!
 //! The head lets this machine notice a log that was rolled back. The directories let an interrupted backup
-//! go on, even under a credential that cannot open packs. Files are written whole (temporary name, fsync,
-//! rename) and readable by their owner only.
+//! go on, even under a credential that cannot open packs. Files are written whole (a temporary name of their own,
+//! fsync, rename, fsync of the folder) and readable by their owner only. Any number of processes share the folder.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,8 @@ const BEGIN: &str = "begin";
 /// File that says when this machine last compared a listing of the store with the log.
 const LISTED: &str = "listed";
 
+/// File that is locked for a moment by whoever changes what all processes share.
+const CHANGING: &str = "changing";
 /// File that says which store was found to keep racing writers apart.
 const ENDPOINT: &str = "endpoint";
 /// File with this machine's number, beside the repositories' folders.
@@ -47,7 +50,12 @@ pub fn machine_id(root: &Path, world: &dyn World) -> Result<MachineId> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let id = MachineId(random(world));
             make_folder(root)?;
-            write_whole(root, MACHINE, format!("{id}\n").as_bytes(), true)?;
+            // Of several processes that come here at once, one makes it.
+            let _changing = lock_file(&root.join(CHANGING), FlockOperation::LockExclusive)?;
+            if path.exists() {
+                return machine_id(root, world);
+            }
+            write_whole(root, MACHINE, format!("{id}\n").as_bytes())?;
             Ok(id)
         }
         Err(e) => Err(RepositoryError::local(path)(e)),
@@ -73,6 +81,8 @@ pub struct Head {
 #[derive(Debug)]
 pub struct RunFolder {
     folder: PathBuf,
+    /// The file to lock while the folder is removed.
+    changing: PathBuf,
     /// Held for the lock on it.
     _lock: File,
 }
@@ -100,9 +110,22 @@ impl LocalState {
         parsed.map(Some).ok_or(RepositoryError::LocalDamaged { path })
     }
 
-    /// Remembers what was seen.
+    /// Remembers what was seen, unless another process of this machine has seen more.
     pub fn set_head(&self, head: Head) -> Result<()> {
-        write_whole(&self.folder, "head", format!("{} {}\n", head.number, head.hash).as_bytes(), false)
+        let _changing = self.changing()?;
+        match self.head() {
+            Ok(Some(seen)) if seen.number >= head.number => Ok(()),
+            Ok(_) | Err(RepositoryError::LocalDamaged { .. }) => {
+                write_whole(&self.folder, "head", format!("{} {}\n", head.number, head.hash).as_bytes())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Waits until no other process changes what all share. It is held for moments only.
+    fn changing(&self) -> Result<File> {
+        let path = self.folder.join(CHANGING);
+        lock_file(&path, FlockOperation::LockExclusive)?.ok_or(RepositoryError::LocalDamaged { path })
     }
 
     /// The number by which this machine is known to repositories with a single writer; made when first asked for.
@@ -122,7 +145,7 @@ impl LocalState {
 
     /// Remembers the store that was found to keep racing writers apart.
     pub fn set_endpoint(&self, location: &str) -> Result<()> {
-        write_whole(&self.folder, ENDPOINT, format!("{location}\n").as_bytes(), false)
+        write_whole(&self.folder, ENDPOINT, format!("{location}\n").as_bytes())
     }
 
     /// When this machine last compared a listing of the store with the log, in milliseconds since the epoch.
@@ -133,28 +156,41 @@ impl LocalState {
 
     /// Remembers when a listing was compared and found whole.
     pub fn set_listed_ms(&self, now_ms: i64) -> Result<()> {
-        write_whole(&self.folder, LISTED, format!("{now_ms}\n").as_bytes(), false)
+        write_whole(&self.folder, LISTED, format!("{now_ms}\n").as_bytes())
     }
 
-    /// Begins the folder of a run and locks it.
+    /// Begins a folder for the run that hopes for this number, and locks it. Others may hope for the same one.
     pub fn begin_run(&self, run: RunId) -> Result<RunFolder> {
-        let folder = self.folder.join("runs").join(run.to_string());
-        make_folder(&folder)?;
-        let lock = lock(&folder)?
-            .ok_or_else(|| RepositoryError::Refused { what: format!("run {} is another process's", run.0) })?;
-        Ok(RunFolder { folder, _lock: lock })
+        let _changing = self.changing()?;
+        let runs = self.folder.join("runs");
+        let mut n = 0u32;
+        let folder = loop {
+            let folder = runs.join(format!("{run}-{n}"));
+            match DirBuilder::new().mode(0o700).create(&folder) {
+                Ok(()) => break folder,
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => n += 1,
+                Err(e) => return Err(RepositoryError::local(folder)(e)),
+            }
+        };
+        let lock = lock(&folder)?.ok_or_else(|| RepositoryError::LocalDamaged { path: folder.clone() })?;
+        sync_folder(&runs)?;
+        Ok(RunFolder { folder, changing: self.folder.join(CHANGING), _lock: lock })
     }
 
     /// Folders of runs whose process is gone, locked now by this one.
     pub fn abandoned_runs(&self) -> Result<Vec<(RunId, RunFolder)>> {
+        let _changing = self.changing()?;
         let runs = self.folder.join("runs");
         let mut found = Vec::new();
         for entry in fs::read_dir(&runs).map_err(RepositoryError::local(&runs))? {
             let entry = entry.map_err(RepositoryError::local(&runs))?;
-            let Some(number) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
+            let name = entry.file_name();
+            let number = name.to_str().map(|n| n.split_once('-').map_or(n, |(number, _)| number));
+            let Some(number) = number.and_then(|n| n.parse().ok()) else { continue };
             let folder = entry.path();
             if let Some(lock) = lock(&folder)? {
-                found.push((RunId(number), RunFolder { folder, _lock: lock }));
+                let changing = self.folder.join(CHANGING);
+                found.push((RunId(number), RunFolder { folder, changing, _lock: lock }));
             }
         }
         found.sort_by_key(|(run, _)| *run);
@@ -165,7 +201,7 @@ impl LocalState {
 impl RunFolder {
     /// Keeps whose run it will be, before there is one: the hash of its sealed description.
     pub fn keep_begin(&self, description: &[u8]) -> Result<()> {
-        write_whole(&self.folder, BEGIN, blake3::hash(description).to_hex().as_bytes(), true)
+        write_whole(&self.folder, BEGIN, blake3::hash(description).to_hex().as_bytes())
     }
 
     /// Whether the run that began with this description is the one that this folder was made for.
@@ -180,7 +216,7 @@ impl RunFolder {
 
     /// Keeps the directory of an uploaded pack until it is published.
     pub fn keep(&self, pack: &PackSummary) -> Result<()> {
-        write_whole(&self.folder, &pack.name.to_string(), &encode_inline(std::slice::from_ref(pack)), true)
+        write_whole(&self.folder, &pack.name.to_string(), &encode_inline(std::slice::from_ref(pack)))
     }
 
     /// The directories that were kept. One cut short by a power cut is left out: its pack is uploaded again.
@@ -211,6 +247,7 @@ impl RunFolder {
 
     /// Removes the folder: the run is over.
     pub fn remove(self) -> Result<()> {
+        let _changing = lock_file(&self.changing, FlockOperation::LockExclusive)?;
         fs::remove_dir_all(&self.folder).map_err(RepositoryError::local(&self.folder))
     }
 }
@@ -227,34 +264,54 @@ fn make_folder(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(RepositoryError::local(path))
 }
 
+/// Locks the folder of a run; `None` if another process holds it.
 fn lock(folder: &Path) -> Result<Option<File>> {
-    let path = folder.join("lock");
-    let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    lock_file(&folder.join("lock"), FlockOperation::NonBlockingLockExclusive)
+}
+
+fn lock_file(path: &Path, how: FlockOperation) -> Result<Option<File>> {
+    let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
     let file = match open {
         Ok(file) => file,
         // Another process removed the folder between the listing and now.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(RepositoryError::local(path)(e)),
     };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(e) => Err(RepositoryError::local(path)(e.into())),
+    loop {
+        match flock(&file, how) {
+            Ok(()) => return Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(RepositoryError::local(path)(e.into())),
+        }
     }
 }
 
-fn write_whole(folder: &Path, name: &str, bytes: &[u8], sync: bool) -> Result<()> {
-    let (path, temporary) = (folder.join(name), folder.join(format!(".{name}.new")));
+/// Writes a file so that whoever reads it finds all of it or what was there before, also after a power cut.
+fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = folder.join(name);
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+        // Readable by its owner only, and gone if it is not renamed.
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
         file.write_all(bytes)?;
-        if sync {
-            file.sync_data()?;
-        }
-        fs::rename(&temporary, &path)
+        file.as_file().sync_data()?;
+        file.persist(&path)?;
+        Ok(())
     };
-    write().map_err(RepositoryError::local(path.clone()))
+    write().map_err(RepositoryError::local(path))?;
+    sync_folder(folder)
 }
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    match File::open(folder).and_then(|f| f.sync_all()) {
+        // Some network file systems cannot sync a folder, and need not.
+        Err(e) if matches!(e.raw_os_error(), Some(EINVAL | ENOTSUP)) => Ok(()),
+        done => done.map_err(RepositoryError::local(folder)),
+    }
+}
+
+const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
+const ENOTSUP: i32 = rustix::io::Errno::NOTSUP.raw_os_error();
 
 #[cfg(test)]
 mod tests {
@@ -275,6 +332,55 @@ mod tests {
         assert_eq!(state.head().unwrap(), Some(head));
         fs::write(dir.path().join(RepositoryId([1; 16]).to_string()).join("head"), "seven").unwrap();
         assert!(matches!(state.head(), Err(RepositoryError::LocalDamaged { .. })));
+    }
+
+    /// Two jobs of one machine began in the same second. Both hoped for the next number of the log, and the second was
+    /// refused: its night was lost.
+    #[test]
+    fn several_processes_may_hope_for_one_number() {
+        let (_dir, state) = state();
+        let first = state.begin_run(RunId(4)).unwrap();
+        let second = state.begin_run(RunId(4)).unwrap();
+        drop(second);
+        let found = state.abandoned_runs().unwrap();
+        assert_eq!(found.iter().map(|(run, _)| *run).collect::<Vec<_>>(), [RunId(4)]);
+        found.into_iter().for_each(|(_, folder)| folder.remove().unwrap());
+        first.keep_begin(b"mine").unwrap();
+        assert!(first.begun(b"mine").unwrap());
+    }
+
+    /// A process that was slow put the head that it had folded over the later one of another.
+    #[test]
+    fn the_head_never_steps_back() {
+        let (_dir, state) = state();
+        let (early, late) = (ObjectHash([3; 32]), ObjectHash([4; 32]));
+        state.set_head(Head { number: 8, hash: late }).unwrap();
+        state.set_head(Head { number: 7, hash: early }).unwrap();
+        assert_eq!(state.head().unwrap(), Some(Head { number: 8, hash: late }));
+    }
+
+    /// All processes wrote through one temporary name: half of one file ended under the name, and renames failed.
+    #[test]
+    fn files_written_by_many_at_once_are_whole() {
+        let (dir, state) = state();
+        std::thread::scope(|scope| {
+            for n in 0..8u8 {
+                let state = &state;
+                scope.spawn(move || {
+                    for i in 0..20 {
+                        state.set_head(Head { number: i, hash: ObjectHash([n; 32]) }).unwrap();
+                        state.set_endpoint(&"x".repeat(usize::from(n) * 100)).unwrap();
+                        assert!(state.head().unwrap().is_some());
+                    }
+                });
+            }
+        });
+        assert_eq!(state.head().unwrap().map(|h| h.number), Some(19));
+        let folder = dir.path().join(RepositoryId([1; 16]).to_string());
+        let left = fs::read_dir(folder)
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with(".new-"));
+        assert_eq!(left.count(), 0);
     }
 
     #[test]

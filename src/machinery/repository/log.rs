@@ -67,12 +67,14 @@ impl Repository {
     fn refresh_trusting(&self, at_least: u64) -> Result<Arc<State>> {
         let mut state = (*self.state()).clone();
         let from = state.number;
+        // Before the log is listed: other processes of this machine move it on meanwhile.
+        let seen = self.seen_head()?;
         self.fold_log(&mut state, &mut |_| Ok(()))?;
         // A store may list late what is there already.
         for number in state.number + 1..=at_least {
             self.fold_at(&mut state, number)?;
         }
-        self.check_not_rolled_back(&state)?;
+        check_not_rolled_back(seen, &state)?;
         if state.number != from {
             // Others' records may be visible before they are durable; nothing may build on them until they are.
             self.store.sync()?;
@@ -85,7 +87,7 @@ impl Repository {
 
     /// Folds the records after `state.number`, handing each to `each`.
     pub fn fold_log(&self, state: &mut State, each: &mut dyn FnMut(FoldedRecord) -> Result<()>) -> Result<()> {
-        let seen = self.local.head()?;
+        let seen = self.seen_head()?;
         // The listing begins at the last record known: if that one is gone, the log was cut.
         let after = state.number.checked_sub(1).map(names::record);
         let mut numbers = Vec::new();
@@ -265,13 +267,15 @@ impl Repository {
         }
     }
 
-    fn check_not_rolled_back(&self, state: &State) -> Result<()> {
-        match self.local.head()? {
-            Some(head) if head.number > state.number => Err(history(format!(
-                "this machine has seen record {}, and the log ends at {}; it was rolled back, or this is a copy",
-                head.number, state.number
-            ))),
-            _ => Ok(()),
+    /// The last record that this machine has seen. A file that cannot be read is said, and stops nobody: what is in the
+    /// store may be the only copy.
+    fn seen_head(&self) -> Result<Option<Head>> {
+        match self.local.head() {
+            Err(e @ RepositoryError::LocalDamaged { .. }) => {
+                self.note_damage(e);
+                Ok(None)
+            }
+            head => head,
         }
     }
 
@@ -370,6 +374,16 @@ fn check_seen(seen: Option<Head>, state: &State) -> Result<()> {
         Some(head) if head.number == state.number && head.hash != state.hash => {
             Err(history(format!("record {} is not the one that this machine has seen", state.number)))
         }
+        _ => Ok(()),
+    }
+}
+
+fn check_not_rolled_back(seen: Option<Head>, state: &State) -> Result<()> {
+    match seen {
+        Some(head) if head.number > state.number => Err(history(format!(
+            "this machine has seen record {}, and the log ends at {}; it was rolled back, or this is a copy",
+            head.number, state.number
+        ))),
         _ => Ok(()),
     }
 }

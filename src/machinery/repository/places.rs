@@ -16,35 +16,32 @@ impl Repository {
     /// Makes the cache know the packs that are live in `state`, and no others that were published.
     pub(crate) fn sync_places(&self, state: &State) -> Result<()> {
         let fingerprint = places_fingerprint(state);
-        {
-            let mut last = self.places_synced.lock().expect("nothing panics while it holds the lock");
-            if *last == Some(fingerprint) {
-                return Ok(());
-            }
-            *last = Some(fingerprint);
+        if *self.places_synced.lock().expect("nothing panics while it holds the lock") == Some(fingerprint) {
+            return Ok(());
         }
+        // Another process has folded more and brought the rows in step with that: what it knows is newer.
+        if self.cache.position()? <= state.number {
+            self.bring_places(state)?;
+            let live = |name: &ObjectHash| state.packs.get(name).filter(|p| p.live()).map(|p| p.published);
+            self.cache.settle_places(state.number, &live)?;
+        }
+        *self.places_synced.lock().expect("nothing panics while it holds the lock") = Some(fingerprint);
+        Ok(())
+    }
+
+    /// Adds the packs that are live in `state` and not in the cache.
+    fn bring_places(&self, state: &State) -> Result<()> {
         let known = self.cache.known_packs()?;
-        let unpublished: HashSet<ObjectHash> = self.cache.unpublished()?.into_iter().collect();
-        let gone: Vec<ObjectHash> = known
-            .iter()
-            .filter(|name| !unpublished.contains(*name) && !state.packs.get(*name).is_some_and(|p| p.live()))
-            .copied()
-            .collect();
-        self.cache.remove_places(&gone)?;
-        let live = state.packs.iter().filter(|(_, p)| p.live());
-        let (ours, new): (Vec<_>, Vec<_>) = live
-            .filter(|(name, _)| !known.contains(*name) || unpublished.contains(*name))
-            .partition(|(name, _)| unpublished.contains(*name));
-        self.cache.publish_places(&ours.iter().map(|(name, _)| **name).collect::<Vec<_>>())?;
-        let homes: HashSet<DirectoryHome> = new.iter().map(|(_, p)| p.home).collect();
+        let new = state.packs.iter().filter(|(name, p)| p.live() && !known.contains(*name));
+        let homes: HashSet<DirectoryHome> = new.map(|(_, p)| p.home).collect();
         for home in homes {
             // Directories that cannot be read leave their blocks unknown: whoever needs one says so by name,
             // and `verify` names the segment. Other segments serve on.
             match self.directories(state, home, false) {
                 Ok(mut content) => {
-                    keep_live(&mut content, state);
+                    keep_live(&mut content, state, home);
                     self.keep_usable(&mut content, state);
-                    self.cache.add_places(&content, true)?;
+                    self.cache.add_places(&content, Some(state.number))?;
                 }
                 Err(e) if e.is_damage() => self.note_damage(e),
                 Err(e) => return Err(e),
@@ -80,11 +77,11 @@ impl Repository {
         for home in homes {
             match self.directories(&state, home, true) {
                 Ok(mut content) => {
-                    keep_live(&mut content, &state);
+                    keep_live(&mut content, &state, home);
                     if !all {
                         self.keep_usable(&mut content, &state);
                     }
-                    self.cache.add_places(&content, true)?;
+                    self.cache.add_places(&content, Some(state.number))?;
                 }
                 // What cannot be deduplicated against is stored again.
                 Err(e) if e.is_damage() => self.note_damage(e),
@@ -148,11 +145,15 @@ impl Repository {
     }
 }
 
-/// Drops packs that are not live, or whose entry in the record says otherwise than the directory.
+/// Drops packs that are not live, whose directories the log places elsewhere than at `home`, or whose entry in the
+/// record says otherwise than the directory.
+///
+/// Bytes speak only for what their record or segment says they are: whoever writes a record could otherwise say where
+/// the blocks of anybody's packs are.
 ///
 /// First come: only an owner's Rewrite brings a second location of a block, so spans of other runs' blocks in packs of
 /// anybody else are dropped too.
-fn keep_live(content: &mut SegmentContent, state: &State) {
+fn keep_live(content: &mut SegmentContent, state: &State, home: DirectoryHome) {
     let owner = state.owner.id();
     for location in &mut content.locations {
         if state.runs.get(&location.run).is_none_or(|run| run.writer != owner) {
@@ -165,7 +166,7 @@ fn keep_live(content: &mut SegmentContent, state: &State) {
         .iter()
         .map(|l| {
             let pack = state.packs.get(&l.name);
-            pack.is_some_and(|p| p.live() && p.kind == l.kind && p.run == l.run && p.len == l.len)
+            pack.is_some_and(|p| p.live() && p.home == home && p.kind == l.kind && p.run == l.run && p.len == l.len)
         })
         .collect();
     if live.iter().all(|l| *l) {

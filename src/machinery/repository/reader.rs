@@ -290,7 +290,15 @@ impl Repository {
             return Err(RepositoryError::object(&object)(FormatError::Checksum));
         }
         let (kind, run, len) = (pack.kind, pack.run, pack.len);
-        let place = PackPlace { row: 0, name: *name, kind, run, len, directory: DirectoryPlace { offset: 0, len: 0 } };
+        let place = PackPlace {
+            row: 0,
+            name: *name,
+            kind,
+            run,
+            len,
+            directory: DirectoryPlace { offset: 0, len: 0 },
+            frames: 0,
+        };
         let directory = self.open_pack_bytes(place, &bytes)?.directory;
         let frames: u64 = directory.frames.iter().map(|f| u64::from(f.sealed_len)).sum();
         let offset = ENVELOPE_LEN as u64 + frames;

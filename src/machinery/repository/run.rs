@@ -157,8 +157,9 @@ impl Repository {
                 continue;
             }
             let known = state.runs.get(&run).filter(|r| r.over.is_none() && r.writer == self.keys.id());
+            let begun = known.is_some() && folder.begun(&self.description_of_run(run)?)?;
             if let Some(known) = known
-                && folder.begun(&self.description_of_run(run)?)?
+                && begun
             {
                 let packs = match known.kind {
                     RunKind::Backup | RunKind::Copy => self.still_there(run, folder.kept()?, &state)?,
@@ -177,7 +178,10 @@ impl Repository {
                 };
                 observer.finding(Severity::Note, &text);
             }
-            self.cache.remove_places(&self.unpublished_of(run)?)?;
+            // Another process may have got this number and be at work under it.
+            if known.is_none() || begun {
+                self.cache.remove_places(&self.unpublished_of(run)?)?;
+            }
             folder.remove()?;
         }
         Ok((packs_found, bytes_found))
@@ -240,7 +244,7 @@ impl Repository {
             all.map(|(i, p)| (i as u32, p.directory.clone())).collect()
         };
         let (meta, content) = (of_kind(PackKind::Meta), Some(of_kind(PackKind::Data)));
-        self.cache.add_places(&SegmentContent { locations, meta, content }, false)
+        self.cache.add_places(&SegmentContent { locations, meta, content }, None)
     }
 
     /// The Publish of `packs` and `snapshots`; a segment is written if the directories are too large for the

@@ -58,6 +58,7 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
     let started_ms = repository.world.now_ms();
     let roots = roots(&work.options.paths);
     let source = source_of(work.options);
+    let rows_of = FileCacheReader::open(repository.cache(), source.as_bytes())?.map(|s| s.snapshot);
     let seen = if use_cache { seen_by_last(&repository, &source)? } else { None };
     let counted = Counted::of(work.run);
     let mut backup = TreeBackup::new(work.run, work.observer, seen);
@@ -96,7 +97,7 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
         ..work.described()
     };
     let id = work.publish(Stored { described, root: tree, outcome, parents, started_ms })?;
-    rows.commit(repository.cache(), source.as_bytes(), id)?;
+    rows.commit(repository.cache(), source.as_bytes(), rows_of, id)?;
     Ok(SourceReport {
         source,
         snapshot: Some(id),

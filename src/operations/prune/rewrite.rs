@@ -11,7 +11,7 @@ use crate::formats::directory::FrameDirectory;
 use crate::formats::names::PackKind;
 use crate::formats::pack::CompressedFrame;
 use crate::formats::state::State;
-use crate::machinery::repository::cache::places::BlockPlace;
+use crate::machinery::repository::cache::places::{BlockPlace, PackPlace};
 use crate::machinery::repository::reader::{OpenFrame, OpenPack};
 use crate::machinery::repository::rewriting::{Replaced, Rewriting};
 use crate::machinery::repository::transitions::condemnable;
@@ -217,8 +217,14 @@ impl Work<'_> {
                 Ok(counts)
             };
             for name in &going {
-                let Some(pack) = self.packs.get(name) else { continue };
-                if self.alone(&pack.place, own, &mut counts)? {
+                let Some(pack) = self.packs.get(name) else {
+                    // What is not known may be needed; what was declared lost serves nobody.
+                    if state.packs.get(name).is_none_or(|p| p.lost.is_none()) {
+                        stays.push(*name);
+                    }
+                    continue;
+                };
+                if !self.is_whole(&pack.place)? || self.alone(&pack.place, own, &mut counts)? {
                     stays.push(*name);
                 }
             }
@@ -230,6 +236,13 @@ impl Work<'_> {
         Ok(done.iter().filter(|p| going.contains(*p)).copied().collect())
     }
 
+    /// Whether the cache still has all rows of the pack: no rows say nothing of what is needed.
+    fn is_whole(&self, pack: &PackPlace) -> Result<bool, RepositoryError> {
+        let cache = self.repository.cache();
+        let now = cache.pack_by_name(&pack.name)?.is_some_and(|p| p.row == pack.row);
+        Ok(now && cache.frames(pack.row)?.len() == pack.frames as usize)
+    }
+
     /// Whether the pack is of this run, the owner's, or vouched for.
     fn is_trusted(&self, row: i64, own: &HashSet<ObjectHash>) -> Result<bool, RepositoryError> {
         let Some(pack) = self.repository.cache().pack(row)? else { return Ok(false) };
@@ -239,7 +252,7 @@ impl Work<'_> {
     /// Whether a chunk or node that is needed is in this pack and in none that counts.
     fn alone(
         &self,
-        pack: &crate::machinery::repository::cache::places::PackPlace,
+        pack: &PackPlace,
         own: &HashSet<ObjectHash>,
         counts: &mut dyn FnMut(i64) -> Result<bool, RepositoryError>,
     ) -> Result<bool, RepositoryError> {

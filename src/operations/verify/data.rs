@@ -186,6 +186,7 @@ mod tests {
             run: RunId(1),
             len: 100,
             directory: DirectoryPlace { offset: 0, len: 0 },
+            frames: 1,
         };
         vec![(9, pack(1)), (0, pack(2)), (4, pack(3)), (0, pack(4))]
     }

@@ -4,7 +4,7 @@
 //! each file of one directory that was at rest, its inode, device and change time, and its whole node as it
 //! stands in the tree. Rows are gathered during a backup and put in place once its snapshot is published.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::formats::tree::{FileTime, Node, TreeNode};
 use crate::words::codec::{CodecError, Reader, Write};
@@ -113,8 +113,15 @@ impl FileCacheReader {
             None => cache.reader().ok()?,
         };
         let bytes: Option<Vec<u8>> = connection
-            .prepare_cached("SELECT content FROM files WHERE source = ?1 AND directory = ?2")
-            .and_then(|mut s| s.query_row(params![self.source, directory_key(path)], |row| row.get(0)).optional())
+            .prepare_cached(
+                "SELECT f.content FROM sources s JOIN files f ON f.source = s.id
+                   WHERE s.id = ?1 AND s.snapshot = ?3 AND f.directory = ?2",
+            )
+            .and_then(|mut s| {
+                // Rows that another backup of this source has put in place meanwhile belong to its snapshot.
+                let values = params![self.source, directory_key(path), self.snapshot.0];
+                s.query_row(values, |row| row.get(0)).optional()
+            })
             .ok()
             .flatten();
         self.connections.lock().expect("nothing panics while it holds the lock").push(connection);
@@ -176,8 +183,9 @@ impl FileCacheWriter {
         }
     }
 
-    /// Puts the rows in place: they belong to `snapshot` now.
-    pub fn commit(mut self, cache: &Cache, key: &[u8], snapshot: SnapshotId) -> Result<()> {
+    /// Puts the rows in place: they belong to `snapshot` now. `before` is the snapshot that the rows belonged to when the
+    /// backup began; if another backup of the source has put its own in place since, they stay.
+    pub fn commit(mut self, cache: &Cache, key: &[u8], before: Option<SnapshotId>, snapshot: SnapshotId) -> Result<()> {
         if self.spilled.is_some() {
             self.spill();
         }
@@ -187,9 +195,16 @@ impl FileCacheWriter {
             let path = file.path().to_string_lossy().into_owned();
             connection.execute("ATTACH ?1 AS spilled", params![path]).map_err(&error)?;
         }
-        let transaction = connection.transaction().map_err(&error)?;
-        self.put(&transaction, key, snapshot).map_err(&error)?;
-        transaction.commit().map_err(&error)?;
+        let mut put = |connection: &mut Connection| -> rusqlite::Result<()> {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let find = "SELECT snapshot FROM sources WHERE key = ?1";
+            let now: Option<Vec<u8>> = transaction.query_row(find, params![key], |row| row.get(0)).optional()?;
+            if now.as_deref() == before.as_ref().map(|s| &s.0[..]) {
+                self.put(&transaction, key, snapshot)?;
+            }
+            transaction.commit()
+        };
+        put(&mut connection).map_err(&error)?;
         if self.spilled.is_some() {
             connection.execute("DETACH spilled", []).map_err(&error)?;
         }
@@ -257,15 +272,35 @@ mod tests {
         let mut writer = FileCacheWriter::default();
         writer.changed(b"/a", &seen("x"));
         writer.changed(b"/b", &seen("y"));
-        writer.commit(&cache, b"s", SnapshotId([1; 16])).unwrap();
+        writer.commit(&cache, b"s", None, SnapshotId([1; 16])).unwrap();
 
         let mut writer = FileCacheWriter::default();
         writer.unchanged(b"/a");
-        writer.commit(&cache, b"s", SnapshotId([2; 16])).unwrap();
+        writer.commit(&cache, b"s", Some(SnapshotId([1; 16])), SnapshotId([2; 16])).unwrap();
         let reader = FileCacheReader::open(&cache, b"s").unwrap().unwrap();
         assert_eq!(reader.snapshot, SnapshotId([2; 16]));
         assert_eq!(reader.directory(&cache, b"/a"), Some(seen("x")));
         assert_eq!(reader.directory(&cache, b"/b"), None, "a directory that was not visited");
+    }
+
+    /// Two backups of one source ran at once. The rows of one were attributed to the snapshot of the other: once the
+    /// first was forgotten, the second was believed to keep content that it never referred to.
+    #[test]
+    fn rows_of_two_backups_at_once_are_never_mixed() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), RepositoryId([1; 16])).unwrap();
+        let put = |path: &[u8], name, before: Option<u8>, id| {
+            let mut writer = FileCacheWriter::default();
+            writer.changed(path, &seen(name));
+            writer.commit(&cache, b"s", before.map(|b| SnapshotId([b; 16])), SnapshotId([id; 16])).unwrap();
+        };
+        put(b"/a", "x", None, 1);
+        let slow = FileCacheReader::open(&cache, b"s").unwrap().unwrap();
+        put(b"/a", "y", Some(1), 2);
+        assert_eq!(slow.directory(&cache, b"/a"), None, "it is of a snapshot that this backup does not declare");
+        put(b"/a", "z", Some(1), 3);
+        let reader = FileCacheReader::open(&cache, b"s").unwrap().unwrap();
+        assert_eq!((reader.snapshot, reader.directory(&cache, b"/a")), (SnapshotId([2; 16]), Some(seen("y"))));
     }
 
     #[test]
@@ -276,7 +311,7 @@ mod tests {
         writer.changed(b"/a", &seen("x"));
         writer.spill();
         writer.changed(b"/b", &seen("y"));
-        writer.commit(&cache, b"s", SnapshotId([1; 16])).unwrap();
+        writer.commit(&cache, b"s", None, SnapshotId([1; 16])).unwrap();
         let reader = FileCacheReader::open(&cache, b"s").unwrap().unwrap();
         assert_eq!(reader.directory(&cache, b"/a"), Some(seen("x")));
         assert_eq!(reader.directory(&cache, b"/b"), Some(seen("y")));

@@ -4,6 +4,10 @@
 //! the file cache. It may be deleted at any time. Everything it says can be checked: a hit is compared with
 //! the frame's directory, and a directory is bound to its pack by the pack's hash.
 //!
+//! All processes of a user on this machine share it, and each of them has folded the log up to another record. The
+//! rows are true for one position of the log, which never steps back: a process that has folded less takes nothing
+//! out and brings no pack in that the others may know to be gone. That there are no rows of a pack says nothing.
+//!
 //! * [`places`]: packs, frames, blocks, meta nodes
 //! * [`chunks`]: chunk ids, in sorted generations
 //! * [`walk`]: all of them, a row at a time
@@ -14,20 +18,26 @@ pub mod files;
 pub mod places;
 pub mod walk;
 
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::formats::state::State;
 use crate::words::ids::RepositoryId;
+use crate::words::world::{System, random};
 
 use super::error::{RepositoryError, Result};
 
 /// So many prepared statements are kept; there are some thirty.
 const STATEMENTS: usize = 64;
 /// Written into the database; another number makes the cache start anew.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
+/// So long a process waits for another one that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS stamp(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -59,6 +69,8 @@ CREATE TABLE IF NOT EXISTS files(source INTEGER, directory INTEGER, content BLOB
 #[derive(Debug)]
 pub struct Cache {
     path: PathBuf,
+    /// Tells this database from one that another process puts in its place.
+    identity: Vec<u8>,
     connection: Mutex<Connection>,
 }
 
@@ -69,8 +81,8 @@ impl Cache {
     /// is worth more than the time to fill it again.
     pub fn open(root: &Path, repository: RepositoryId) -> Result<Self> {
         let folder = root.join(repository.to_string());
-        std::fs::create_dir_all(&folder).map_err(RepositoryError::local(&folder))?;
         let path = folder.join("cache.sqlite");
+        make_private(&folder, &path).map_err(|source| RepositoryError::CacheFolder { path: folder.clone(), source })?;
         let cache_error = |source| RepositoryError::Cache { path: path.clone(), source };
         let connection = match prepare(&path, repository) {
             Ok(Some(connection)) => connection,
@@ -78,7 +90,8 @@ impl Cache {
             Err(e) if is_damage(&e) => fresh(&path, repository)?,
             Err(e) => return Err(cache_error(e)),
         };
-        Ok(Self { path, connection: Mutex::new(connection) })
+        let identity = identity(&connection).map_err(cache_error)?;
+        Ok(Self { path, identity, connection: Mutex::new(connection) })
     }
 
     /// The connection that writes.
@@ -90,6 +103,11 @@ impl Cache {
     pub(crate) fn reader(&self) -> Result<Connection> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags).map_err(self.error())?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(self.error())?;
+        // Rows of another database mean other packs.
+        if identity(&connection).map_err(self.error())? != self.identity {
+            return Err(RepositoryError::LocalDamaged { path: self.path.clone() });
+        }
         connection.pragma_update(None, "mmap_size", 256i64 << 20).map_err(self.error())?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(connection)
@@ -119,15 +137,61 @@ impl Cache {
         Ok(bytes.and_then(|b| minicbor::decode(&b).ok()))
     }
 
-    /// Says that the rows now belong to `state`.
+    /// Keeps the folded state for the next command, unless another process has kept a later one.
     pub fn set_state(&self, state: &State) -> Result<()> {
         let bytes = minicbor::to_vec(state).expect("writing to memory does not fail");
-        let connection = self.lock();
-        connection
-            .execute("INSERT OR REPLACE INTO stamp(key, value) VALUES('state', ?1)", params![bytes])
-            .map_err(self.error())?;
-        Ok(())
+        self.write(|transaction| {
+            if number(transaction, "state_number")? < state.number as i64 {
+                transaction.execute("INSERT OR REPLACE INTO stamp(key, value) VALUES('state', ?1)", params![bytes])?;
+                set_number(transaction, "state_number", state.number as i64)?;
+            }
+            Ok(())
+        })
     }
+
+    /// Runs `write` as one transaction that excludes every other writer from its beginning.
+    pub(crate) fn write<T>(&self, write: impl FnOnce(&Transaction) -> rusqlite::Result<T>) -> Result<T> {
+        let mut connection = self.lock();
+        let run = || -> rusqlite::Result<T> {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = write(&transaction)?;
+            transaction.commit()?;
+            Ok(done)
+        };
+        run().map_err(self.error())
+    }
+}
+
+/// Makes the folder and the database readable by their owner only: they hold names and link targets of what was backed up.
+fn make_private(folder: &Path, database: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    if fs::metadata(folder)?.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+    }
+    // SQLite gives its other files the mode of the database.
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(database)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
+/// The database's own random number.
+fn identity(connection: &Connection) -> rusqlite::Result<Vec<u8>> {
+    let read = "SELECT value FROM stamp WHERE key = 'identity'";
+    Ok(connection.query_row(read, [], |row| row.get(0)).optional()?.unwrap_or_default())
+}
+
+/// A number of the stamp; 0 if it was never set.
+pub(crate) fn number(connection: &Connection, key: &str) -> rusqlite::Result<i64> {
+    let read = "SELECT value FROM stamp WHERE key = ?1";
+    Ok(connection.prepare_cached(read)?.query_row([key], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// Sets a number of the stamp.
+pub(crate) fn set_number(connection: &Connection, key: &str, value: i64) -> rusqlite::Result<()> {
+    let write = "INSERT OR REPLACE INTO stamp(key, value) VALUES(?1, ?2)";
+    connection.prepare_cached(write)?.execute(params![key, value]).map(drop)
 }
 
 fn is_damage(e: &rusqlite::Error) -> bool {
@@ -139,7 +203,7 @@ fn is_damage(e: &rusqlite::Error) -> bool {
 fn prepare(path: &Path, repository: RepositoryId) -> rusqlite::Result<Option<Connection>> {
     let connection = Connection::open(path)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.busy_timeout(std::time::Duration::from_secs(60))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A cache may lose its last transactions in a power cut; it must not be torn, and WAL sees to that.
     connection.pragma_update(None, "synchronous", "OFF")?;
@@ -152,7 +216,9 @@ fn prepare(path: &Path, repository: RepositoryId) -> rusqlite::Result<Option<Con
     let expected = [&repository.0[..], &SCHEMA.to_le_bytes()].concat();
     match stamp {
         None => {
-            connection.execute("INSERT OR IGNORE INTO stamp(key, value) VALUES('cache', ?1)", params![expected])?;
+            let identity: [u8; 16] = random(&System);
+            let add = "INSERT OR IGNORE INTO stamp(key, value) VALUES('cache', ?1), ('identity', ?2)";
+            connection.execute(add, params![expected, identity])?;
             Ok(Some(connection))
         }
         Some(stamp) => Ok((stamp == expected).then_some(connection)),
@@ -164,10 +230,14 @@ fn fresh(path: &Path, repository: RepositoryId) -> Result<Connection> {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         match std::fs::remove_file(&name) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(RepositoryError::local(path)(e)),
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(RepositoryError::CacheFolder { path: path.to_owned(), source });
+            }
             _ => {}
         }
     }
+    let private = |source| RepositoryError::CacheFolder { path: path.to_owned(), source };
+    make_private(path.parent().unwrap_or(path), path).map_err(private)?;
     let error = |source| RepositoryError::Cache { path: path.to_owned(), source };
     let connection = prepare(path, repository).map_err(error)?;
     connection.ok_or_else(|| RepositoryError::LocalDamaged { path: path.to_owned() })

@@ -14,8 +14,11 @@ use crate::words::codec::Reader;
 use crate::words::ids::{BlockId, ChunkId, ObjectHash, Reference, RunId};
 
 use super::super::error::Result;
-use super::Cache;
 use super::chunks::prefix;
+use super::{Cache, number, set_number};
+
+/// The record that the rows of packs, frames, blocks and nodes are true for.
+const POSITION: &str = "position";
 
 /// A pack, as far as finding frames in it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct PackPlace {
     pub len: u64,
     /// Where its directory is.
     pub directory: DirectoryPlace,
+    /// How many frames it has.
+    pub frames: u32,
 }
 
 /// A frame that holds some chunks of a block.
@@ -72,18 +77,24 @@ pub struct MetaPlace {
 impl Cache {
     /// Adds what a segment or a record says. Packs that are there already stay as they are; directories that
     /// were missing are filled in.
-    pub fn add_places(&self, content: &SegmentContent, published: bool) -> Result<()> {
-        let mut connection = self.lock();
-        let error = self.error();
-        let add = |transaction: &Transaction| -> rusqlite::Result<()> {
+    ///
+    /// `folded` is the number of the last record that the caller has folded; `None` for packs that no record names yet.
+    /// If the rows are true for a later record, no pack is brought in: it may be gone by then.
+    pub fn add_places(&self, content: &SegmentContent, folded: Option<u64>) -> Result<()> {
+        self.write(|transaction| {
+            let late = folded.is_some_and(|n| (n as i64) < number(transaction, POSITION).unwrap_or(i64::MAX));
             let mut rows = Vec::with_capacity(content.locations.len());
             for location in &content.locations {
-                rows.push(add_pack(transaction, location, published)?);
+                rows.push(match known_pack(transaction, location, folded)? {
+                    None if late => None,
+                    None => Some(add_pack(transaction, location, folded)?),
+                    known => known,
+                });
             }
             let mut entries = Vec::new();
             for (i, directory) in content.meta.iter().chain(content.content.iter().flatten()) {
                 let location = &content.locations[*i as usize];
-                let (pack, first_frame) = rows[*i as usize];
+                let Some((pack, first_frame)) = rows[*i as usize] else { continue };
                 let known: bool =
                     transaction.query_row("SELECT content FROM packs WHERE id = ?1", [pack], |row| row.get(0))?;
                 if known {
@@ -99,50 +110,49 @@ impl Cache {
                 transaction.execute("UPDATE packs SET content = 1 WHERE id = ?1", [pack])?;
             }
             super::chunks::add_generation(transaction, entries)
-        };
-        let transaction = connection.transaction().map_err(&error)?;
-        add(&transaction).map_err(&error)?;
-        transaction.commit().map_err(error)
+        })
     }
 
-    /// Says that packs are published.
-    pub fn publish_places(&self, packs: &[ObjectHash]) -> Result<()> {
-        self.for_each_pack(packs, "UPDATE packs SET published = 1 WHERE name = ?1")
+    /// The record that the rows are true for.
+    pub fn position(&self) -> Result<u64> {
+        let connection = self.lock();
+        Ok(number(&connection, POSITION).map_err(self.error())? as u64)
+    }
+
+    /// Says that the rows are true for record `folded`: packs for which `live` answers nothing are gone, others were
+    /// published by the record that it names. Does nothing if the rows are true for a later record.
+    pub fn settle_places(&self, folded: u64, live: &dyn Fn(&ObjectHash) -> Option<u64>) -> Result<()> {
+        self.write(|transaction| {
+            if number(transaction, POSITION)? > folded as i64 {
+                return Ok(());
+            }
+            let rows: Vec<(ObjectHash, i64)> = {
+                let mut statement = transaction.prepare_cached("SELECT name, published FROM packs")?;
+                let rows = statement.query_map([], |row| Ok((ObjectHash(row.get(0)?), row.get(1)?)))?;
+                rows.collect::<rusqlite::Result<_>>()?
+            };
+            let mut publish = transaction.prepare_cached("UPDATE packs SET published = ?2 WHERE name = ?1")?;
+            let mut gone = Vec::new();
+            for (name, published) in rows {
+                match live(&name) {
+                    Some(record) if published == 0 => drop(publish.execute(params![name.0, record as i64])?),
+                    Some(_) => {}
+                    // What no record names yet is its run's own.
+                    None if published == 0 => {}
+                    None => gone.push(name),
+                }
+            }
+            remove_packs(transaction, &gone)?;
+            set_number(transaction, POSITION, folded as i64)
+        })
     }
 
     /// Removes packs and what is known of their frames.
     pub fn remove_places(&self, packs: &[ObjectHash]) -> Result<()> {
-        self.for_each_pack(
-            packs,
-            "DELETE FROM blocks WHERE frame IN (SELECT f.id FROM frames f JOIN packs p
-               ON f.id >= p.first_frame AND f.id < p.first_frame + p.frames WHERE p.name = ?1)",
-        )?;
-        self.for_each_pack(
-            packs,
-            "DELETE FROM meta WHERE frame IN (SELECT f.id FROM frames f JOIN packs p
-               ON f.id >= p.first_frame AND f.id < p.first_frame + p.frames WHERE p.name = ?1)",
-        )?;
-        self.for_each_pack(
-            packs,
-            "DELETE FROM frames WHERE id IN (SELECT f.id FROM frames f JOIN packs p
-               ON f.id >= p.first_frame AND f.id < p.first_frame + p.frames WHERE p.name = ?1)",
-        )?;
-        self.for_each_pack(packs, "DELETE FROM packs WHERE name = ?1")
-    }
-
-    fn for_each_pack(&self, packs: &[ObjectHash], sql: &str) -> Result<()> {
         if packs.is_empty() {
             return Ok(());
         }
-        let mut connection = self.lock();
-        let error = self.error();
-        let run = |transaction: &Transaction| -> rusqlite::Result<()> {
-            let mut statement = transaction.prepare_cached(sql)?;
-            packs.iter().try_for_each(|p| statement.execute(params![p.0]).map(drop))
-        };
-        let transaction = connection.transaction().map_err(&error)?;
-        run(&transaction).map_err(&error)?;
-        transaction.commit().map_err(error)
+        self.write(|transaction| remove_packs(transaction, packs))
     }
 
     /// Packs that a crashed run left unpublished.
@@ -249,17 +259,39 @@ impl Cache {
     }
 }
 
-fn add_pack(transaction: &Transaction, location: &PackLocation, published: bool) -> rusqlite::Result<(i64, i64)> {
+/// All or nothing: a pack whose frames are there and whose blocks are not would look like one that nothing needs.
+fn remove_packs(transaction: &Transaction, packs: &[ObjectHash]) -> rusqlite::Result<()> {
+    let frames = "SELECT f.id FROM frames f JOIN packs p
+                    ON f.id >= p.first_frame AND f.id < p.first_frame + p.frames WHERE p.name = ?1";
+    let of_frames = ["blocks WHERE frame", "meta WHERE frame", "frames WHERE id"];
+    let mut statements: Vec<String> =
+        of_frames.iter().map(|rows| format!("DELETE FROM {rows} IN ({frames})")).collect();
+    statements.push("DELETE FROM packs WHERE name = ?1".to_owned());
+    for sql in &statements {
+        let mut statement = transaction.prepare_cached(sql)?;
+        packs.iter().try_for_each(|pack| statement.execute(params![pack.0]).map(drop))?;
+    }
+    Ok(())
+}
+
+/// Rows of the pack and of its first frame, if it is there; it is published if `folded` says so.
+fn known_pack(
+    transaction: &Transaction,
+    location: &PackLocation,
+    folded: Option<u64>,
+) -> rusqlite::Result<Option<(i64, i64)>> {
     let known: Option<(i64, i64)> = transaction
         .prepare_cached("SELECT id, first_frame FROM packs WHERE name = ?1")?
         .query_row(params![location.name.0], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if let Some(known) = known {
-        if published {
-            transaction.execute("UPDATE packs SET published = 1 WHERE id = ?1", [known.0])?;
-        }
-        return Ok(known);
+    if let (Some((row, _)), Some(number)) = (known, folded) {
+        let publish = "UPDATE packs SET published = ?2 WHERE id = ?1 AND published = 0";
+        transaction.execute(publish, params![row, number as i64])?;
     }
+    Ok(known)
+}
+
+fn add_pack(transaction: &Transaction, location: &PackLocation, folded: Option<u64>) -> rusqlite::Result<(i64, i64)> {
     // No row is ever used twice: others may hold on to the row of a frame that is gone.
     let first_frame: i64 = transaction
         .prepare_cached("SELECT coalesce((SELECT value FROM stamp WHERE key = 'next_frame'), 1)")?
@@ -281,7 +313,7 @@ fn add_pack(transaction: &Transaction, location: &PackLocation, published: bool)
             location.place.len,
             first_frame,
             location.frames.len() as i64,
-            published
+            folded.unwrap_or(0) as i64
         ])?;
     let pack = transaction.last_insert_rowid();
     let mut add_frame = transaction
@@ -329,7 +361,10 @@ fn read_pack(
     condition: &str,
     values: &[&dyn rusqlite::ToSql],
 ) -> rusqlite::Result<Option<PackPlace>> {
-    let sql = format!("SELECT id, name, kind, run, len, directory_offset, directory_len FROM packs WHERE {condition}");
+    let sql = format!(
+        "SELECT id, name, kind, run, len, directory_offset, directory_len, frames
+           FROM packs WHERE {condition}"
+    );
     connection
         .prepare_cached(&sql)?
         .query_row(values, |row| {
@@ -340,6 +375,7 @@ fn read_pack(
                 run: RunId(row.get::<_, i64>(3)? as u64),
                 len: row.get::<_, i64>(4)? as u64,
                 directory: DirectoryPlace { offset: row.get::<_, i64>(5)? as u64, len: row.get(6)? },
+                frames: row.get(7)?,
             })
         })
         .optional()

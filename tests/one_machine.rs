@@ -1,0 +1,190 @@
+//! Several processes of one user on one machine: they share the cache and the state folder, and each of them has
+//! folded the log up to another record. Here each handle on the repository is such a process.
+
+mod harness;
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Barrier};
+
+use harness::{Bench, Meddler, difference, far_world, text};
+use strongroom::formats::record::Operation;
+use strongroom::machinery::repository::Repository;
+use strongroom::operations::prune::plan::MaxUnused;
+use strongroom::operations::prune::{PruneOptions, prune};
+use strongroom::operations::verify::{VerifyDepth, verify};
+use strongroom::parts::store::{MemoryStore, Store};
+use strongroom::words::observer::Silent;
+
+/// Files of which half change from night to night.
+fn night(root: &Path, n: u64) {
+    for i in 0..4 {
+        fs::write(root.join(format!("stays{i}")), text(i, 60_000)).unwrap();
+        fs::write(root.join(format!("partly{i}")), [text(10 + i, 40_000), text(100 * n + i, 40_000)].concat()).unwrap();
+    }
+}
+
+/// The newest snapshot comes back on a bare machine, and all that is stored is sound.
+fn holds(store: &Arc<dyn Store>, root: &Path, label: &str) {
+    let bare = Bench::beside(store.clone());
+    let repository = bare.open();
+    assert_eq!(verify(&repository, VerifyDepth::ReadData, &Silent).unwrap().findings, vec![], "{label}");
+    let target = tempfile::tempdir().unwrap();
+    bare.restore(&bare.latest(&repository), target.path(), Some(root));
+    assert_eq!(difference(root, target.path()), "", "{label}");
+}
+
+/// Three nights; the first two are forgotten, so that a prune has something to do.
+fn nights(root: &Path) -> (Arc<MemoryStore>, Bench) {
+    let store = Arc::new(MemoryStore::new());
+    let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
+    for n in 0..3 {
+        night(root, n);
+        bench.backup(&[root]);
+    }
+    let repository = bench.open();
+    let all: Vec<_> = repository.snapshots().unwrap().iter().map(|s| s.id).collect();
+    repository.append(&mut |_| Ok(vec![Operation::Forget { snapshots: all[..2].to_vec() }])).unwrap();
+    repository.save_cache().unwrap();
+    (store, bench)
+}
+
+/// A listing had folded the log and was slow before it brought the cache in step. Meanwhile another machine published a
+/// snapshot, and a prune of this machine had planned with it. The listing took the rows of the new packs out of the
+/// cache; the prune found no rows, took that for "nothing in it is needed", and deleted the packs.
+#[test]
+fn a_process_that_folded_less_makes_no_prune_delete_what_is_needed() {
+    for step in (0..).step_by(4) {
+        let root = tempfile::tempdir().unwrap();
+        let (store, bench) = nights(root.path());
+        let slow = bench.open();
+        night(root.path(), 3);
+        let other: Arc<dyn Store> = store.clone();
+        Bench { world: far_world(2), ..Bench::beside(other.clone()) }.backup(&[root.path()]);
+        let pruner = bench.open();
+        let meddler = Meddler::at(step, || slow.look_again().unwrap());
+        let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+        prune(&pruner, &options, &meddler).unwrap();
+        holds(&other, root.path(), &format!("the slow process came at step {step}"));
+        if !meddler.met() {
+            break;
+        }
+    }
+}
+
+/// The same with a prune that is slow and a backup beside it, which the rows of the cache are true for first.
+#[test]
+fn a_backup_beside_a_prune_of_the_same_machine_keeps_what_it_refers_to() {
+    for step in (0..).step_by(4) {
+        let root = tempfile::tempdir().unwrap();
+        let (store, bench) = nights(root.path());
+        let pruner = bench.open();
+        let meddler = Meddler::at(step, || {
+            night(root.path(), 4);
+            bench.backup(&[root.path()]);
+        });
+        let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+        prune(&pruner, &options, &meddler).unwrap();
+        let store: Arc<dyn Store> = store;
+        if !meddler.met() {
+            break;
+        }
+        holds(&store, root.path(), &format!("the backup came at step {step}"));
+        night(root.path(), 5);
+        bench.backup(&[root.path()]);
+        holds(&store, root.path(), &format!("the next night, step {step}"));
+    }
+}
+
+/// Rows stand for one record of the log. A process that has folded less neither takes out nor brings in.
+#[test]
+fn the_cache_never_steps_back() {
+    let root = tempfile::tempdir().unwrap();
+    let (_, bench) = nights(root.path());
+    let slow = bench.open();
+    night(root.path(), 6);
+    bench.backup(&[root.path()]);
+    let ahead = bench.open();
+    let known = ahead.cache().known_packs().unwrap();
+    let position = ahead.cache().position().unwrap();
+    assert_eq!(position, ahead.state().number);
+    slow.look_again().unwrap();
+    slow.save_cache().unwrap();
+    assert_eq!(ahead.cache().known_packs().unwrap(), known);
+    assert_eq!(ahead.cache().position().unwrap(), position);
+    assert_eq!(ahead.cache().state().unwrap().map(|s| s.number), Some(position), "the folded state");
+}
+
+/// Jobs for several databases and a tree began in the same second, as `cron` starts them, beside listings and a prune. Some
+/// were refused ("run 7 is another process's"), and some listings called the repository rolled back.
+#[test]
+fn jobs_that_begin_at_once_all_end_well() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let bench = Bench::on(store.clone());
+    let root = tempfile::tempdir().unwrap();
+    night(root.path(), 1);
+    const JOBS: usize = 6;
+    const ROUNDS: u64 = 4;
+    let barrier = Barrier::new(JOBS);
+    std::thread::scope(|scope| {
+        for job in 0..JOBS {
+            let (bench, barrier, root) = (&bench, &barrier, root.path());
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    barrier.wait();
+                    match job {
+                        0..3 => drop(bench.backup_stream(&format!("dump{job}"), text(round + job as u64, 90_000))),
+                        3 => drop(bench.backup(&[root])),
+                        4 => {
+                            let repository: Arc<Repository> = bench.open();
+                            prune(&repository, &PruneOptions::default(), &Silent).expect("the prune ends well");
+                        }
+                        _ => {
+                            for _ in 0..5 {
+                                assert!(bench.open().snapshots().unwrap().len() <= JOBS * ROUNDS as usize);
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let repository = bench.open();
+    assert_eq!(repository.snapshots().unwrap().len(), 4 * ROUNDS as usize);
+    assert_eq!(repository.state().open_runs().count(), 0);
+    assert_eq!(verify(&repository, VerifyDepth::ReadData, &Silent).unwrap().findings, vec![]);
+}
+
+/// The head file was left empty by a power cut: every command of the machine ended with an error, a restore too.
+#[test]
+fn a_head_that_cannot_be_read_is_said_and_stops_no_restore() {
+    let root = tempfile::tempdir().unwrap();
+    let (_, bench) = nights(root.path());
+    let id = bench.open().config.id.to_string();
+    fs::write(bench.places().state.join(id).join("head"), "").unwrap();
+    let repository = bench.open();
+    let said = repository.take_damage();
+    assert!(said.iter().any(|e| e.to_string().contains("head")), "{said:?}");
+    let target = tempfile::tempdir().unwrap();
+    bench.restore(&bench.latest(&repository), target.path(), Some(root.path()));
+    assert_eq!(difference(root.path(), target.path()), "");
+    assert!(bench.open().take_damage().is_empty(), "it was written anew");
+}
+
+/// Names, link targets and attributes of what was backed up are in the cache: root's, in a folder that all may read.
+#[test]
+fn cache_and_state_are_readable_by_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    let (_, bench) = nights(root.path());
+    let cache = bench.places().cache.join(bench.open().config.id.to_string());
+    // As an older version left it.
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o755)).unwrap();
+    let repository = bench.open();
+    for folder in [cache, bench.places().state.join(repository.config.id.to_string())] {
+        for path in fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).chain([folder.clone()]) {
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+        }
+    }
+}
