@@ -13,7 +13,8 @@ use strongroom::machinery::repository::snapshots::{Snapshot, SnapshotFilter, Sna
 use strongroom::machinery::repository::{LocalPlaces, Repository, RepositoryError, init};
 use strongroom::machinery::source::ExcludeOptions;
 use strongroom::machinery::target::TargetOptions;
-use strongroom::operations::backup::{BackupError, BackupOptions, BackupReport, StreamSource, backup};
+pub use strongroom::operations::backup::BackupOptions;
+use strongroom::operations::backup::{BackupError, BackupReport, StreamSource, backup};
 use strongroom::operations::credentials::{self, NewCredential};
 use strongroom::operations::restore::{RestoreError, RestoreOptions, RestoreReport, restore};
 use strongroom::parts::store::{MemoryStore, Store, list_all};

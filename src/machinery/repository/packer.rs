@@ -125,7 +125,10 @@ impl Packer {
 
     /// Hands a frame over. Waits if the stages are busy.
     pub fn add(&mut self, kind: PackKind, frame: NewFrame) -> Result<()> {
-        let sender = self.frames.as_ref().expect("the channel is open until `finish`");
+        let Some(sender) = &self.frames else {
+            // The cause was told when it happened.
+            return Err(RepositoryError::Worker("packs could not be stored".to_owned()));
+        };
         if sender.send((self.sent, kind, frame)).is_err() {
             return Err(self.failure());
         }
