@@ -327,12 +327,12 @@ fn a_forget_explains_itself_and_asks_before_most_of_it_goes() {
     let dry = sr.expect(0, &["forget", "--keep-daily", "9", "--dry-run"]);
     assert!(dry.contains("would keep 10 snapshots and forget 4 snapshots") && dry.contains("held"), "{dry}");
     assert!(sr.expect(2, &["forget"]).contains("--keep-daily"));
-    assert!(sr.expect(2, &["forget", "--keep-last", "1", "--max-count", "2"]).contains("two manners"));
+    assert!(sr.expect(2, &["forget", "--keep-last", "1", "--max-count", "2"]).contains("cannot be combined"));
     assert!(sr.expect(1, &["forget", "--keep-last", "1"]).contains("--yes"));
     assert!(sr.expect(0, &["forget", "--keep-daily", "9"]).contains("forgot 4 snapshots"));
     sr.expect(0, &["forget", "--keep-last", "4"]);
     // Nobody can be asked, and few go: a job that runs by itself goes on.
-    assert!(sr.expect(0, &["forget", "--keep-last", "1"]).contains("warning: 3 of 5 snapshots"));
+    assert!(sr.expect(0, &["forget", "--keep-last", "1"]).contains("more than half were forgotten: 3 of 5"));
     sr.expect(0, &["forget", "--expire-after", "15d", "--min-count", "2", "--max-count", "3", "--yes"]);
     assert!(sr.expect(0, &["snapshots"]).contains("snapshots"));
     let dry = sr.expect(0, &["forget", "--keep-last", "1", "--prune", "--dry-run", "--max-unused", "0"]);
@@ -344,4 +344,49 @@ fn a_forget_explains_itself_and_asks_before_most_of_it_goes() {
     assert!(sr.expect(0, &["repair"]).contains("nothing to repair"));
     assert!(sr.expect(2, &["prune", "--max-unused", "lots"]).contains("--max-unused"));
     sr.expect(0, &["verify"]);
+}
+
+/// A mistake, a retired machine: no snapshot could be forgotten by its id, and the newest of a group never went.
+#[test]
+fn snapshots_are_forgotten_by_id_and_a_retired_host_as_a_whole() {
+    let sr = Strongroom::init();
+    sr.tree();
+    for host in ["web1", "web1", "db1"] {
+        sr.expect(0, &["backup", "-q", "tree", "--host", host]);
+    }
+    let ids: Vec<String> = sr
+        .expect(0, &["snapshots", "--json"])
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(sr.expect(2, &["forget", &ids[0], "--keep-last", "1"]).contains("cannot be combined"));
+    assert!(sr.expect(2, &["forget", "--all"]).contains("--host"));
+    assert!(sr.expect(2, &["forget", "--host", "", "--all"]).contains("not empty"));
+    assert!(sr.expect(2, &["forget", "--tag", "", "--all"]).contains("not empty"));
+    sr.expect(2, &["forget", "--keep-within", "6m"]);
+    sr.expect(2, &["forget", "--keep-last", "0"]);
+    sr.expect(0, &["hold", &ids[0]]);
+    assert!(sr.expect(1, &["forget", &ids[0]]).contains("is held"));
+    sr.expect(0, &["unhold", &ids[0]]);
+    assert!(sr.expect(0, &["forget", &ids[0][..8], "--dry-run"]).contains("named"));
+    let said = sr.expect(0, &["forget", &ids[0][..8]]);
+    assert!(said.contains("forgot 1 snapshot") && said.contains(&ids[0][..8]), "{said}");
+    sr.expect(1, &["forget", &ids[0][..8]]);
+    assert!(sr.expect(0, &["forget", "--host", "db1", "--all"]).contains("forgot 1 snapshot"));
+    let left = sr.expect(0, &["snapshots"]);
+    assert!(left.contains("web1") && !left.contains("db1"), "{left}");
+}
+
+/// A loop over the databases loaded the newest dump into each of them.
+#[test]
+fn the_latest_of_several_sources_is_refused_with_the_candidates() {
+    let sr = Strongroom::init();
+    sr.tree();
+    sr.expect(0, &["backup", "-q", "tree"]);
+    sr.expect(0, &["backup", "-q", "--from-command", "shop.sql=echo shop"]);
+    let said = sr.expect(1, &["cat", "latest"]);
+    assert!(said.contains("several sources") && said.contains("shop.sql (") && said.contains("--source"), "{said}");
+    // A path that only one of them has says which.
+    assert_eq!(sr.expect(0, &["cat", "latest:shop.sql"]), "shop\n");
+    assert_eq!(sr.expect(0, &["cat", "latest", "--source", "shop.sql"]), "shop\n");
 }

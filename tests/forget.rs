@@ -11,7 +11,7 @@ use strongroom::machinery::repository::RepositoryError;
 use strongroom::machinery::repository::snapshots::SnapshotFilter;
 use strongroom::operations::backup::{BackupOptions, backup};
 use strongroom::operations::forget::policy::{Keep, Period, Policy};
-use strongroom::operations::forget::{ForgetError, ForgetOptions, ForgetReport, GroupBy, forget, hold};
+use strongroom::operations::forget::{ForgetError, ForgetOptions, ForgetReport, GroupBy, Which, forget, hold};
 use strongroom::operations::verify::{VerifyDepth, verify};
 use strongroom::words::observer::Silent;
 
@@ -36,7 +36,7 @@ fn policy(rules: Vec<Keep>) -> ForgetOptions {
     ForgetOptions {
         filter: SnapshotFilter::default(),
         group_by: vec![GroupBy::Host, GroupBy::Source],
-        policy: Policy::Keep(rules),
+        which: Which::Policy(Policy::Keep(rules)),
         zone: TimeZone::UTC,
         dry_run: false,
     }

@@ -15,18 +15,22 @@ use strongroom::formats::envelope::{Envelope, FormatError, Kind, append_checksum
 use strongroom::formats::names::PackKind;
 use strongroom::formats::pack::PackReader;
 use strongroom::formats::record::{
-    InlineDirectories, Operation, Outcome, PackEntry, RECORD_VERSION, Record, Role, RunKind, SnapshotEntry,
+    InlineDirectories, Operation, Outcome, PackEntry, RECORD_VERSION, Record, Role, RunKind, SegmentEntry,
+    SnapshotEntry,
 };
 use strongroom::formats::segment::{PackSummary, encode_inline};
 use strongroom::machinery::repository::packer::{NewFrame, Packer, PackerThreads};
+use strongroom::machinery::repository::snapshots::{SnapshotFilter, SnapshotName};
 use strongroom::machinery::repository::{Repository, RepositoryError};
 use strongroom::operations::credentials;
+use strongroom::operations::forget::policy::{Keep, Policy};
+use strongroom::operations::forget::{ForgetOptions, GroupBy, Which, forget};
 use strongroom::operations::prune::plan::MaxUnused;
 use strongroom::operations::prune::{PruneOptions, prune};
 use strongroom::operations::verify::{Part, VerifyDepth, remember, verify};
 use strongroom::parts::crypto::keys::Epoch;
 use strongroom::parts::store::Created;
-use strongroom::words::ids::{BlockId, ChunkId, KeyedTag, OperationId, Reference, RunId, SnapshotId};
+use strongroom::words::ids::{BlockId, ChunkId, KeyedTag, ObjectHash, OperationId, Reference, RunId, SnapshotId};
 use strongroom::words::observer::Silent;
 
 struct Scene {
@@ -456,7 +460,7 @@ fn packs_that_it_never_wrote_or_that_are_garbage_hurt_only_its_own_snapshots() {
     let span = Reference { block: BlockId { run, number: 0 }, first: 0, count: 1 };
     let mut pack = pack(&repository, run, PackKind::Data, span, &[ChunkId([3; 16])]);
     pack.name.0[0] ^= 1;
-    pack.len = u64::MAX;
+    pack.len = 1 << 40;
     repository.append(&mut |_| Ok(vec![publish(run, &pack, vec![])])).unwrap();
     // The next listing tells the owner, and nobody relies on it.
     let newcomer = scene.bench.machine(Role::Backup, "newcomer");
@@ -507,4 +511,97 @@ fn directories_that_it_writes_for_packs_of_others_count_for_nobody() {
 
 fn span(run: RunId) -> Reference {
     Reference { block: BlockId { run, number: 0 }, first: 0, count: 1 }
+}
+
+/// A snapshot entry with honest tags and a description of the attacker's choice.
+fn snapshot_that_says(repository: &Repository, described: &SnapshotDescription, root: ChunkId) -> SnapshotEntry {
+    let keys = repository.domain_keys();
+    SnapshotEntry {
+        id: SnapshotId(strongroom::words::world::random(&*repository.world)),
+        time_ms: repository.world.now_ms(),
+        root,
+        outcome: Outcome::Complete,
+        parents: vec![],
+        host: keys.host("mallory"),
+        source: keys.source("mallory's"),
+        description: description::seal(described, &repository.run_secret().unwrap().sealing(), [7; 32]),
+    }
+}
+
+/// The tags of a record are checked, and the description was believed: seven snapshots that called themselves the
+/// victim's filled all places of `--keep-last 7`, and `latest` of the victim was the attacker's.
+#[test]
+fn descriptions_that_name_another_host_or_source_are_not_believed() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    let (run, root) = (own_run(&repository), repository.state().snapshots.values().next().unwrap().root);
+    let honest = scene.bench.open().snapshots().unwrap().pop().unwrap().described;
+    for n in 0..7 {
+        let source = if n % 2 == 0 { honest.source.clone() } else { "mallory's".to_owned() };
+        let described = SnapshotDescription { host: "victim".to_owned(), source, ..honest.clone() };
+        let snapshots = vec![snapshot_that_says(&repository, &described, root)];
+        let operation = Operation::Publish { run, packs: vec![], segments: vec![], inline: None, snapshots };
+        write_record(&repository, vec![operation], |_| {});
+    }
+    let owner = scene.bench.open();
+    let all = owner.snapshots().unwrap();
+    assert_eq!(all.iter().filter(|s| s.doubt.is_some()).count(), 7);
+    assert!(all.iter().filter(|s| s.doubt.is_some()).all(|s| s.described.host == "?" && s.described.source == "?"));
+    let filter = SnapshotFilter { hosts: vec!["victim".to_owned()], ..SnapshotFilter::default() };
+    let latest = owner.choose(&SnapshotName::Latest(0), &filter).unwrap();
+    assert!(latest.doubt.is_none() && latest.described.host == "victim");
+    let options = ForgetOptions {
+        filter: SnapshotFilter::default(),
+        group_by: vec![GroupBy::Host],
+        which: Which::Policy(Policy::Keep(vec![Keep::Last(7)])),
+        zone: jiff::tz::TimeZone::UTC,
+        dry_run: false,
+    };
+    let report = forget(&owner, &options, &mut |_| true).unwrap();
+    assert_eq!((report.counts().1, report.doubted.len()), (0, 7));
+    // By their ids they can be forgotten.
+    let which = Which::Named(report.doubted.clone());
+    assert_eq!(forget(&owner, &ForgetOptions { which, ..options }, &mut |_| true).unwrap().counts(), (0, 7));
+    scene.all_is_well();
+}
+
+/// One description that nobody can open stopped `snapshots`, `restore` and `forget` of everything, also by id.
+#[test]
+fn a_description_that_nobody_can_open_stops_nothing() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    let (run, root) = (own_run(&repository), repository.state().snapshots.values().next().unwrap().root);
+    let mut snapshot = snapshot_that_says(&repository, &SnapshotDescription::default(), root);
+    snapshot.description = vec![7; 300].into();
+    let id = snapshot.id;
+    let operation =
+        Operation::Publish { run, packs: vec![], segments: vec![], inline: None, snapshots: vec![snapshot] };
+    write_record(&repository, vec![operation], |_| {});
+    let owner = scene.bench.open();
+    let all = owner.snapshots().unwrap();
+    assert!(all.iter().any(|s| s.id == id && s.doubt.is_some()) && all.len() == 3, "{all:?}");
+    scene.all_is_well();
+}
+
+/// Lengths of a segment's parts are what its record says. One that wraps around made every client end in a panic.
+#[test]
+fn absurd_lengths_are_void() {
+    let scene = scene();
+    let repository = scene.hostile.open();
+    let run = own_run(&repository);
+    let name = ObjectHash([5; 32]);
+    for parts in [[u64::MAX - 127, 0, 0], [0, u64::MAX, 0], [u64::MAX / 2, u64::MAX / 2, u64::MAX / 2], [0, 0, 1 << 60]]
+    {
+        let entry = PackEntry { name, kind: PackKind::Data, len: 1, run };
+        let segments = vec![SegmentEntry { name, run, parts, packs: vec![name] }];
+        let operation = Operation::Publish { run, packs: vec![entry], segments, inline: None, snapshots: vec![] };
+        let number = write_record(&repository, vec![operation], |_| {});
+        expect_void(&scene, number);
+    }
+    let entry = PackEntry { name, kind: PackKind::Data, len: u64::MAX, run };
+    let inline = Some(InlineDirectories { packs: vec![name], bytes: vec![].into() });
+    let operation = Operation::Publish { run, packs: vec![entry], segments: vec![], inline, snapshots: vec![] };
+    let number = write_record(&repository, vec![operation], |_| {});
+    expect_void(&scene, number);
+    scene.all_is_well();
 }

@@ -50,6 +50,9 @@ fn of_choice(error: &ChoiceError) -> Option<&'static str> {
     match error {
         ChoiceError::None(_) => Some("`strongroom snapshots` lists what there is"),
         ChoiceError::Ambiguous { .. } => Some("give more digits; `strongroom snapshots --json` shows whole ids"),
+        ChoiceError::SeveralSources { .. } => {
+            Some("name one with --source or by a path that only it has, or give the id")
+        }
         ChoiceError::SeveralHosts { .. } => Some("name one with --host, or give the id"),
         ChoiceError::Repository(_) => None,
     }
@@ -66,6 +69,12 @@ fn of_repository(error: &RepositoryError) -> Option<String> {
         }
         RepositoryError::Damaged { name, .. } if name.starts_with("log/") => {
             "if somebody put garbage at the end of the log, `strongroom repair` goes on behind it; a record that was damaged comes back from a copy"
+        }
+        RepositoryError::Snapshot { snapshot, .. } => {
+            let id = snapshot.short();
+            return Some(format!(
+                "`strongroom repair` says which of its files are lost and lets prune go on; `strongroom forget {id}` removes it"
+            ));
         }
         RepositoryError::Damaged { .. } | RepositoryError::Missing { .. } => {
             "`strongroom verify` names every snapshot and file that is hurt; the others can be restored"

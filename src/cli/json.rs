@@ -300,6 +300,9 @@ pub struct SnapshotJson {
     pub held: bool,
     /// Whether some of its content is lost.
     pub holed: bool,
+    /// Why its description is not believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
     /// Number of the run that published it.
     pub run: u64,
     /// Number of the record that published it.
@@ -332,6 +335,7 @@ impl From<&Snapshot> for SnapshotJson {
             outcome: outcome(s.state.outcome),
             held: s.state.held,
             holed: s.state.holed,
+            doubt: s.doubt.clone(),
             run: s.state.run.0,
             record: s.state.published,
             excludes: d.excludes.clone(),

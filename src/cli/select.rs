@@ -1,11 +1,12 @@
 //! Which snapshot is meant, and which part of it.
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::formats::tree::NodeKind;
 use crate::machinery::repository::Repository;
-use crate::machinery::repository::snapshots::{Snapshot, SnapshotFilter, SnapshotName};
+use crate::machinery::repository::snapshots::{ChoiceError, Snapshot, SnapshotFilter, SnapshotName};
 use crate::operations::list;
 
 use super::arguments::{FilterArguments, SnapshotArguments};
@@ -60,8 +61,33 @@ pub fn parse(arguments: &SnapshotArguments, around: &Surroundings) -> Result<(Sn
 /// The snapshot that is meant.
 pub fn choose(repository: &Repository, arguments: &SnapshotArguments, around: &Surroundings) -> Result<Chosen> {
     let (name, path) = parse(arguments, around)?;
-    let snapshot = repository.choose(&name, &filter(&arguments.filter, around))?;
+    let mut filter = filter(&arguments.filter, around);
+    let snapshot = match repository.choose(&name, &filter) {
+        // The path may say which source is meant.
+        Err(several @ ChoiceError::SeveralSources { .. }) if !path.is_empty() => {
+            let all = repository.snapshots()?;
+            let meant = all.iter().filter(|s| s.doubt.is_none() && filter.matches(s));
+            let with = meant.filter(|s| s.described.paths.iter().any(|p| is_related(p, &path)));
+            let sources: BTreeSet<&String> = with.map(|s| &s.described.source).collect();
+            match sources.into_iter().collect::<Vec<_>>()[..] {
+                [one] => {
+                    filter.sources = vec![one.clone()];
+                    repository.choose(&name, &filter)?
+                }
+                _ => return Err(several.into()),
+            }
+        }
+        chosen => chosen?,
+    };
     Ok(Chosen { snapshot, path })
+}
+
+/// Whether one of the paths is or lies below the other.
+fn is_related(one: &[u8], other: &[u8]) -> bool {
+    let parts =
+        |p: &[u8]| -> Vec<Vec<u8>> { p.split(|c| *c == b'/').filter(|n| !n.is_empty()).map(<[u8]>::to_vec).collect() };
+    let (one, other) = (parts(one), parts(other));
+    one.iter().zip(&other).all(|(a, b)| a == b)
 }
 
 /// The path of the only file of the snapshot, below `path`.

@@ -4,11 +4,11 @@
 //! surviving chunks of several blocks. Its directory stands at the end of its pack and again in a segment.
 
 use crate::parts::compress::Codec;
-use crate::words::codec::{CodecError, Reader, Write};
+use crate::words::codec::{BLOCK_CHUNKS_MAX, CodecError, Reader, Write};
 use crate::words::ids::{BlockId, ChunkId, Reference};
 
 /// Chunks in one frame at the most: bounds what a hostile directory can make a reader allocate.
-pub const FRAME_CHUNKS_MAX: usize = 1 << 20;
+pub const FRAME_CHUNKS_MAX: usize = BLOCK_CHUNKS_MAX as usize;
 /// Length of a frame, decompressed, in bytes at the most.
 pub const FRAME_LEN_MAX: u32 = 64 << 20;
 

@@ -84,6 +84,25 @@ pub enum Content {
     List(ChunkId),
 }
 
+impl Content {
+    /// Tells these references, claimed to have the content `id`, from all others. Whoever writes a node chooses the id in
+    /// it: an id alone does not say that two nodes have the same bytes.
+    pub fn fingerprint(&self, id: &ContentId) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&id.0);
+        match self {
+            Self::List(root) => drop(hasher.update(b"list").update(&root.0)),
+            Self::Inline(extents) => {
+                for Extent { reference: r, len } in extents {
+                    hasher.update(&r.block.run.0.to_le_bytes()).update(&r.block.number.to_le_bytes());
+                    hasher.update(&r.first.to_le_bytes()).update(&r.count.to_le_bytes()).update(&len.to_le_bytes());
+                }
+            }
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
 /// A regular file's own part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileNode {

@@ -17,7 +17,7 @@ use crate::machinery::repository::{Repository, RepositoryError};
 use crate::parts::compress::Codec;
 use crate::parts::crypto::keys::ContentHasher;
 use crate::words::ids::{ChunkId, ContentId, Extent, Reference, SnapshotId};
-use crate::words::observer::{Observer, Unit};
+use crate::words::observer::{Observer, Severity, Unit};
 use crate::words::world::random;
 
 use super::cat::{Frames, missing_block};
@@ -50,6 +50,10 @@ pub struct CopyReport {
     pub figures: Figures,
     /// Packs that an interrupted copy had left there, and their bytes.
     pub resumed: (usize, u64),
+    /// Snapshots that were left out because their descriptions are not believed.
+    pub doubted: Vec<SnapshotId>,
+    /// Files whose content is not what their entries say.
+    pub problems: u64,
 }
 
 /// Copies snapshots, oldest first; each is published when it is through.
@@ -81,7 +85,13 @@ pub fn copy(
     // What came from there needs not go back.
     let came = |s: &Snapshot| s.described.origin.as_ref().is_some_and(|o| o.repository == to.config.id);
     let (there, lacking): (Vec<&Snapshot>, Vec<&Snapshot>) =
-        snapshots.iter().partition(|s| known.contains(&origin(s)) || came(s));
+        snapshots.iter().filter(|s| s.doubt.is_none()).partition(|s| known.contains(&origin(s)) || came(s));
+    // What would be signed there by whoever copies must have been said by who it says it was.
+    report.doubted = snapshots.iter().filter(|s| s.doubt.is_some()).map(|s| s.id).collect();
+    for id in &report.doubted {
+        let text = format!("snapshot {} was left out: its description is not believed", id.short());
+        observer.finding(Severity::Error, &text);
+    }
     report.there = there.len() as u64;
     if lacking.is_empty() || options.dry_run {
         report.copied = lacking.iter().map(|s| (s.id, None)).collect();
@@ -97,6 +107,7 @@ pub fn copy(
         frames: Frames::new(from),
         trees: HashMap::new(),
         contents: HashMap::new(),
+        problems: 0,
         parents: Vec::new(),
         figures: Figures::default(),
     };
@@ -105,6 +116,7 @@ pub fn copy(
         report.copied.push((snapshot.id, Some(id)));
         Ok(())
     });
+    report.problems = work.problems;
     let (bytes_new, bytes_stored) = (work.run.bytes_new, work.run.bytes_flushed());
     report.figures = Figures { bytes_new, bytes_stored, ..work.figures };
     let outcome = match &done {
@@ -125,7 +137,9 @@ struct Work<'a> {
     frames: Frames<'a>,
     /// Trees that were copied: what they are called there.
     trees: HashMap<ChunkId, ChunkId>,
-    contents: HashMap<ContentId, (Content, ContentId)>,
+    /// Contents that were copied, by fingerprint.
+    contents: HashMap<[u8; 32], (Content, ContentId)>,
+    problems: u64,
     /// Snapshots there for which these were copied: what is reused unread is theirs.
     parents: Vec<SnapshotId>,
     figures: Figures,
@@ -190,13 +204,14 @@ impl Work<'_> {
     fn file(&mut self, file: &mut FileNode) -> Result<(), RepositoryError> {
         self.figures.files += 1;
         self.figures.bytes += file.size;
-        let known = self.contents.get(&file.content_id).cloned();
+        let fingerprint = file.content.fingerprint(&file.content_id);
+        let known = self.contents.get(&fingerprint).cloned();
         let (content, id) = match known {
             Some(known) => known,
             None => {
-                let copied = self.content(&file.content)?;
+                let copied = self.content(&file.content, file.content_id)?;
                 if self.contents.len() < REMEMBERED_MAX {
-                    self.contents.insert(file.content_id, copied.clone());
+                    self.contents.insert(fingerprint, copied.clone());
                 }
                 copied
             }
@@ -206,12 +221,13 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Copies a content chunk by chunk.
-    fn content(&mut self, content: &Content) -> Result<(Content, ContentId), RepositoryError> {
+    /// Copies a content chunk by chunk. That it is not what its node claims is said; what was read is what is copied.
+    fn content(&mut self, content: &Content, claimed: ContentId) -> Result<(Content, ContentId), RepositoryError> {
         self.figures.files_read += 1;
         let to = self.run.repository().clone();
         let (run, frames, observer) = (&mut self.run, &mut self.frames, self.observer);
         let mut hasher = ContentHasher::new(to.domain_keys());
+        let mut read = ContentHasher::new(self.from.domain_keys());
         let mut list = ListBuilder::default();
         let mut bytes_read = 0;
         self.from.for_each_extent(content, &mut |extent| {
@@ -229,6 +245,7 @@ impl Work<'_> {
                     let id = to.domain_keys().chunk(bytes);
                     let (block, number) = run.chunk(lane, id, bytes)?;
                     hasher.add(id);
+                    read.add(frame.directory.chunks[at].id);
                     let reference = Reference { block, first: number, count: 1 };
                     list.push(run, Extent { reference, len: bytes.len() as u64 })?;
                     bytes_read += bytes.len() as u64;
@@ -239,6 +256,12 @@ impl Work<'_> {
             Ok(())
         })?;
         self.figures.bytes_read += bytes_read;
+        if read.take() != claimed {
+            self.problems += 1;
+            let text =
+                "the content of a file is not what its entry says: the snapshot that it is in was forged or damaged";
+            self.observer.finding(Severity::Error, text);
+        }
         Ok((list.take(&mut self.run)?, hasher.take()))
     }
 }

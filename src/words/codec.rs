@@ -6,6 +6,9 @@
 
 use super::ids::{BlockId, ChunkId, Reference, RunId};
 
+/// A block has at most so many chunks.
+pub const BLOCK_CHUNKS_MAX: u32 = 1 << 20;
+
 /// Why bytes are not what they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
@@ -153,7 +156,8 @@ impl<'a> Reader<'a> {
     pub fn reference_into(&mut self, block: BlockId) -> Result<Reference, CodecError> {
         let first = self.varint32("first chunk")?;
         let count = self.varint32("number of chunks")?;
-        if count == 0 || first.checked_add(count).is_none() {
+        // A block has no more chunks than fit into a frame. Whoever reads a reference may reserve memory by it.
+        if count == 0 || first.checked_add(count).is_none_or(|end| end > BLOCK_CHUNKS_MAX) {
             return Err(self.invalid("reference"));
         }
         Ok(Reference { block, first, count })

@@ -8,4 +8,5 @@ pub mod codec;
 pub mod ids;
 pub mod observer;
 pub mod padding;
+pub mod text;
 pub mod world;

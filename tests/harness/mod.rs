@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use strongroom::formats::config::Parameters;
 use strongroom::formats::credential::CredentialFile;
 use strongroom::formats::record::Role;
-use strongroom::machinery::repository::snapshots::{Snapshot, SnapshotFilter, SnapshotName};
+use strongroom::machinery::repository::snapshots::Snapshot;
 use strongroom::machinery::repository::{LocalPlaces, Repository, RepositoryError, init};
 use strongroom::machinery::source::ExcludeOptions;
 use strongroom::machinery::target::TargetOptions;
@@ -108,7 +108,7 @@ impl Bench {
     }
 
     pub fn latest(&self, repository: &Repository) -> Snapshot {
-        repository.choose(&SnapshotName::Latest(0), &SnapshotFilter::default()).expect("there is a snapshot")
+        repository.snapshots().expect("they can be listed").pop().expect("there is a snapshot")
     }
 
     pub fn restore(&self, snapshot: &Snapshot, target: &Path, subtree: Option<&Path>) -> RestoreReport {

@@ -19,7 +19,9 @@ Partial snapshots fill no count.
 Examples:
   strongroom forget --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
   strongroom forget --expire-after 15d --min-count 5 --max-count 30
-  strongroom forget --host db1 --keep-within-daily 14d --keep-tag release";
+  strongroom forget --host db1 --keep-within-daily 14d --keep-tag release
+  strongroom forget 4f21ab09
+  strongroom forget --host retired-host --all --dry-run";
 
 /// By what snapshots are grouped.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,9 @@ pub enum GroupArgument {
 /// Options of `forget`.
 #[derive(Args, Default)]
 pub struct ForgetArguments {
+    /// Forget these, also the last of their host and source, instead of what a policy does not keep
+    #[arg(value_name = "ID")]
+    pub snapshots: Vec<String>,
     /// Keep the newest N
     #[arg(long, value_name = "N", help_heading = "What to keep")]
     pub keep_last: Option<u32>,
@@ -60,7 +65,7 @@ pub struct ForgetArguments {
     /// Keep the newest of each of the last N years that have any
     #[arg(long, value_name = "N", help_heading = "What to keep")]
     pub keep_yearly: Option<u32>,
-    /// Keep all that are no older than SPAN (36h, 15d, 8w, 6m, 1y6m) before the newest
+    /// Keep all that are no older than SPAN (36h, 15d, 8w, 6mo, 1y6mo) before the newest
     #[arg(long, value_name = "SPAN", value_parser = parse_span, help_heading = "What to keep")]
     pub keep_within: Option<Span>,
     /// Keep the newest of each hour, as far back as SPAN before the newest
@@ -96,6 +101,9 @@ pub struct ForgetArguments {
     /// And forget what is beyond the newest N successful ones however young
     #[arg(long, value_name = "N", help_heading = "Expiry")]
     pub max_count: Option<u32>,
+    /// Forget all that --host, --source, --path and --tag select, such as a retired machine's
+    #[arg(long)]
+    pub all: bool,
     /// What makes a group
     #[arg(long, value_enum, value_delimiter = ',', default_value = "host,source", value_name = "BY")]
     pub group_by: Vec<GroupArgument>,

@@ -45,7 +45,7 @@ pub fn run(session: &Session, arguments: &CopyArguments, typed: &[OsString]) -> 
     let took_ms = started.elapsed().as_millis() as u64;
     session.finish();
     tell(session, &report, arguments.dry_run, took_ms)?;
-    Ok(Exit::Done)
+    Ok(if report.doubted.is_empty() && report.problems == 0 { Exit::Done } else { Exit::Problems })
 }
 
 fn tell(session: &Session, r: &CopyReport, dry_run: bool, took_ms: u64) -> Result<()> {

@@ -6,7 +6,7 @@ use jiff::Span;
 
 use crate::machinery::repository::snapshots::{SnapshotFilter, SnapshotName};
 use crate::operations::forget::policy::{Keep, Period, Policy};
-use crate::operations::forget::{self, ForgetOptions, ForgetReport, GroupBy};
+use crate::operations::forget::{self, ForgetOptions, ForgetReport, GroupBy, Which};
 
 use crate::words::observer::{Observer, Severity};
 
@@ -31,14 +31,23 @@ pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -
         GroupArgument::Paths => Some(GroupBy::Paths),
         GroupArgument::None => None,
     };
-    let options = ForgetOptions {
+    let specs = arguments.snapshots.iter().map(|text| SnapshotSpec::parse(std::ffi::OsStr::new(text)));
+    let specs = specs.collect::<std::result::Result<Vec<_>, String>>().map_err(CliError::Usage)?;
+    let mut options = ForgetOptions {
         filter: filter(&arguments.filter, session.around),
         group_by: arguments.group_by.iter().filter_map(group).collect(),
-        policy: policy(arguments)?,
+        which: which(arguments, specs.is_empty())?,
         zone: session.around.zone.clone(),
         dry_run: arguments.dry_run,
     };
+    let mut unasked = false;
     let report = session.with_repository(|repository| {
+        if let Which::Named(ids) = &mut options.which {
+            for spec in &specs {
+                let name = spec.name.clone().unwrap_or(SnapshotName::Latest(0));
+                ids.push(repository.choose(&name, &options.filter)?.id);
+            }
+        }
         let mut agree = |report: &ForgetReport| {
             if arguments.yes {
                 return true;
@@ -47,7 +56,7 @@ pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -
             let all = keep + going;
             if !session.around.input_is_terminal && going <= FEW {
                 // A job that runs by itself has nobody to ask.
-                session.progress.finding(Severity::Warning, &format!("{going} of {all} snapshots are forgotten"));
+                unasked = true;
                 return true;
             }
             let question = format!("{going} of {all} snapshots would be forgotten. Do it? [y/N]");
@@ -56,13 +65,57 @@ pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -
         Ok(forget::forget(repository, &options, &mut agree)?)
     })?;
     tell(session, &report, arguments.dry_run)?;
+    if unasked && report.record.is_some() {
+        let (keep, going) = report.counts();
+        let text = format!("more than half were forgotten: {going} of {}", keep + going);
+        session.progress.finding(Severity::Warning, &text);
+    }
+    for id in &report.doubted {
+        let text = format!("snapshot {} is not believed and was left out; `strongroom snapshots` says why", id.short());
+        session.progress.finding(Severity::Warning, &text);
+    }
+    for id in &report.future {
+        let text = format!("snapshot {} has a time in the future: it is kept and counts for no rule", id.short());
+        session.progress.finding(Severity::Warning, &text);
+    }
     match arguments.prune {
         true => super::prune::run(session, &arguments.how, arguments.dry_run, typed),
-        false => Ok(Exit::Done),
+        false => Ok(if report.doubted.is_empty() { Exit::Done } else { Exit::Problems }),
     }
 }
 
-fn policy(a: &ForgetArguments) -> Result<Policy> {
+/// What the command line says is to go.
+fn which(a: &ForgetArguments, no_ids: bool) -> Result<Which> {
+    let usage = |text: &str| Err(CliError::Usage(text.to_owned()));
+    let f = &a.filter;
+    let by_policy = policy(a);
+    let has_rules = !matches!(by_policy, Ok(None));
+    match (no_ids, a.all) {
+        (false, true) => usage("give snapshots or --all, not both"),
+        (false, false) | (true, true) if has_rules => usage("a policy cannot be combined with snapshots or --all"),
+        (false, false) => Ok(Which::Named(Vec::new())),
+        (true, true) => {
+            // An empty variable in a script must not select everything.
+            let given = !(f.host.is_empty() && f.source.is_empty() && f.path.is_empty() && f.tag.is_empty());
+            let empty = f.host.iter().chain(&f.source).any(|t| t.trim().is_empty())
+                || f.tag.iter().any(|set| set.split(',').all(|t| t.trim().is_empty()))
+                || f.path.iter().any(|p| p.as_os_str().is_empty());
+            match given && !empty {
+                true => Ok(Which::All),
+                false => usage("--all needs a selection that is not empty: --host, --source, --path or --tag"),
+            }
+        }
+        (true, false) => match by_policy? {
+            Some(policy) => Ok(Which::Policy(policy)),
+            None => {
+                usage("say what to keep, such as --keep-daily 7, or --expire-after 30d; or which snapshots to forget")
+            }
+        },
+    }
+}
+
+/// The policy that the options make; `None` if they make none.
+fn policy(a: &ForgetArguments) -> Result<Option<Policy>> {
     let mut rules = Vec::new();
     rules.extend(a.keep_last.map(Keep::Last));
     let counts = [a.keep_hourly, a.keep_daily, a.keep_weekly, a.keep_monthly, a.keep_quarterly, a.keep_yearly];
@@ -82,25 +135,28 @@ fn policy(a: &ForgetArguments) -> Result<Policy> {
     rules.extend(a.keep_id.iter().map(|id| Keep::Id(id.to_lowercase())));
     let expires = a.expire_after.is_some() || a.max_count.is_some();
     match (rules.is_empty(), expires) {
-        (false, false) if a.min_count.is_none() => Ok(Policy::Keep(rules)),
+        (false, false) if a.min_count.is_none() => Ok(Some(Policy::Keep(rules))),
         (true, true) => {
             let (after, max_count) = (a.expire_after, a.max_count);
-            Ok(Policy::Expire { after, min_count: a.min_count.unwrap_or(1), max_count })
+            Ok(Some(Policy::Expire { after, min_count: a.min_count.unwrap_or(1), max_count }))
         }
-        (true, false) => {
-            Err(CliError::Usage("say what to keep, such as --keep-daily 7, or --expire-after 30d".to_owned()))
-        }
+        (true, false) if a.min_count.is_none() => Ok(None),
         _ => Err(CliError::Usage(
-            "--keep-... and --expire-after, --min-count, --max-count are two manners: use one of them".to_owned(),
+            "--keep-* cannot be combined with --expire-after, --min-count or --max-count".to_owned(),
         )),
     }
 }
 
-/// Reads a span such as `15d`, `1y6m`, `36h`: years, months, weeks, days, hours.
+/// Reads a span such as `15d`, `1y6mo`, `36h`: years, months, weeks, days, hours. `m` alone is refused: elsewhere it
+/// means minutes.
 pub fn parse_span(text: &str) -> Result<Span, String> {
-    let bad = || format!("{text:?} is no span: write for example 36h, 15d, 8w, 6m or 1y6m");
+    let bad = || format!("invalid time span {text:?} (examples: 36h, 15d, 8w, 6mo, 1y6mo)");
     let (mut span, mut digits, mut last) = (Span::new(), String::new(), 0);
-    for c in text.chars() {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == 'm' && chars.next_if_eq(&'o').is_none() {
+            return Err(format!("`m` in {text:?} could be minutes or months: write `mo` for months"));
+        }
         if c.is_ascii_digit() {
             digits.push(c);
             continue;
@@ -141,15 +197,17 @@ fn tell(session: &Session, report: &ForgetReport, dry_run: bool) -> Result<()> {
         }
         return Ok(());
     }
-    if dry_run || session.global.verbose > 0 {
-        for group in &report.groups {
+    let what_goes = !dry_run && session.global.tells() && session.global.verbose == 0 && report.record.is_some();
+    if dry_run || session.global.verbose > 0 || what_goes {
+        for group in report.groups.iter().filter(|g| !what_goes || g.snapshots.iter().any(|(_, d)| !d.keep)) {
             session.print(&escape(group.name.as_bytes()))?;
             let row = |(s, d): &(crate::machinery::repository::snapshots::Snapshot, forget::policy::Decision)| {
                 let word = if d.keep { "keep" } else { "forget" };
                 let time = show(s.state.time_ms, &session.around.zone);
                 vec![format!("  {word}"), s.id.short(), time, d.reasons.join(", ")]
             };
-            let rows: Vec<Vec<String>> = group.snapshots.iter().map(row).collect();
+            let shown = group.snapshots.iter().filter(|(_, d)| !what_goes || !d.keep);
+            let rows: Vec<Vec<String>> = shown.map(row).collect();
             session.print(&table(&[Side::Left; 4], &rows))?;
         }
     }
@@ -200,7 +258,9 @@ mod tests {
     fn spans_are_read_and_what_is_none_is_an_error() {
         let same = |text: &str, span: Span| assert_eq!(parse_span(text).map(|s| s.fieldwise()), Ok(span.fieldwise()));
         same("15d", 15.days());
-        same("1y6m", 1.year().months(6));
+        same("1y6mo", 1.year().months(6));
+        // On one line with `prune --grace 6m`, where it means minutes.
+        assert!(parse_span("6m").is_err_and(|e| e.contains("`mo`")));
         same("2w36h", 2.weeks().hours(36));
         for bad in ["", "15", "d", "15x", "1d1y", "1d1d", "-1d", "99999999999999999999d"] {
             assert!(parse_span(bad).is_err(), "{bad}");

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::machinery::repository::snapshots::Snapshot;
+use crate::words::observer::{Observer, Severity};
 
 use super::super::arguments::SnapshotsArguments;
 use super::super::error::Result;
@@ -31,10 +32,19 @@ pub fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<Exit> {
     if !all.is_empty() {
         session.print(&table(&[Left, Left, Left, Left, Left, Right, Right, Left], &rows))?;
     }
+    for s in all.iter().filter(|s| !session.global.json && s.doubt.is_some()) {
+        let why = s.doubt.as_deref().unwrap_or_default();
+        let text = format!(
+            "snapshot {} is not believed: {why}; `strongroom forget {}` removes it",
+            s.id.short(),
+            s.id.short()
+        );
+        session.progress.finding(Severity::Warning, &text);
+    }
     if session.global.tells() {
         session.print(&things(all.len() as u64, "snapshot", "snapshots"))?;
     }
-    Ok(Exit::Done)
+    Ok(if all.iter().any(|s| s.doubt.is_some()) { Exit::Problems } else { Exit::Done })
 }
 
 /// Keeps the newest `n` of each host and source; they come oldest first.
@@ -53,7 +63,8 @@ fn keep_newest(all: &mut Vec<Snapshot>, n: usize) {
 fn row(session: &Session, s: &Snapshot) -> Vec<String> {
     let (d, text) = (&s.described, |t: &str| escape(t.as_bytes()));
     let mut state = outcome(s.state.outcome).to_owned();
-    for (is, word) in [(s.state.held, ", held"), (s.state.holed, ", has holes")] {
+    for (is, word) in [(s.state.held, ", held"), (s.state.holed, ", has holes"), (s.doubt.is_some(), ", not believed")]
+    {
         if is {
             state.push_str(word);
         }

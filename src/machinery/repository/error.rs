@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::formats::envelope::FormatError;
 use crate::parts::store::StoreError;
-use crate::words::ids::{CredentialId, RepositoryId};
+use crate::words::ids::{CredentialId, RepositoryId, SnapshotId};
 
 /// Why the repository could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,14 @@ pub enum RepositoryError {
         name: String,
         /// Which version it is.
         cause: FormatError,
+    },
+    /// What a snapshot needs cannot be told.
+    #[error("snapshot {} cannot be read to its end", .snapshot.short())]
+    Snapshot {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// What was met.
+        source: Box<RepositoryError>,
     },
     /// An object that must be there is not.
     #[error("{name} is missing")]
@@ -157,7 +165,8 @@ impl RepositoryError {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. }
+            Self::Snapshot { .. }
+                | Self::Damaged { .. }
                 | Self::Missing { .. }
                 | Self::Store(StoreError::Missing { .. } | StoreError::BadRange { .. })
         )

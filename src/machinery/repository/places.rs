@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::formats::envelope::ENVELOPE_LEN;
+use crate::formats::envelope::{ENVELOPE_LEN, FormatError};
 use crate::formats::names;
 use crate::formats::record::{InlineDirectories, Operation, SignedRecord};
 use crate::formats::segment::{self, PARTS, SegmentContent};
@@ -122,19 +122,22 @@ impl Repository {
         if content {
             let bytes = self.get(&object)?;
             if ObjectHash(*blake3::hash(&bytes).as_bytes()) != *name {
-                return Err(damaged(crate::formats::envelope::FormatError::Checksum));
+                return Err(damaged(FormatError::Checksum));
             }
             return segment::open(&bytes, &self.keys.domain_keys.index, &segment.parts).map_err(damaged);
         }
         // The index key authenticates each part; the record that names the segment is signed.
-        let end = ENVELOPE_LEN as u64 + segment.parts[0] + segment.parts[1];
+        let end = (ENVELOPE_LEN as u64).saturating_add(segment.parts[0]).saturating_add(segment.parts[1]);
         let bytes = self.store.get_range(&object, 0..end)?;
         let open = || {
             let mut texts = Vec::with_capacity(PARTS);
             let mut at = ENVELOPE_LEN;
             for (i, len) in segment.parts[..2].iter().enumerate() {
-                let end = at + *len as usize;
-                texts.push(segment::open_part(&bytes, &self.keys.domain_keys.index, i, &bytes[at..end])?);
+                // Lengths are what the record's writer chose.
+                let end = usize::try_from(*len).ok().and_then(|len| at.checked_add(len));
+                let part = end.and_then(|end| bytes.get(at..end)).ok_or(FormatError::Checksum)?;
+                let end = at + part.len();
+                texts.push(segment::open_part(&bytes, &self.keys.domain_keys.index, i, part)?);
                 at = end;
             }
             let locations = segment::decode_locations(&texts[0])?;

@@ -1,9 +1,13 @@
 //! Snapshots with their descriptions opened, and choosing among them.
+//!
+//! A description is sealed bytes that the writer of the record chose. It is believed only as far as it agrees with what
+//! the record is judged by: the keyed tags of host and source. One that does not, or that cannot be opened, says
+//! nothing: the snapshot is listed, can be restored and forgotten by its id, and is never chosen by `latest` or a time.
 
 use std::collections::BTreeSet;
 
 use crate::formats::description::{self, SnapshotDescription};
-use crate::formats::record::Outcome;
+use crate::formats::record::{Outcome, Role};
 use crate::formats::state::SnapshotState;
 use crate::words::ids::SnapshotId;
 
@@ -17,8 +21,20 @@ pub struct Snapshot {
     pub id: SnapshotId,
     /// As the log has it.
     pub state: SnapshotState,
-    /// Host, source, paths, tags, figures.
+    /// Host, source, paths, tags, figures; nothing but `?` as host and source if `doubt` says why.
     pub described: SnapshotDescription,
+    /// Why the description is not believed, if it is not.
+    pub doubt: Option<String>,
+}
+
+/// A time so far ahead of this machine's clock is one of the future, in milliseconds: clocks differ by some minutes.
+pub const FUTURE_MS: i64 = 10 * 60_000;
+
+impl Snapshot {
+    /// Whether it stands for a time that is still to come. Such a one is never the newest.
+    pub fn is_of_the_future(&self, now_ms: i64) -> bool {
+        self.state.time_ms > now_ms.saturating_add(FUTURE_MS)
+    }
 }
 
 /// Which snapshots are meant. Empty fields do not restrict.
@@ -77,6 +93,12 @@ pub enum ChoiceError {
         /// Each host with its newest snapshot.
         candidates: Vec<String>,
     },
+    /// The newest could be of several sources, and none was named.
+    #[error("`latest` spans several sources: {}", .candidates.join(", "))]
+    SeveralSources {
+        /// Each source with its newest snapshot.
+        candidates: Vec<String>,
+    },
     /// The repository could not tell.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
@@ -88,26 +110,56 @@ impl Repository {
         let state = self.state();
         let mut all = Vec::with_capacity(state.snapshots.len());
         for (id, snapshot) in &state.snapshots {
-            let name = || format!("the description of snapshot {id} in record {}", snapshot.published);
-            let described = description::open(&snapshot.description, |e| self.keys.secret(e))
-                .map_err(|cause| RepositoryError::object(name())(cause))?;
-            all.push(Snapshot { id: *id, state: snapshot.clone(), described });
+            let (described, doubt) = match self.described(id, snapshot)? {
+                Ok(described) => (described, None),
+                Err(doubt) => {
+                    let unknown = || "?".to_owned();
+                    (SnapshotDescription { host: unknown(), source: unknown(), ..Default::default() }, Some(doubt))
+                }
+            };
+            all.push(Snapshot { id: *id, state: snapshot.clone(), described, doubt });
         }
         all.sort_by_key(|s| (s.state.time_ms, s.state.published, s.id));
         Ok(all)
     }
 
+    /// What the snapshot says of itself, or why that is not believed.
+    fn described(
+        &self,
+        id: &SnapshotId,
+        snapshot: &SnapshotState,
+    ) -> Result<std::result::Result<SnapshotDescription, String>> {
+        let described: SnapshotDescription = match description::open(&snapshot.description, |e| self.keys.secret(e)) {
+            Ok(described) => described,
+            // A credential that can open none of them is told so.
+            Err(cause) if self.keys.role == Role::Backup => {
+                let name = format!("the description of snapshot {id} in record {}", snapshot.published);
+                return Err(RepositoryError::object(name)(cause));
+            }
+            Err(cause) => return Ok(Err(format!("its description cannot be opened: {cause}"))),
+        };
+        let keys = self.domain_keys();
+        if keys.host(&described.host) != snapshot.host || keys.source(&described.source) != snapshot.source {
+            return Ok(Err(format!(
+                "it calls itself host {:?}, source {:?}, and its record is not signed for them",
+                described.host, described.source
+            )));
+        }
+        Ok(Ok(described))
+    }
+
     /// The one snapshot that is meant.
     pub fn choose(&self, name: &SnapshotName, filter: &SnapshotFilter) -> std::result::Result<Snapshot, ChoiceError> {
-        choose(self.snapshots()?, name, filter)
+        choose(self.snapshots()?, name, filter, self.world.now_ms())
     }
 }
 
-/// Chooses among snapshots that are sorted oldest first.
+/// Chooses among snapshots that are sorted oldest first. `now_ms` is the time of this machine.
 pub fn choose(
     all: Vec<Snapshot>,
     name: &SnapshotName,
     filter: &SnapshotFilter,
+    now_ms: i64,
 ) -> std::result::Result<Snapshot, ChoiceError> {
     if let SnapshotName::Prefix(prefix) = name {
         let mut found: Vec<Snapshot> =
@@ -118,8 +170,12 @@ pub fn choose(
             count => Err(ChoiceError::Ambiguous { prefix: prefix.clone(), count }),
         };
     }
-    let usable = |s: &Snapshot| filter.matches(s) && s.state.outcome != Outcome::Failed;
+    let usable = |s: &Snapshot| s.doubt.is_none() && filter.matches(s) && s.state.outcome != Outcome::Failed;
     let mut found: Vec<Snapshot> = all.into_iter().filter(usable).collect();
+    // A wrong clock, or a slip of the pen, would be the newest for years. If there is nothing else, this clock is wrong.
+    if !found.iter().all(|s| s.is_of_the_future(now_ms)) {
+        found.retain(|s| !s.is_of_the_future(now_ms));
+    }
     if let SnapshotName::At(time) = name {
         found.retain(|s| s.state.time_ms <= *time);
     }
@@ -128,6 +184,12 @@ pub fn choose(
         let newest = |host: &str| found.iter().rfind(|s| s.described.host == host).expect("every host has one");
         let candidates = hosts.iter().map(|h| format!("{h} ({})", newest(h).id.short())).collect();
         return Err(ChoiceError::SeveralHosts { candidates });
+    }
+    let sources: BTreeSet<&str> = found.iter().map(|s| s.described.source.as_str()).collect();
+    if filter.sources.is_empty() && sources.len() > 1 {
+        let newest = |source: &str| found.iter().rfind(|s| s.described.source == source).expect("every source has one");
+        let candidates = sources.iter().map(|s| format!("{s} ({})", newest(s).id.short())).collect();
+        return Err(ChoiceError::SeveralSources { candidates });
     }
     let back = if let SnapshotName::Latest(n) = name { *n } else { 0 };
     let at = found.len().checked_sub(back + 1);

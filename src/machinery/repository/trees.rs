@@ -180,6 +180,12 @@ fn malformed(id: &ChunkId) -> impl FnOnce(crate::words::codec::CodecError) -> Re
     move |e| RepositoryError::object(format!("node {id}"))(FormatError::from(e))
 }
 
+/// A node that is sound and stands where it cannot.
+fn misplaced(id: &ChunkId) -> RepositoryError {
+    let what = "it stands where its level or its names do not fit".to_owned();
+    RepositoryError::object(format!("node {id}"))(FormatError::Malformed(what))
+}
+
 impl Repository {
     /// Reads one tree node.
     pub fn tree_node(&self, id: &ChunkId) -> Result<TreeNode> {
@@ -195,12 +201,29 @@ impl Repository {
     ///
     /// A node that cannot be read does not stand before those behind it: all that can be read comes, and then the error.
     pub fn for_each_entry(&self, root: &ChunkId, each: &mut dyn FnMut(Node) -> Result<()>) -> Result<()> {
-        let mut stack = vec![*root];
+        let mut stack = vec![(*root, u8::MAX)];
         let mut damage = None;
-        while let Some(id) = stack.pop() {
-            match self.tree_node(&id) {
-                Ok(TreeNode::Leaf(nodes)) => nodes.into_iter().try_for_each(&mut *each)?,
-                Ok(TreeNode::Inner { children, .. }) => stack.extend(children.iter().rev().map(|c| c.id)),
+        // Whoever writes a node chooses what it names: one child a thousand times, on level above level. In a directory
+        // names ascend, and levels fall.
+        let mut last: Option<Vec<u8>> = None;
+        while let Some((id, below)) = stack.pop() {
+            let node = self.tree_node(&id).and_then(|node| {
+                let level = if let TreeNode::Inner { level, .. } = &node { *level } else { 0 };
+                let follows = |first: &[u8]| last.as_deref().is_none_or(|last| last < first);
+                let ordered = match &node {
+                    TreeNode::Leaf(nodes) => nodes.first().is_none_or(|n| follows(&n.name)),
+                    TreeNode::Inner { children, .. } => children.first().is_none_or(|c| follows(&c.first_name)),
+                };
+                if level < below && ordered { Ok((node, level)) } else { Err(misplaced(&id)) }
+            });
+            match node {
+                Ok((TreeNode::Leaf(nodes), _)) => {
+                    last = nodes.last().map(|n| n.name.clone()).or(last);
+                    nodes.into_iter().try_for_each(&mut *each)?;
+                }
+                Ok((TreeNode::Inner { children, .. }, level)) => {
+                    stack.extend(children.iter().rev().map(|c| (c.id, level)));
+                }
                 Err(e) if e.is_damage() => damage = damage.or(Some(e)),
                 Err(e) => return Err(e),
             }
@@ -251,11 +274,16 @@ impl Repository {
             Content::Inline(extents) => return extents.iter().copied().try_for_each(each),
             Content::List(root) => root,
         };
-        let mut stack = vec![*root];
-        while let Some(id) = stack.pop() {
-            match self.list_node(&id)? {
+        let mut stack = vec![(*root, u8::MAX)];
+        while let Some((id, below)) = stack.pop() {
+            let node = self.list_node(&id)?;
+            let level = if let ListNode::Inner { level, .. } = &node { *level } else { 0 };
+            if level >= below {
+                return Err(misplaced(&id));
+            }
+            match node {
                 ListNode::Leaf(extents) => extents.into_iter().try_for_each(&mut *each)?,
-                ListNode::Inner { children, .. } => stack.extend(children.iter().rev().map(|c| c.id)),
+                ListNode::Inner { children, .. } => stack.extend(children.iter().rev().map(|c| (c.id, level))),
             }
         }
         Ok(())

@@ -13,6 +13,7 @@ use crate::machinery::repository::{Repository, RepositoryError};
 use crate::machinery::source::{ExcludeRules, FileKind, stat_root};
 use crate::words::ids::ChunkId;
 use crate::words::observer::{Severity, Unit};
+use crate::words::text::printable;
 
 use super::read::name_of;
 use super::tree::{TreeBackup, build, count};
@@ -135,7 +136,7 @@ pub(super) fn source_of(options: &BackupOptions) -> String {
 }
 
 fn source_name(roots: &[PathBuf]) -> String {
-    roots.iter().map(|p| p.to_string_lossy().into_owned()).collect::<Vec<_>>().join(",")
+    roots.iter().map(|p| printable(p.as_os_str().as_bytes())).collect::<Vec<_>>().join(",")
 }
 
 /// The directories that lead from `/` to the roots.

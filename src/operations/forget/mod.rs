@@ -13,6 +13,7 @@ use crate::formats::state::State;
 use crate::machinery::repository::snapshots::{Snapshot, SnapshotFilter};
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::words::ids::SnapshotId;
+use crate::words::text::printable;
 
 use policy::{Candidate, Decision, Policy, PolicyError, decide};
 
@@ -29,6 +30,17 @@ pub enum GroupBy {
     Paths,
 }
 
+/// By what it is decided what goes.
+#[derive(Debug, Clone)]
+pub enum Which {
+    /// By rules, group by group.
+    Policy(Policy),
+    /// These go, the last of their group too.
+    Named(Vec<SnapshotId>),
+    /// All that the filter lets through go.
+    All,
+}
+
 /// What to forget.
 #[derive(Debug, Clone)]
 pub struct ForgetOptions {
@@ -37,7 +49,7 @@ pub struct ForgetOptions {
     /// By what they are grouped. Empty: all are one group.
     pub group_by: Vec<GroupBy>,
     /// What goes and what stays.
-    pub policy: Policy,
+    pub which: Which,
     /// Whose days and hours.
     pub zone: TimeZone,
     /// Decides, and forgets nothing.
@@ -58,6 +70,10 @@ pub struct Group {
 pub struct ForgetReport {
     /// The groups, by name.
     pub groups: Vec<Group>,
+    /// Snapshots that were not looked at because their descriptions are not believed.
+    pub doubted: Vec<SnapshotId>,
+    /// Snapshots that stand for a time to come.
+    pub future: Vec<SnapshotId>,
     /// Number of the record; `None` if nothing was forgotten.
     pub record: Option<u64>,
 }
@@ -81,6 +97,9 @@ pub enum ForgetError {
     /// The policy makes no sense.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// What was named is held.
+    #[error("snapshot {} is held: `strongroom unhold` releases it", .0.short())]
+    Held(SnapshotId),
     /// More than half would go, and whoever was asked did not agree.
     #[error("{going} of {all} snapshots would be forgotten, and that was not agreed to")]
     NotAgreed {
@@ -105,7 +124,9 @@ pub fn forget(
     if options.dry_run || going == 0 {
         return Ok(report);
     }
-    if going > keep && !agree(&report) {
+    // Whoever gives an id, or says `all` of a selection, has said what goes.
+    let by_policy = matches!(options.which, Which::Policy(_));
+    if by_policy && going > keep && !agree(&report) {
         return Err(ForgetError::NotAgreed { going, all: keep + going });
     }
     let ids = report.going();
@@ -120,13 +141,57 @@ pub fn forget(
 
 /// What would go.
 fn plan(repository: &Repository, options: &ForgetOptions) -> Result<ForgetReport, ForgetError> {
+    match &options.which {
+        Which::Policy(policy) => plan_by_policy(repository, options, policy),
+        Which::Named(ids) => {
+            let named = repository.snapshots()?.into_iter().filter(|s| ids.contains(&s.id)).collect();
+            going(named, "named")
+        }
+        Which::All => {
+            let meant = |s: &Snapshot| s.doubt.is_none() && options.filter.matches(s);
+            going(repository.snapshots()?.into_iter().filter(meant).collect(), "all of this selection")
+        }
+    }
+}
+
+/// All of these go, unless one is held.
+fn going(snapshots: Vec<Snapshot>, why: &str) -> Result<ForgetReport, ForgetError> {
+    if let Some(held) = snapshots.iter().find(|s| s.state.held) {
+        return Err(ForgetError::Held(held.id));
+    }
+    let mut report = ForgetReport::default();
+    let by_host: Vec<GroupBy> = vec![GroupBy::Host, GroupBy::Source];
+    let mut groups: BTreeMap<String, Vec<(Snapshot, Decision)>> = BTreeMap::new();
+    for snapshot in snapshots.into_iter().rev() {
+        let decision = Decision { id: snapshot.id, keep: false, reasons: vec![why.to_owned()] };
+        groups.entry(group_name(&snapshot, &by_host)).or_default().push((snapshot, decision));
+    }
+    report.groups = groups.into_iter().map(|(name, snapshots)| Group { name, snapshots }).collect();
+    Ok(report)
+}
+
+fn plan_by_policy(
+    repository: &Repository,
+    options: &ForgetOptions,
+    policy: &Policy,
+) -> Result<ForgetReport, ForgetError> {
     let times = effective_times(repository)?;
     let mut groups: BTreeMap<String, Vec<Snapshot>> = BTreeMap::new();
-    for snapshot in repository.snapshots()?.into_iter().filter(|s| options.filter.matches(s)) {
+    let (now_ms, mut report) = (repository.world.now_ms(), ForgetReport::default());
+    for snapshot in repository.snapshots()? {
+        // What others may have forged fills nobody's place.
+        if snapshot.doubt.is_some() {
+            report.doubted.push(snapshot.id);
+            continue;
+        }
+        if !options.filter.matches(&snapshot) {
+            continue;
+        }
+        if snapshot.is_of_the_future(now_ms) {
+            report.future.push(snapshot.id);
+        }
         groups.entry(group_name(&snapshot, &options.group_by)).or_default().push(snapshot);
     }
-    let now_ms = repository.world.now_ms();
-    let mut report = ForgetReport::default();
     for (name, snapshots) in groups {
         let candidate = |s: &Snapshot| Candidate {
             id: s.id,
@@ -136,7 +201,7 @@ fn plan(repository: &Repository, options: &ForgetOptions) -> Result<ForgetReport
             held: s.state.held,
         };
         let candidates: Vec<Candidate> = snapshots.iter().map(candidate).collect();
-        let decisions = decide(&candidates, &options.policy, now_ms, &options.zone)?;
+        let decisions = decide(&candidates, policy, now_ms, &options.zone)?;
         let mut by_id: HashMap<SnapshotId, Snapshot> = snapshots.into_iter().map(|s| (s.id, s)).collect();
         let pair = |d: Decision| Some((by_id.remove(&d.id)?, d));
         report.groups.push(Group { name, snapshots: decisions.into_iter().filter_map(pair).collect() });
@@ -152,7 +217,7 @@ fn group_name(snapshot: &Snapshot, by: &[GroupBy]) -> String {
         GroupBy::Source => format!("source {}", d.source),
         GroupBy::Tags => format!("tags {}", set(d.tags.clone())),
         GroupBy::Paths => {
-            format!("paths {}", set(d.paths.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect()))
+            format!("paths {}", set(d.paths.iter().map(|p| printable(p)).collect()))
         }
     };
     let parts: Vec<String> = by.iter().collect::<BTreeSet<_>>().into_iter().map(part).collect();

@@ -8,7 +8,8 @@
 //!
 //! Only *successful* snapshots (complete, or with warnings) fill a rule's count. A partial one stays until a successful
 //! one is newer than it: until then it may be all there is. The newest successful one of a group, and whatever is
-//! newer, never goes by policy. Held snapshots never go.
+//! newer, never goes by policy. Held snapshots never go. A snapshot that stands for a time to come stays, and counts for
+//! nothing: it is never the newest, or one wrong clock would push every good night out.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,6 +18,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 
 use crate::formats::record::Outcome;
+use crate::machinery::repository::snapshots::FUTURE_MS;
 use crate::words::ids::SnapshotId;
 
 /// A calendar period.
@@ -140,8 +142,8 @@ pub struct Decision {
 /// The policy would mean nothing, or everything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// No rule at all.
-    #[error("the policy has no rule: it would keep nothing")]
+    /// No rule at all, or none that keeps anything.
+    #[error("the policy would keep nothing")]
     Empty,
     /// More is to be kept than may be.
     #[error("min-count {min} is more than max-count {max}")]
@@ -166,6 +168,8 @@ pub fn decide(
     check(policy)?;
     let mut sorted: Vec<&Candidate> = group.iter().collect();
     sorted.sort_by_key(|c| std::cmp::Reverse((c.time_ms, c.id)));
+    let to_come = sorted.iter().take_while(|c| c.time_ms > now_ms.saturating_add(FUTURE_MS)).count();
+    let future: Vec<Decision> = sorted.drain(..to_come).map(of_the_future).collect();
     let mut reasons: Vec<Vec<String>> = vec![Vec::new(); sorted.len()];
     match policy {
         Policy::Keep(rules) => {
@@ -197,17 +201,32 @@ pub fn decide(
         };
         Decision { id: c.id, keep, reasons: if keep { reasons } else { vec![why_not.to_owned()] } }
     };
-    Ok(sorted.into_iter().zip(reasons).map(decision).collect())
+    Ok(future.into_iter().chain(sorted.into_iter().zip(reasons).map(decision)).collect())
+}
+
+fn of_the_future(candidate: &Candidate) -> Decision {
+    Decision { id: candidate.id, keep: true, reasons: vec!["its time is in the future".to_owned()] }
 }
 
 fn check(policy: &Policy) -> Result<(), PolicyError> {
     match policy {
-        Policy::Keep(rules) if rules.is_empty() => Err(PolicyError::Empty),
+        Policy::Keep(rules) if rules.iter().all(keeps_nothing) => Err(PolicyError::Empty),
+        Policy::Expire { after: Some(span), max_count: None, .. } if span.is_zero() => Err(PolicyError::Empty),
         Policy::Expire { after: None, max_count: None, .. } => Err(PolicyError::Empty),
         Policy::Expire { min_count: min, max_count: Some(max), .. } if min > max => {
             Err(PolicyError::Counts { min: *min, max: *max })
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether a rule keeps nothing whatever there is: an empty variable in a script, most likely.
+fn keeps_nothing(rule: &Keep) -> bool {
+    match rule {
+        Keep::Last(count) | Keep::Every(_, count) => *count == 0,
+        Keep::Within(span) | Keep::EveryWithin(_, span) => span.is_zero(),
+        Keep::Tags(tags) => tags.is_empty(),
+        Keep::Id(id) => id.is_empty(),
     }
 }
 
@@ -300,8 +319,8 @@ fn expire(
 
 #[cfg(test)]
 mod tests {
-    use jiff::ToSpan;
     use jiff::civil::datetime;
+    use jiff::{Span, ToSpan};
 
     use super::*;
 
@@ -335,7 +354,7 @@ mod tests {
     }
 
     fn keeps(group: &[Candidate], rules: Vec<Keep>) -> Vec<u64> {
-        kept(group, &Policy::Keep(rules), 0)
+        kept(group, &Policy::Keep(rules), at(datetime(2027, 1, 1, 0, 0, 0, 0)))
     }
 
     #[test]
@@ -365,13 +384,13 @@ mod tests {
         let first = datetime(2026, 10, 25, 0, 30, 0, 0).to_zoned(UTC).unwrap().timestamp().as_millisecond();
         let group = [candidate(0, first), candidate(1, first + 3_600_000)];
         let hourly = Policy::Keep(vec![Keep::Every(Period::Hourly, 9)]);
-        assert!(decide(&group, &hourly, 0, &zone).unwrap().iter().all(|d| d.keep));
+        assert!(decide(&group, &hourly, i64::MAX, &zone).unwrap().iter().all(|d| d.keep));
         // Half past eleven and half past midnight in UTC are one day in Berlin.
         let late = datetime(2026, 6, 1, 22, 30, 0, 0).to_zoned(UTC).unwrap().timestamp().as_millisecond();
         let group = [candidate(0, late), candidate(1, late + 7_200_000)];
         let daily = Policy::Keep(vec![Keep::Every(Period::Daily, 9)]);
-        assert_eq!(decide(&group, &daily, 0, &zone).unwrap().iter().filter(|d| d.keep).count(), 1);
-        assert_eq!(decide(&group, &daily, 0, &UTC).unwrap().iter().filter(|d| d.keep).count(), 2);
+        assert_eq!(decide(&group, &daily, i64::MAX, &zone).unwrap().iter().filter(|d| d.keep).count(), 1);
+        assert_eq!(decide(&group, &daily, i64::MAX, &UTC).unwrap().iter().filter(|d| d.keep).count(), 2);
     }
 
     #[test]
@@ -384,6 +403,41 @@ mod tests {
         let only_partial: Vec<Candidate> =
             nights(3).into_iter().map(|c| Candidate { outcome: Outcome::Partial, ..c }).collect();
         assert_eq!(keeps(&only_partial, vec![Keep::Last(1)]), [0, 1, 2]);
+    }
+
+    /// A machine's clock stood in 2037, or somebody mistyped a year: `--keep-within 14d` counted from there, and all true
+    /// nights went (a review of restic's PR 3416 saw it coming).
+    #[test]
+    fn a_snapshot_of_the_future_stays_and_counts_for_nothing() {
+        let mut group = nights(11);
+        let now = group[10].time_ms + 3_600_000;
+        group[7].time_ms = now + 11 * 365 * 86_400_000;
+        let rules = |rule| kept(&group, &Policy::Keep(vec![rule]), now);
+        assert_eq!(rules(Keep::Within(3.days())), [7, 8, 9, 10]);
+        assert_eq!(rules(Keep::Last(1)), [7, 10]);
+        assert_eq!(rules(Keep::Every(Period::Yearly, 5)), [7, 10]);
+        let expire = Policy::Expire { after: Some(2.days()), min_count: 1, max_count: None };
+        assert_eq!(kept(&group, &expire, now), [7, 9, 10]);
+        // Clocks differ a little.
+        group[7].time_ms = now + 60_000;
+        assert_eq!(kept(&group, &Policy::Keep(vec![Keep::Last(1)]), now), [7]);
+    }
+
+    /// An empty variable in a script, or a zero: all nights but one went.
+    #[test]
+    fn a_policy_that_keeps_nothing_is_refused() {
+        let nothing = [
+            vec![Keep::Last(0)],
+            vec![Keep::Every(Period::Daily, 0), Keep::Within(Span::new())],
+            vec![Keep::Id(String::new())],
+            vec![Keep::Tags(vec![])],
+        ];
+        for rules in nothing {
+            assert_eq!(decide(&nights(3), &Policy::Keep(rules), i64::MAX, &UTC), Err(PolicyError::Empty));
+        }
+        assert_eq!(keeps(&nights(3), vec![Keep::Last(0), Keep::Every(Period::Daily, 1)]), [2]);
+        let expire = Policy::Expire { after: Some(Span::new()), min_count: 1, max_count: None };
+        assert_eq!(decide(&nights(3), &expire, i64::MAX, &UTC), Err(PolicyError::Empty));
     }
 
     #[test]

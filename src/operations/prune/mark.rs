@@ -115,7 +115,11 @@ impl Marks {
             observer.phase("marking", Some(new.len() as u64), Unit::Items);
         }
         for (id, snapshot) in new {
-            self.tree(repository, &snapshot.root, snapshot.holed, observer)?;
+            let marked = self.tree(repository, &snapshot.root, snapshot.holed, observer);
+            marked.map_err(|e| match e.is_damage() {
+                true => RepositoryError::Snapshot { snapshot: *id, source: Box::new(e) },
+                false => e,
+            })?;
             self.snapshots.insert(*id);
             observer.advance(1);
         }

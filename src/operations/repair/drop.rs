@@ -10,7 +10,7 @@ use crate::machinery::repository::run::{Publication, Run};
 use crate::machinery::repository::trees::TreeBuilder;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::words::ids::{ChunkId, SnapshotId};
-use crate::words::observer::{Observer, Unit};
+use crate::words::observer::{Observer, Severity, Unit};
 use crate::words::world::random;
 
 use super::RepairOptions;
@@ -50,8 +50,13 @@ pub fn drop_lost(
         let mut lost = Vec::new();
         let root = directory(&mut run, &snapshot.root, &mut Vec::new(), &mut lost)?;
         let mut text: description::SnapshotDescription =
-            description::open(&snapshot.description, |e| repository.keys.secret(e))
-                .map_err(RepositoryError::object(format!("the description of snapshot {old}")))?;
+            match description::open(&snapshot.description, |e| repository.keys.secret(e)) {
+                Ok(text) => text,
+                Err(cause) => {
+                    observer.finding(Severity::Warning, &format!("the description of snapshot {old}: {cause}"));
+                    continue;
+                }
+            };
         text.findings.push(format!("in place of snapshot {old}, without {} entries that are lost", lost.len()));
         text.findings.extend(lost.iter().take(PATHS_MAX).map(|path| format!("lost: {path}")));
         let new = run.snapshot_id();

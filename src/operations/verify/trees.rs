@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::formats::directory::FrameDirectory;
+use crate::formats::envelope::FormatError;
 use crate::formats::tree::{Content, NodeKind};
 use crate::machinery::repository::cache::places::BlockPlace;
 use crate::machinery::repository::{Repository, RepositoryError};
@@ -61,6 +62,10 @@ pub fn check(
     Ok(())
 }
 
+/// No file that this program made has more spans: 64 million of them are some 60 TB. A hostile list could name one node
+/// again and again.
+const EXTENTS_MAX: usize = 1 << 26;
+
 struct Walk<'a> {
     repository: &'a Repository,
     depth: VerifyDepth,
@@ -69,8 +74,8 @@ struct Walk<'a> {
     observer: &'a dyn Observer,
     /// Roots of directories under which everything is sound.
     sound: HashSet<ChunkId>,
-    /// Contents that are sound.
-    contents: HashSet<ContentId>,
+    /// Fingerprints of contents that are sound.
+    contents: HashSet<[u8; 32]>,
     blocks: HashMap<BlockId, Vec<BlockPlace>>,
     /// Findings for things that have no place at all.
     missing: HashMap<String, usize>,
@@ -112,7 +117,8 @@ impl Walk<'_> {
                 match node.kind {
                     NodeKind::Directory(id) => stack.push((path, id, None)),
                     NodeKind::File(file) => {
-                        if self.contents.contains(&file.content_id) {
+                        let fingerprint = file.content.fingerprint(&file.content_id);
+                        if self.contents.contains(&fingerprint) {
                             continue;
                         }
                         self.report.files += 1;
@@ -120,7 +126,7 @@ impl Walk<'_> {
                         if hurt {
                             found += 1;
                         } else {
-                            self.contents.insert(file.content_id);
+                            self.contents.insert(fingerprint);
                         }
                     }
                     _ => {}
@@ -140,6 +146,10 @@ impl Walk<'_> {
         self.told.clear();
         let mut extents = Vec::new();
         let read = self.repository.for_each_extent(content, &mut |extent| {
+            if extents.len() >= EXTENTS_MAX {
+                let what = format!("a file has more than {EXTENTS_MAX} spans of chunks");
+                return Err(RepositoryError::object("a content list")(FormatError::Malformed(what)));
+            }
             extents.push(extent);
             Ok(())
         });

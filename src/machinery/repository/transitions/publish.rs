@@ -62,6 +62,9 @@ fn homes(number: u64, arrival: &Arrival<'_>) -> Result<Homes, VoidReason> {
     Ok(homes)
 }
 
+/// No pack, and no part of a segment, is longer: one PUT takes 5 GiB. Sums of such lengths do not overflow.
+const OBJECT_LEN_MAX: u64 = 1 << 40;
+
 fn add_segment(draft: &mut Draft<'_>, run: RunId, segment: &SegmentEntry) -> Result<(), VoidReason> {
     let name = segment.name;
     if segment.run != run {
@@ -69,6 +72,9 @@ fn add_segment(draft: &mut Draft<'_>, run: RunId, segment: &SegmentEntry) -> Res
     }
     if draft.segments.has(&name) {
         return Err(VoidReason::SegmentExists(name));
+    }
+    if segment.parts.iter().any(|len| *len > OBJECT_LEN_MAX) {
+        return Err(VoidReason::AbsurdLength(name));
     }
     let (parts, packs, published) = (segment.parts, segment.packs.clone(), draft.number);
     draft.segments.put(name, SegmentState { run, parts, packs, published, condemned: None });
@@ -87,6 +93,9 @@ fn add_pack(
     // Condemned packs of an open run are still in the state, so this covers every name the run ever published.
     if draft.packs.has(&pack.name) {
         return Err(VoidReason::PackExists(pack.name));
+    }
+    if pack.len > OBJECT_LEN_MAX {
+        return Err(VoidReason::AbsurdLength(pack.name));
     }
     let new = PackState {
         kind: pack.kind,

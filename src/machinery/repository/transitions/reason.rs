@@ -59,6 +59,9 @@ pub enum VoidReason {
     /// The host is not in the writer's certificate.
     #[error("credential {} may not speak for this host", .0.short())]
     ForeignHost(CredentialId),
+    /// An object cannot be so long.
+    #[error("no object is as long as {} is said to be", .0.short())]
+    AbsurdLength(ObjectHash),
     /// The source is not in the writer's certificate.
     #[error("credential {} may not speak for this source", .0.short())]
     ForeignSource(CredentialId),

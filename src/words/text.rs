@@ -1,0 +1,33 @@
+//! Text of bytes that need not be UTF-8.
+
+/// The bytes as text; different bytes give different texts. UTF-8 is as it is; of anything else, what is no UTF-8 is
+/// written `\xNN`, and each backslash twice.
+pub fn printable(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains(r"\x") => text.to_owned(),
+        _ => {
+            let mut out = String::new();
+            for chunk in bytes.utf8_chunks() {
+                out.push_str(&chunk.valid().replace('\\', r"\\"));
+                chunk.invalid().iter().for_each(|byte| out.push_str(&format!(r"\x{byte:02x}")));
+            }
+            out
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two directories whose names differ in a byte that is no UTF-8 were one source, and a policy forgot the only
+    /// snapshot of one of them.
+    #[test]
+    fn different_bytes_give_different_texts() {
+        let names: [&[u8]; 8] =
+            [b"a", b"a\xe4", b"a\xf6", "a\u{fffd}".as_bytes(), br"a\xe4", b"a\\\xe4", br"a\", br"a\\xe4"];
+        let texts: std::collections::BTreeSet<String> = names.iter().map(|n| printable(n)).collect();
+        assert_eq!(texts.len(), names.len(), "{texts:?}");
+        assert_eq!(printable("/srv/\u{e4}".as_bytes()), "/srv/\u{e4}");
+    }
+}
