@@ -390,3 +390,61 @@ fn the_latest_of_several_sources_is_refused_with_the_candidates() {
     assert_eq!(sr.expect(0, &["cat", "latest:shop.sql"]), "shop\n");
     assert_eq!(sr.expect(0, &["cat", "latest", "--source", "shop.sql"]), "shop\n");
 }
+
+/// restic#836: a name that is kept is somebody's own file; nothing of the snapshot is linked to it.
+#[test]
+fn a_further_name_of_a_kept_file_is_a_file_of_its_own() {
+    let strongroom = Strongroom::init();
+    let tree = strongroom.folder.path().join("linked");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("a"), "snapshot\n").unwrap();
+    fs::hard_link(tree.join("a"), tree.join("b")).unwrap();
+    fs::hard_link(tree.join("a"), tree.join("c")).unwrap();
+    strongroom.expect(0, &["backup", "linked"]);
+    ["a", "b", "c"].iter().for_each(|name| fs::remove_file(tree.join(name)).unwrap());
+    fs::write(tree.join("a"), "newer\n").unwrap();
+    let snapshot = format!("latest:{}", tree.display());
+    let restore = ["restore", &snapshot, "--target", "linked", "--overwrite"];
+    strongroom.expect(0, &[&restore[..], &["never"]].concat());
+    let read = |name: &str| fs::read_to_string(tree.join(name)).unwrap();
+    assert_eq!((read("a"), read("b"), read("c")), ("newer\n".into(), "snapshot\n".into(), "snapshot\n".into()));
+    let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(tree.join(name)).unwrap());
+    assert_ne!(inode("a"), inode("b"));
+    assert_eq!(inode("b"), inode("c"), "the names that were written are one file");
+    // What is kept because it is the same is one of the names; so a restore that is run again makes the rest.
+    fs::remove_file(tree.join("c")).unwrap();
+    strongroom.expect(0, &[&restore[..], &["if-changed"]].concat());
+    assert_eq!(read("a"), "snapshot\n");
+    assert!(inode("a") == inode("b") && inode("b") == inode("c"));
+}
+
+/// Two signals within microseconds, as `timeout` sends them, and a second one later: whatever comes, the command is
+/// gone when the program is. immich#30824: a `pg_dump` that was left behind held its locks for five days.
+#[test]
+fn no_command_outlives_the_program_however_many_signals_come() {
+    let strongroom = Strongroom::init();
+    // The second asks the command to stop, and it does not.
+    for (signals, deaf) in [(1, false), (2, false), (2, true)] {
+        let pid = strongroom.folder.path().join("pid");
+        let _ = fs::remove_file(&pid);
+        let deaf = if deaf { "trap '' TERM; " } else { "" };
+        let source = format!(
+            "dump={deaf}echo $$ > '{}.new'; mv '{0}.new' '{0}'; while :; do read -t 9 <> <(:); done",
+            pid.display()
+        );
+        let mut running = strongroom.command(&["backup", "--from-command", &source]).spawn().unwrap();
+        let child = loop {
+            match fs::read_to_string(&pid) {
+                Ok(text) => break text.trim().to_owned(),
+                Err(_) => assert!(running.try_wait().unwrap().is_none(), "it waits for the command"),
+            }
+        };
+        let program = rustix::process::Pid::from_child(&running);
+        for _ in 0..signals {
+            rustix::process::kill_process(program, rustix::process::Signal::TERM).unwrap();
+        }
+        assert_eq!(running.wait().unwrap().code(), Some(130));
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z"), "{signals} signals left the command: {stat}");
+    }
+}

@@ -6,12 +6,12 @@
 //! only the client's own transaction helps then.)
 
 use std::io::{self, BufWriter, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use crate::parts::children::{self, Group};
 
 use super::error::{CliError, Result};
 use super::secret::HIDDEN_VARIABLES;
@@ -34,23 +34,9 @@ pub enum Feeding {
 
 /// A command that is fed. Dropping it before it was waited for kills it.
 struct Fed {
-    child: Child,
+    // In this order: it is dead before its input is closed.
+    child: Group,
     input: Option<BufWriter<ChildStdin>>,
-    over: bool,
-}
-
-impl Drop for Fed {
-    fn drop(&mut self) {
-        if !self.over {
-            kill(&self.child);
-            let _ = self.child.wait();
-        }
-    }
-}
-
-fn kill(child: &Child) {
-    // It may be gone already.
-    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
 }
 
 /// Runs `command` and lets `feed` write to its standard input. Returns what `feed` returned if both went well.
@@ -61,7 +47,7 @@ pub fn into_command<T>(
 ) -> Result<T> {
     let mut fed = spawn(command)?;
     let fed_well = {
-        let Fed { child, input, .. } = &mut fed;
+        let Fed { child, input } = &mut fed;
         let input = input.as_mut().expect("it is there until it is closed");
         while_watched(child, signals, || {
             let done = feed(input)?;
@@ -93,25 +79,21 @@ fn spawn(command: &str) -> Result<Fed> {
     HIDDEN_VARIABLES.iter().for_each(|name| {
         bash.env_remove(name);
     });
-    let mut child = bash
-        .args(["-o", "pipefail", "-c", command])
-        .stdin(Stdio::piped())
-        // A group of its own, to end all of it at once; and Ctrl-C is then ours to handle.
-        .process_group(0)
-        .spawn()
+    bash.args(["-o", "pipefail", "-c", command]).stdin(Stdio::piped());
+    let mut child = children::spawn(&mut bash)
         .map_err(|source| CliError::System { action: "start the command with bash", source })?;
-    let input = child.stdin.take().map(|input| BufWriter::with_capacity(PIPE_LEN, input));
-    Ok(Fed { child, input, over: false })
+    let input = child.child().stdin.take().map(|input| BufWriter::with_capacity(PIPE_LEN, input));
+    Ok(Fed { child, input })
 }
 
 /// Calls `work`, and kills the command as soon as a signal comes: `work` may be waiting for it to read.
-fn while_watched<T>(child: &Child, signals: &Signals, work: impl FnOnce() -> T) -> T {
+fn while_watched<T>(child: &Group, signals: &Signals, work: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 if signals.interrupted() {
-                    return kill(child);
+                    return child.kill();
                 }
                 std::thread::park_timeout(LOOK_EVERY);
             }
@@ -137,10 +119,7 @@ impl Fed {
         loop {
             let ended = self.child.try_wait();
             match ended.map_err(|source| CliError::System { action: "learn how the command ended", source })? {
-                Some(status) => {
-                    self.over = true;
-                    return Ok(status);
-                }
+                Some(status) => return Ok(status),
                 None if signals.interrupted() => return Err(CliError::Interrupted),
                 None => std::thread::sleep(LOOK_EVERY / 4),
             }

@@ -1,16 +1,24 @@
 //! Being asked to stop: Ctrl-C, SIGTERM, SIGHUP.
 //!
 //! The first signal asks: operations look at [`Signals::interrupted`] now and then, finish what must not be left
-//! half done, and return. A second one ends the program at once, and so does the first while a question is open.
+//! half done, and return. A second one ends the program at once, and so does the first while a question is open; the
+//! commands that the program has started are killed before. Signals that come together count as one: `timeout` sends
+//! its own to the process and to its group.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::Signals as Incoming;
+
+use crate::parts::children;
 
 use super::exit::Exit;
+
+/// Signals that follow the first within this time are the same request.
+const SAME_REQUEST: Duration = Duration::from_millis(250);
 
 /// Whether the user asked to stop. Clones share what they know.
 #[derive(Debug, Clone, Default)]
@@ -36,13 +44,32 @@ impl Signals {
             return Ok(());
         }
         let ignored = ignored_by(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
-        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| ignored & (1 << (s - 1)) == 0) {
-            // In this order: the first signal finds the flag down, and raises it.
-            flag::register_conditional_shutdown(signal, Exit::Interrupted.code().into(), self.at_once.clone())?;
-            flag::register(signal, self.at_once.clone())?;
-            flag::register(signal, self.interrupted.clone())?;
-        }
+        let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| ignored & (1 << (s - 1)) == 0);
+        let mut incoming = Incoming::new(heeded)?;
+        let signals = self.clone();
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let mut first = None;
+            for _ in incoming.forever() {
+                if signals.ends_now(&mut first, Instant::now()) {
+                    // A client that reads from us must not take the end of its input for the end of the file.
+                    children::kill_all();
+                    signal_hook::low_level::exit(Exit::Interrupted.code().into());
+                }
+            }
+        })?;
         Ok(())
+    }
+
+    /// Takes note of a signal that came at `now`; true if the program is to end at once. `first` is when the first one
+    /// came that only asked.
+    fn ends_now(&self, first: &mut Option<Instant>, now: Instant) -> bool {
+        if self.at_once.load(Ordering::Relaxed) && first.is_none_or(|first| now - first > SAME_REQUEST) {
+            return true;
+        }
+        first.get_or_insert(now);
+        self.interrupted.store(true, Ordering::Relaxed);
+        self.at_once.store(true, Ordering::Relaxed);
+        false
     }
 
     /// Whether a signal has come.
@@ -91,6 +118,19 @@ mod tests {
         assert_eq!(ignored & (1 << (SIGHUP - 1)), 1);
         assert_eq!(ignored & (1 << (SIGINT - 1)), 0);
         assert_eq!(ignored_by(""), 0);
+    }
+
+    /// powerwall-dashboard#838 and others: `timeout` signals the process and its group, within microseconds.
+    #[test]
+    fn signals_that_come_together_are_one_request() {
+        let (signals, start, mut first) = (Signals::default(), Instant::now(), None);
+        assert!(!signals.ends_now(&mut first, start));
+        assert!(!signals.ends_now(&mut first, start + Duration::from_millis(1)));
+        assert!(signals.interrupted());
+        assert!(signals.ends_now(&mut first, start + SAME_REQUEST * 2));
+        let asking = Signals::default();
+        let _open = asking.while_asking();
+        assert!(asking.ends_now(&mut None, start), "the first signal while a question is open");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The command runs in `bash -o pipefail`, so that a dump that fails in the middle of a pipe fails. Its output is
 //! worth something only after `finish` has said that it ended well: an end of output alone says nothing. Whoever drops
-//! it before kills it with everything it started.
+//! it before ends it with everything it started: it is asked to stop, so that a dump client can let go of its locks,
+//! and killed if it does not.
 //!
 //! What it writes to standard error is passed on line by line, and its end kept for the message if it fails.
 
@@ -10,13 +11,14 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::parts::children::{self, Group};
 
 /// Bytes of standard error that are kept.
 pub const STDERR_TAIL_LEN: usize = 64 << 10;
@@ -135,12 +137,11 @@ pub struct CommandOutcome {
 #[derive(Debug)]
 pub struct StreamCommand {
     name: String,
-    child: Child,
+    child: Group,
     stdout: Option<ChildStdout>,
     stderr_tail: Arc<Mutex<VecDeque<u8>>>,
     stderr_ended: mpsc::Receiver<()>,
     at_end: bool,
-    waited_for: bool,
 }
 
 impl StreamCommand {
@@ -157,27 +158,17 @@ impl StreamCommand {
         let mut command = Command::new(shell);
         command.args(["-o", "pipefail", "-c", &source.command]).envs(source.env.iter().map(|(k, v)| (k, v)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own, to end all stages of a pipe at once; and Ctrl-C is then ours to handle.
-        command.process_group(0);
         let name = source.name.clone();
-        let mut child = match command.spawn() {
+        let mut child = match children::spawn(&mut command) {
             Ok(child) => child,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CommandError::NoShell { name }),
             Err(source) => return Err(CommandError::Start { name, source }),
         };
-        let stdout = child.stdout.take();
-        let stderr = child.stderr.take().expect("it was asked for as a pipe");
+        let stdout = child.child().stdout.take();
+        let stderr = child.child().stderr.take().expect("it was asked for as a pipe");
         let stderr_tail = Arc::new(Mutex::new(VecDeque::new()));
         let (ended, stderr_ended) = mpsc::channel();
-        let running = Self {
-            name,
-            child,
-            stdout,
-            stderr_tail: Arc::clone(&stderr_tail),
-            stderr_ended,
-            at_end: false,
-            waited_for: false,
-        };
+        let running = Self { name, child, stdout, stderr_tail: Arc::clone(&stderr_tail), stderr_ended, at_end: false };
         let drain = move || {
             drain(stderr, &stderr_tail, on_line);
             // Nobody listens any more if the command was dropped.
@@ -200,7 +191,7 @@ impl StreamCommand {
     /// Waits for the end of a command whose output has been read to its end, and says how it was.
     pub fn finish(mut self) -> Result<CommandOutcome, CommandError> {
         if !self.at_end && !matches!(self.read(&mut [0]), Ok(0)) {
-            // Dropping it kills it.
+            // Dropping it ends it.
             return Err(CommandError::NotReadToEnd { name: self.name.clone() });
         }
         drop(self.stdout.take());
@@ -208,7 +199,6 @@ impl StreamCommand {
             Ok(status) => status,
             Err(source) => return Err(CommandError::Wait { name: self.name.clone(), source }),
         };
-        self.waited_for = true;
         // A time-out here only means that the tail may lack its end.
         let _ = self.stderr_ended.recv_timeout(STDERR_WAIT);
         self.judge(status)
@@ -240,17 +230,8 @@ impl Read for StreamCommand {
 
 impl Drop for StreamCommand {
     fn drop(&mut self) {
-        if self.waited_for {
-            return;
-        }
-        // Until it is waited for, its number, which is the group's too, cannot be given to anybody else.
-        if let Ok(id) = i32::try_from(self.child.id())
-            && let Some(group) = Pid::from_raw(id)
-        {
-            // It fails only if all of them have ended already.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let _ = self.child.wait();
+        // Its output stays open until it has ended: it learns that it is to stop by the signal, and by nothing else.
+        self.child.stop();
     }
 }
 

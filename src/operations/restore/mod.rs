@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::formats::tree::{FileNode, HardLink, Metadata, Node, NodeKind};
+use crate::formats::tree::{FileNode, FileTime, HardLink, Metadata, Node, NodeKind};
 use crate::machinery::repository::snapshots::Snapshot;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::machinery::target::{FilePlan, Made, Overwrite, RelativePath, Target, TargetError, TargetOptions};
 use crate::words::causes::with_causes;
-use crate::words::ids::ChunkId;
+use crate::words::ids::{ChunkId, ContentId};
 use crate::words::observer::{Observer, Severity, Unit};
 
 use super::list;
@@ -339,6 +339,17 @@ struct Directory {
     failed: bool,
 }
 
+/// What two names must have in common to become names of one file.
+///
+/// The device and inode alone do not say it: an inode that is freed during a backup is used again by another file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct LinkKey {
+    link: HardLink,
+    size: u64,
+    content: ContentId,
+    mtime: FileTime,
+}
+
 /// One restore in progress.
 struct Walk<'a> {
     repository: &'a Arc<Repository>,
@@ -348,7 +359,8 @@ struct Walk<'a> {
     report: &'a mut RestoreReport,
     plan: Plan,
     directories: Vec<Directory>,
-    links: HashMap<HardLink, RelativePath>,
+    /// Files that further names may be linked to.
+    links: HashMap<LinkKey, RelativePath>,
     /// Further names of files, made when those are there.
     later: Vec<(RelativePath, RelativePath)>,
     overwrite: Overwrite,
@@ -456,12 +468,10 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, path: RelativePath, meta: Metadata, file: FileNode) -> Result<(), RestoreError> {
-        if let Some(link) = meta.link {
-            if let Some(existing) = self.links.get(&link) {
-                self.later.push((path, existing.clone()));
-                return Ok(());
-            }
-            self.links.insert(link, path.clone());
+        let key = meta.link.map(|link| LinkKey { link, size: file.size, content: file.content_id, mtime: meta.mtime });
+        if let Some(existing) = key.and_then(|key| self.links.get(&key)) {
+            self.later.push((path, existing.clone()));
+            return Ok(());
         }
         if self.overwrite != Overwrite::Refuse {
             match self.target.plan_file(&path, &meta, &file) {
@@ -469,7 +479,9 @@ impl Walk<'_> {
                 Ok(FilePlan::Keep) => {
                     self.report.kept += 1;
                     self.observer.advance(file.size);
+                    // With `Never`, what is there may be any other file: nothing is linked to it.
                     if self.overwrite == Overwrite::IfChanged {
+                        key.map(|key| self.links.insert(key, path.clone()));
                         match self.target.refresh_file(&path, &meta) {
                             Ok(problems) => {
                                 problems.iter().for_each(|p| self.report.problem(self.observer, with_causes(p)))
@@ -485,6 +497,7 @@ impl Walk<'_> {
                 }
             }
         }
+        key.map(|key| self.links.insert(key, path.clone()));
         if let Err(e) = self.plan.add(self.repository, path.clone(), meta, file) {
             if !e.is_damage() {
                 return Err(e.into());
