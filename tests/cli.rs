@@ -448,3 +448,38 @@ fn no_command_outlives_the_program_however_many_signals_come() {
         assert!(stat.is_empty() || stat.contains(") Z"), "{signals} signals left the command: {stat}");
     }
 }
+
+/// restic#2135: nobody noticed that standard input was empty; lerd#1324: restoring it would have emptied the database.
+#[test]
+fn an_empty_stream_fails_and_pushes_no_good_one_out() {
+    let sr = Strongroom::init();
+    sr.expect(0, &["backup", "--time", "2026-01-01", "--from-command", "shop.sql=echo real"]);
+    let said = sr.expect(1, &["backup", "--from-command", "shop.sql=true"]);
+    assert!(said.contains("--allow-empty") && said.contains("shop.sql"), "{said}");
+    // Standard input is /dev/null here.
+    sr.expect(1, &["backup", "--stdin-name", "shop.sql", "-"]);
+    sr.expect(3, &["backup", "--from-command", "shop.sql=true", "--from-command", "b.sql=echo b"]);
+    sr.expect(0, &["forget", "--keep-last", "1"]);
+    assert_eq!(sr.expect(0, &["cat", "latest:shop.sql"]), "real\n");
+    sr.expect(0, &["backup", "--allow-empty", "--from-command", "shop.sql=true"]);
+    assert_eq!(sr.expect(0, &["cat", "latest:shop.sql", "--source", "shop.sql"]), "");
+}
+
+/// A dump that was cut off behind a remote shell ends with status 0.
+#[test]
+fn a_dump_without_its_last_line_is_partial_and_never_the_newest() {
+    let sr = Strongroom::init();
+    let head = r"--\n-- PostgreSQL database dump\n--\n\ncreate table t ();\n";
+    let part = format!("shop.sql=printf -- '{head}'");
+    let whole = format!(r"{part}; printf -- '--\n-- PostgreSQL database dump complete\n--\n'");
+    let none = sr.expect(3, &["backup", "--from-command", &part]);
+    assert!(none.contains("shop.sql is not complete") && none.contains("pg_dump"), "{none}");
+    let refused = sr.expect(1, &["cat", "latest:shop.sql"]);
+    assert!(refused.contains("1 partial"), "{refused}");
+    sr.expect(0, &["backup", "--time", "2026-01-01", "--from-command", &whole]);
+    sr.expect(3, &["backup", "--from-command", &part]);
+    assert!(sr.expect(0, &["cat", "latest:shop.sql"]).contains("complete"));
+    // It fills no place: the whole one stays.
+    sr.expect(0, &["forget", "--keep-last", "1"]);
+    assert!(sr.expect(0, &["cat", "latest:shop.sql"]).contains("complete"));
+}

@@ -221,6 +221,7 @@ pub fn options(paths: &[&Path]) -> BackupOptions {
         exclude: ExcludeOptions::default(),
         dry_run: false,
         read_all: false,
+        allow_empty: false,
         command: "test".to_owned(),
     }
 }

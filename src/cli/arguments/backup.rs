@@ -94,6 +94,9 @@ pub struct BackupArguments {
     /// Read every file, also those that look unchanged
     #[arg(long, visible_alias = "force")]
     pub read_all: bool,
+    /// Save a stream also if it is empty; without this, an empty stream fails and is not saved
+    #[arg(long)]
+    pub allow_empty: bool,
 
     /// Leave out what matches (gitignore meaning, anchored at each source)
     #[arg(short, long, value_name = "PATTERN", help_heading = "Exclusions")]

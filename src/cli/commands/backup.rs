@@ -82,6 +82,7 @@ fn options(
         },
         dry_run: arguments.dry_run,
         read_all: arguments.read_all,
+        allow_empty: arguments.allow_empty,
         command: typed,
     })
 }

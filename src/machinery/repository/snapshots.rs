@@ -35,6 +35,12 @@ impl Snapshot {
     pub fn is_of_the_future(&self, now_ms: i64) -> bool {
         self.state.time_ms > now_ms.saturating_add(FUTURE_MS)
     }
+
+    /// Whether it is a stream whose end is missing. Such a one is never the newest: who loads it loads a part.
+    pub fn is_cut_short(&self) -> bool {
+        let is_stream = !self.described.paths.is_empty() && self.described.paths.iter().all(|p| !p.starts_with(b"/"));
+        is_stream && self.state.outcome == Outcome::Partial
+    }
 }
 
 /// Which snapshots are meant. Empty fields do not restrict.
@@ -172,6 +178,8 @@ pub fn choose(
     }
     let usable = |s: &Snapshot| s.doubt.is_none() && filter.matches(s) && s.state.outcome != Outcome::Failed;
     let mut found: Vec<Snapshot> = all.into_iter().filter(usable).collect();
+    let cut_short = found.iter().filter(|s| s.is_cut_short()).count();
+    found.retain(|s| !s.is_cut_short());
     // A wrong clock, or a slip of the pen, would be the newest for years. If there is nothing else, this clock is wrong.
     if !found.iter().all(|s| s.is_of_the_future(now_ms)) {
         found.retain(|s| !s.is_of_the_future(now_ms));
@@ -197,6 +205,10 @@ pub fn choose(
         SnapshotName::Latest(0) => "`latest`".to_owned(),
         SnapshotName::Latest(n) => format!("`latest~{n}`"),
         _ => "this time".to_owned(),
+    };
+    let what = match cut_short {
+        0 => what,
+        n => format!("{what}; {n} partial of a stream can only be named by id"),
     };
     at.map(|i| found.swap_remove(i)).ok_or(ChoiceError::None(what))
 }

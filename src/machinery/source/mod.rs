@@ -2,7 +2,8 @@
 //!
 //! - `walk` goes through a tree in order while a few threads look ahead; `exclude` and `presets` say what to
 //!   leave out, `stat` and `metadata` what is known of an entry, `directory` and `file` open it.
-//! - `command` runs a command whose output is backed up; `sniff` sees whether a dump was compressed too early.
+//! - `command` runs a command whose output is backed up; `sniff` sees whether a dump was compressed too early, `trailer`
+//!   whether it lacks its last line.
 //!
 //! Reading never follows a symbolic link, never changes an access time where that can be helped, and never
 //! waits for a named pipe. A problem with one path is a `Problem`, not the end of the run.
@@ -20,6 +21,7 @@ pub mod problem;
 mod scan;
 pub mod sniff;
 pub mod stat;
+pub mod trailer;
 pub mod walk;
 
 pub use command::{CommandError, CommandOutcome, CommandSource, StreamCommand};
@@ -31,4 +33,5 @@ pub use presets::Preset;
 pub use problem::{Problem, ProblemKind};
 pub use sniff::{Compressed, sniff};
 pub use stat::{FileKind, Stat};
+pub use trailer::cut_short;
 pub use walk::{Entry, Event, Listing, WalkOptions, stat_root, walk};

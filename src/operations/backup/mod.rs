@@ -54,6 +54,8 @@ pub struct BackupOptions {
     pub dry_run: bool,
     /// Reads every file, also those that look unchanged.
     pub read_all: bool,
+    /// A stream of no bytes is saved; else it fails.
+    pub allow_empty: bool,
     /// What was asked, without secrets: kept with the run.
     pub command: String,
 }

@@ -1,11 +1,13 @@
 //! Backing up a stream: standard input, or what a command writes. The exit status of the command decides.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use crate::formats::description::SnapshotDescription;
 use crate::formats::record::Outcome;
 use crate::formats::tree::{FileNode, FileTime, Metadata, Node, NodeKind, Owner};
-use crate::machinery::source::{StreamCommand, sniff};
+use crate::machinery::source::trailer::TAIL_LEN;
+use crate::machinery::source::{StreamCommand, cut_short, sniff};
 use crate::words::causes::with_causes;
 use crate::words::observer::{Observer, Severity, Unit};
 
@@ -16,6 +18,8 @@ use super::{BackupError, Counted, SourceReport, Stored, StreamSource, Work};
 struct Drained {
     /// The first bytes, for recognising what it is.
     start: Vec<u8>,
+    /// The last bytes.
+    end: VecDeque<u8>,
     /// Last words of the command, or why it failed.
     said: Result<String, (String, String)>,
 }
@@ -42,6 +46,10 @@ pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<Sou
     let failure = match &read {
         Err(e) => Some((format!("{name}: cannot read the stream: {e}"), String::new())),
         Ok(Drained { said: Err((what, tail)), .. }) => Some((what.clone(), tail.clone())),
+        Ok(_) if len == 0 && !options.allow_empty && !observer.interrupted() => {
+            let what = "the stream is empty, so it was not saved; --allow-empty saves it nevertheless";
+            Some((format!("{name}: {what}"), String::new()))
+        }
         Ok(_) => None,
     };
     if let Some((error, tail)) = failure {
@@ -59,7 +67,15 @@ pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<Sou
             rules: vec![],
         });
     }
-    if let Ok(Drained { start, said }) = read {
+    let mut outcome = Outcome::Complete;
+    if let Ok(Drained { start, mut end, said }) = read {
+        if let Some(program) = cut_short(&start, end.make_contiguous()) {
+            let text =
+                format!("{name} is not complete: it lacks the last line of a {program} dump; it is saved as partial");
+            observer.finding(Severity::Error, &text);
+            findings.push(text);
+            outcome = Outcome::Partial;
+        }
         if let Some(found) = sniff(&start) {
             let text =
                 format!("{name} arrives compressed ({}), so nights will not deduplicate: {}", found.what, found.advice);
@@ -80,7 +96,6 @@ pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<Sou
     figures.duration_ms = (repository.world.now_ms() - started_ms).max(0) as u64;
     let paths = vec![name.as_bytes().to_vec().into()];
     let described = SnapshotDescription { source: source.clone(), paths, figures, findings, ..work.described() };
-    let outcome = Outcome::Complete;
     let id = work.publish(Stored { described, root, outcome, parents: Vec::new(), started_ms })?;
     Ok(SourceReport {
         source,
@@ -100,7 +115,7 @@ fn drain(
     cutter: &super::content::Cutter,
     emit: &mut dyn FnMut(super::content::Group) -> bool,
 ) -> io::Result<Drained> {
-    let mut start = Vec::new();
+    let (mut start, mut end) = (Vec::new(), VecDeque::new());
     let mut stopped = false;
     let mut cut = |read_some: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>| {
         let mut read = |buffer: &mut [u8]| loop {
@@ -109,6 +124,7 @@ fn drain(
                 Ok(n) => {
                     let want = sniff_len().saturating_sub(start.len()).min(n);
                     start.extend_from_slice(&buffer[..want]);
+                    keep_last(&mut end, &buffer[..n]);
                     observer.advance(n as u64);
                     return Ok(n);
                 }
@@ -125,14 +141,14 @@ fn drain(
     match stream {
         StreamSource::Reader { mut reader, .. } => {
             cut(&mut |buffer| reader.read(buffer))?;
-            Ok(Drained { start, said: Ok(String::new()) })
+            Ok(Drained { start, end, said: Ok(String::new()) })
         }
         StreamSource::Command(source) => {
             let (lines, said) = crossbeam_channel::unbounded();
             let spawned = StreamCommand::spawn(&source, move |line| drop(lines.send(line.to_owned())));
             let mut command = match spawned {
                 Ok(command) => command,
-                Err(e) => return Ok(Drained { start, said: Err((with_causes(&e), String::new())) }),
+                Err(e) => return Ok(Drained { start, end, said: Err((with_causes(&e), String::new())) }),
             };
             let interrupted = || observer.interrupted();
             cut(&mut |buffer| match command.wait_readable(&interrupted)? {
@@ -141,7 +157,7 @@ fn drain(
             })?;
             if stopped || interrupted() {
                 // Nobody wants the rest; dropping the command ends it.
-                return Ok(Drained { start, said: Ok(String::new()) });
+                return Ok(Drained { start, end, said: Ok(String::new()) });
             }
             let ended = command.finish();
             for line in said.try_iter() {
@@ -154,9 +170,15 @@ fn drain(
                     Err((with_causes(&e), tail))
                 }
             };
-            Ok(Drained { start, said })
+            Ok(Drained { start, end, said })
         }
     }
+}
+
+/// Keeps the last [`TAIL_LEN`] bytes.
+fn keep_last(end: &mut VecDeque<u8>, read: &[u8]) {
+    end.extend(&read[read.len().saturating_sub(TAIL_LEN)..]);
+    end.drain(..end.len().saturating_sub(TAIL_LEN));
 }
 
 fn sniff_len() -> usize {
