@@ -483,3 +483,57 @@ fn a_dump_without_its_last_line_is_partial_and_never_the_newest() {
     sr.expect(0, &["forget", "--keep-last", "1"]);
     assert!(sr.expect(0, &["cat", "latest:shop.sql"]).contains("complete"));
 }
+
+#[test]
+fn a_repository_is_made_only_where_nothing_else_is() {
+    let sr = Strongroom::new();
+    let repo = sr.folder.path().join("repo");
+    fs::create_dir_all(repo.join("photos/2026")).unwrap();
+    fs::write(repo.join("photos/2026/a.jpg"), "x").unwrap();
+    fs::write(repo.join("Letter to A"), "x").unwrap();
+    let said = sr.expect(1, &["init"]);
+    assert!(said.contains("not empty") && said.contains("photos") && said.contains("Letter to A"), "{said}");
+    fs::remove_dir_all(&repo).unwrap();
+    // The top of a fresh file system.
+    fs::create_dir_all(repo.join("lost+found")).unwrap();
+    sr.expect(0, &["init"]);
+    // The layout of restic's repository format 2, and of borg 1.
+    for (file, tool) in [("snapshots/00ff", "restic"), ("README", "borg")] {
+        fs::remove_dir_all(&repo).unwrap();
+        fs::create_dir_all(repo.join("snapshots")).unwrap();
+        fs::write(repo.join("config"), [7; 155]).unwrap();
+        fs::write(repo.join(file), "x").unwrap();
+        for args in [&["snapshots"][..], &["init"], &["backup", "."]] {
+            let said = sr.expect(1, args);
+            assert!(said.contains("not a strongroom repository") && said.contains(tool), "{said}");
+        }
+    }
+}
+
+/// A log that is gone is no empty repository: nothing is begun anew in it, and nothing is deleted.
+#[test]
+fn a_repository_without_its_log_is_not_an_empty_one() {
+    let sr = Strongroom::init();
+    sr.tree();
+    sr.expect(0, &["backup", "tree"]);
+    let repo = sr.folder.path().join("repo");
+    fs::rename(repo.join("log"), sr.folder.path().join("aside")).unwrap();
+    let size = |at: &Path| {
+        let du = Command::new("find").arg(at).args(["-type", "f"]).output().unwrap();
+        String::from_utf8(du.stdout).unwrap().lines().count()
+    };
+    let before = size(&repo);
+    // A machine that has never seen it.
+    let bare = ["--cache-dir", "bare-cache"];
+    for args in [&["snapshots"][..], &["verify"], &["backup", "tree"], &["prune"], &["forget", "--keep-last", "1"]] {
+        let args = [&bare[..], args].concat();
+        let output = sr.command(&args).env("STRONGROOM_STATE_DIR", sr.folder.path().join("bare")).output().unwrap();
+        let said = text(11, &args, &output);
+        assert!(said.contains("log/") && said.contains("missing"), "{said}");
+    }
+    assert_eq!(size(&repo), before);
+    let said = sr.expect(1, &["verify", "--keyless"]);
+    assert!(said.contains("log/") && said.contains("missing"), "{said}");
+    fs::rename(sr.folder.path().join("aside"), repo.join("log")).unwrap();
+    sr.expect(0, &["verify", "--read-data"]);
+}

@@ -63,6 +63,8 @@ fn of_repository(error: &RepositoryError) -> Option<String> {
         RepositoryError::NoRepository { location } | RepositoryError::Store(StoreError::NoStore { location }) => {
             return Some(format!("check the path, or make a repository with `strongroom -r {location} init`"));
         }
+        RepositoryError::NotEmpty { .. } => "name an empty folder, or one that is not there yet",
+        RepositoryError::OtherTool { .. } => "name another place, or use that tool",
         RepositoryError::AlreadyInitialized { .. } => "use it as it is, or name another place",
         RepositoryError::WrongPassphrase { .. } => {
             "--password-file and --password-command come before STRONGROOM_PASSPHRASE, and that before the other variables"

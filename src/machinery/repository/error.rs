@@ -18,6 +18,22 @@ pub enum RepositoryError {
         /// The path or URL.
         location: String,
     },
+    /// A repository is to be made where other files are.
+    #[error("{location} is not empty: it holds {}", .examples.join(", "))]
+    NotEmpty {
+        /// The path.
+        location: String,
+        /// Some of what is there.
+        examples: Vec<String>,
+    },
+    /// Another tool's repository is there.
+    #[error("{location} is not a strongroom repository: it looks like one of {tool}")]
+    OtherTool {
+        /// The path.
+        location: String,
+        /// The tool.
+        tool: &'static str,
+    },
     /// A repository is there already.
     #[error("there is a repository at {location} already")]
     AlreadyInitialized {

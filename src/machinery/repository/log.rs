@@ -75,6 +75,7 @@ impl Repository {
             self.fold_at(&mut state, number)?;
         }
         check_not_rolled_back(seen, &state)?;
+        self.check_not_lost(&state)?;
         if state.number != from {
             // Others' records may be visible before they are durable; nothing may build on them until they are.
             self.store.sync()?;
@@ -88,6 +89,7 @@ impl Repository {
     /// Folds the records after `state.number`, handing each to `each`.
     pub fn fold_log(&self, state: &mut State, each: &mut dyn FnMut(FoldedRecord) -> Result<()>) -> Result<()> {
         let seen = self.seen_head()?;
+        let is_newcomer = state.number == 0 && seen.is_none();
         // The listing begins at the last record known: if that one is gone, the log was cut.
         let after = state.number.checked_sub(1).map(names::record);
         let mut numbers = Vec::new();
@@ -126,6 +128,30 @@ impl Repository {
             let folded = self.fold_at(state, number)?;
             check_seen(seen, state)?;
             each(folded)?;
+        }
+        // Who has seen nothing before knows the end of the log by the listing alone, which may end too soon.
+        while is_newcomer && self.is_there(&names::record(state.number + 1))? {
+            each(self.fold_at(state, state.number + 1)?)?;
+        }
+        Ok(())
+    }
+
+    /// A log without any record is that of a new repository; beside packs it is one that was lost. Whoever took it for
+    /// empty would begin it anew, and prune what it does not name.
+    fn check_not_lost(&self, state: &State) -> Result<()> {
+        if state.number > 0 {
+            return Ok(());
+        }
+        for folder in [names::DATA, names::META, names::INDEX, names::CHECKPOINT] {
+            let mut found = None;
+            self.store.list(folder, None, &mut |listed| {
+                found = Some(listed.name);
+                ControlFlow::Break(())
+            })?;
+            if let Some(object) = found {
+                let first = names::record(1);
+                return Err(history(format!("{first} and all records after it are missing, but {object} is there")));
+            }
         }
         Ok(())
     }

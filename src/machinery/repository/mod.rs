@@ -27,6 +27,7 @@ pub mod snapshots;
 pub mod transitions;
 pub mod trees;
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -49,6 +50,7 @@ use crate::parts::crypto::secret::Secret;
 use crate::parts::crypto::sign::Verifier;
 use crate::parts::store::{Store, StoreError, check_conditional_create};
 use crate::words::ids::{MachineId, ObjectHash, RepositoryId};
+use crate::words::text::printable;
 use crate::words::world::{World, random};
 
 pub use error::{RepositoryError, Result};
@@ -139,7 +141,10 @@ fn init_with(
     let parameters = parameters.check().map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
     match store.get(names::CONFIG) {
         Ok(_) => return Err(RepositoryError::AlreadyInitialized { location: store.location() }),
-        Err(StoreError::Missing { .. }) => refuse_remains(store)?,
+        Err(StoreError::Missing { .. }) => {
+            refuse_remains(store)?;
+            refuse_foreign(store)?;
+        }
         Err(e) => return Err(e.into()),
     }
     let master = Secret::random(world);
@@ -176,6 +181,53 @@ fn refuse_remains(store: &dyn Store) -> Result<()> {
     if any { Err(RepositoryError::Missing { name: names::CONFIG.to_owned() }) } else { Ok(()) }
 }
 
+/// What the top of a file system may hold before anybody uses it.
+const ALLOWED_IN_EMPTY: &[&str] = &["lost+found"];
+
+/// So many foreign files are named.
+const EXAMPLES_MAX: usize = 5;
+
+/// Refuses a folder that holds something else.
+fn refuse_foreign(store: &dyn Store) -> Result<()> {
+    let mut examples: Vec<String> = foreign(store)?.into_iter().collect();
+    examples.retain(|name| !ALLOWED_IN_EMPTY.contains(&name.as_str()));
+    if examples.is_empty() {
+        return Ok(());
+    }
+    examples.truncate(EXAMPLES_MAX);
+    let examples = examples.iter().map(|name| printable(name.as_bytes())).collect();
+    Err(RepositoryError::NotEmpty { location: store.location(), examples })
+}
+
+/// The tool whose repository this is, as far as the names of its files tell.
+fn other_tool(store: &dyn Store) -> Option<&'static str> {
+    let found = foreign(store).ok()?;
+    let has = |name: &str| found.iter().any(|n| n == name);
+    match () {
+        () if has("snapshots") || has("locks") => Some("restic or rustic"),
+        () if has("README") || has("nonce") => Some("borg"),
+        () => None,
+    }
+}
+
+/// The files and folders in a local folder, without what is below them, that are none of a repository's. A bucket is
+/// not asked: others may keep much in it, beside ours.
+fn foreign(store: &dyn Store) -> Result<BTreeSet<String>> {
+    let mut tops = BTreeSet::new();
+    if store.is_remote() {
+        return Ok(tops);
+    }
+    let top = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
+    let others = store.list("", None, &mut |listed| {
+        if ObjectName::parse(&listed.name).is_none() {
+            tops.insert(top(&listed.name));
+        }
+        ControlFlow::Continue(())
+    })?;
+    tops.extend(others.examples.iter().map(|name| top(name)));
+    Ok(tops)
+}
+
 /// Reads and checks the config of a store.
 pub fn read_config(store: &dyn Store) -> Result<(Config, Bytes)> {
     let bytes = match store.get(names::CONFIG) {
@@ -183,7 +235,10 @@ pub fn read_config(store: &dyn Store) -> Result<(Config, Bytes)> {
         Err(StoreError::Missing { .. }) => return Err(no_config(store)),
         Err(e) => return Err(e.into()),
     };
-    let config = Config::decode(&bytes).map_err(RepositoryError::object(names::CONFIG))?;
+    let config = Config::decode(&bytes).map_err(|cause| match (&cause, other_tool(store)) {
+        (FormatError::Newer { .. }, _) | (_, None) => RepositoryError::object(names::CONFIG)(cause),
+        (_, Some(tool)) => RepositoryError::OtherTool { location: store.location(), tool },
+    })?;
     Ok((config, bytes))
 }
 

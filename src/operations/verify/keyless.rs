@@ -20,7 +20,7 @@ pub fn verify_keyless(store: &dyn Store, observer: &dyn Observer) -> Result<Veri
         observer.finding(Severity::Note, &format!("{name} is not an object of a repository"));
     }
     observer.phase("reading", Some(listed.iter().map(|(_, size)| size).sum()), Unit::Bytes);
-    let (mut config, mut slots, mut next_record) = (false, 0, 1);
+    let (mut config, mut slots, mut next_record, mut needs_log) = (false, 0, 1, false);
     for (name, size) in listed {
         if observer.interrupted() {
             return Err(RepositoryError::Interrupted);
@@ -40,7 +40,7 @@ pub fn verify_keyless(store: &dyn Store, observer: &dyn Observer) -> Result<Veri
                 next_record = number + 1;
                 report.records += 1;
             }
-            _ => {}
+            ObjectName::Pack(..) | ObjectName::Segment(..) | ObjectName::Checkpoint(_) => needs_log = true,
         }
         report.objects += 1;
         match store.get(&name) {
@@ -60,6 +60,9 @@ pub fn verify_keyless(store: &dyn Store, observer: &dyn Observer) -> Result<Veri
     }
     if !config {
         report.find(names::CONFIG, "it is missing");
+    }
+    if report.records == 0 && needs_log {
+        report.find(names::record(1), "it is missing, and so are all records after it");
     }
     if slots == 0 {
         report.find(names::KEYS, "every key slot is missing");
