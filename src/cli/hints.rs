@@ -27,6 +27,9 @@ pub fn hint(error: &CliError) -> Option<String> {
         CliError::Cat(CatError::NotAFile { .. }) => "`strongroom restore` brings back what is no regular file",
         CliError::CommandLeft => "let the command read its standard input to the end; what it did with it is unknown",
         CliError::Exists { .. } => "say what to do with it: --overwrite never, if-changed or always",
+        CliError::Restore(RestoreError::Full { .. }) => {
+            "make room, then run it again with --overwrite if-changed: what is there already is kept"
+        }
         CliError::Restore(RestoreError::NotAgreed) => "--yes agrees beforehand",
         CliError::Restore(RestoreError::NotADirectory { .. }) => "`strongroom cat` streams a single file",
         CliError::Choice(e) => return of_choice(e).map(str::to_owned),

@@ -60,7 +60,7 @@ pub fn mask(text: &str) -> String {
             },
             _ => split(word, mysql),
         };
-        next = Next::after(word);
+        next = Next::after(word, text);
         match value {
             None => out.push_str(&without_url_password(kept)),
             Some(value) => {
@@ -84,9 +84,16 @@ enum Next {
 }
 
 impl Next {
-    fn after(word: &str) -> Option<Self> {
+    /// What comes after `word` of `text`. A short option has its meaning from the program that it is given to: to
+    /// `pg_dump`, `-p` is a port.
+    fn after(word: &str, text: &str) -> Option<Self> {
+        let runs = |programs: &[&str]| programs.iter().any(|program| text.contains(program));
         match word {
             "-u" | "--user" => Some(Self::Login),
+            "-p" if runs(&["mydumper", "myloader", "mongo", "sshpass"]) => Some(Self::Secret),
+            "-a" if runs(&["redis-cli"]) => Some(Self::Secret),
+            "-w" if runs(&["ldapsearch"]) => Some(Self::Secret),
+            "Bearer" | "Basic" => Some(Self::Secret),
             _ if word.starts_with("--") && !word.contains('=') && is_secret_name(word) => Some(Self::Secret),
             _ => None,
         }
@@ -103,9 +110,18 @@ fn split(word: &str, mysql: bool) -> (&str, Option<&str>) {
     if mysql && word.len() > 2 && word.starts_with("-p") {
         return ("-p", Some(&word[2..]));
     }
-    match word.find('=') {
-        Some(at) if is_secret_name(&word[..at]) => (&word[..=at], Some(&word[at + 1..])),
-        _ => (word, None),
+    if let Some(login) = word.strip_prefix("-u")
+        && let Some(at) = login.find(':')
+        && !word.starts_with("--")
+    {
+        let at = "-u".len() + at;
+        return (&word[..=at], Some(&word[at + 1..]));
+    }
+    // `--from-command NAME=CMD` puts a name and `=` in front of a command that may begin with a variable.
+    let secret = word.match_indices('=').map(|(at, _)| at).find(|at| is_secret_name(&word[..*at]));
+    match secret {
+        Some(at) => (&word[..=at], Some(&word[at + 1..])),
+        None => (word, None),
     }
 }
 
@@ -147,6 +163,20 @@ mod tests {
             ("curl -u admin:hunter2 http://x", "curl -u admin:*** http://x"),
             ("x --api-key=hunter2", "x --api-key=***"),
             ("pg_dump -p 5432 shop", "pg_dump -p 5432 shop"),
+            ("shop.sql=PGPASSWORD=hunter2 pg_dump shop", "shop.sql=PGPASSWORD=*** pg_dump shop"),
+            ("shop.sql=PGPASSWORD='a hunter2' pg_dump shop", "shop.sql=PGPASSWORD=*** pg_dump shop"),
+            ("a.sql=MYSQL_PWD=hunter2 mysqldump a", "a.sql=MYSQL_PWD=*** mysqldump a"),
+            (
+                "pg_dump 'postgresql://h/x?sslmode=require&password=hunter2'",
+                "pg_dump 'postgresql://h/x?sslmode=require&password=***",
+            ),
+            ("mydumper -u root -p hunter2 -o x", "mydumper -u root -p *** -o x"),
+            ("mongodump -u root -p hunter2 --archive", "mongodump -u root -p *** --archive"),
+            ("sshpass -p hunter2 ssh h", "sshpass -p *** ssh h"),
+            ("redis-cli -a hunter2 --rdb -", "redis-cli -a *** --rdb -"),
+            ("ldapsearch -w hunter2 -x", "ldapsearch -w *** -x"),
+            ("curl -uadmin:hunter2 http://x", "curl -uadmin:*** http://x"),
+            ("curl -H \"Authorization: Bearer hunter2\" http://x", "curl -H \"Authorization: Bearer *** http://x"),
         ];
         for (text, masked) in cases {
             assert_eq!(mask(text), masked);

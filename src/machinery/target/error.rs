@@ -78,6 +78,12 @@ pub enum TargetError {
 }
 
 impl TargetError {
+    /// Whether there is no room left: whatever comes next fails in the same way.
+    pub fn is_out_of_space(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// Makes an error of a system call out of its cause.
     pub(super) fn io<E: Into<io::Error>>(action: &'static str, path: &RelativePath) -> impl FnOnce(E) -> Self {
         move |source| Self::Io { action, path: path.clone(), source: source.into() }
@@ -145,5 +151,17 @@ impl fmt::Display for ProblemKind {
             }
             Self::Times => f.write_str("cannot set time of modification"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_used_up_quota_are_told_from_other_failures() {
+        let of = |errno: rustix::io::Errno| TargetError::io("write", &RelativePath::root())(errno).is_out_of_space();
+        assert!(of(rustix::io::Errno::NOSPC) && of(rustix::io::Errno::DQUOT));
+        assert!(!of(rustix::io::Errno::ACCESS));
     }
 }

@@ -150,7 +150,16 @@ fn drain(
                 Ok(command) => command,
                 Err(e) => return Ok(Drained { start, end, said: Err((with_causes(&e), String::new())) }),
             };
-            let interrupted = || observer.interrupted();
+            let pass_on = || {
+                for line in said.try_iter() {
+                    observer.finding(Severity::Note, &format!("{}: {line}", source.name));
+                }
+            };
+            // While it runs: a warning is of use before the dump ends, hours later.
+            let interrupted = || {
+                pass_on();
+                observer.interrupted()
+            };
             cut(&mut |buffer| match command.wait_readable(&interrupted)? {
                 true => command.read(buffer),
                 false => Ok(0),
@@ -160,9 +169,7 @@ fn drain(
                 return Ok(Drained { start, end, said: Ok(String::new()) });
             }
             let ended = command.finish();
-            for line in said.try_iter() {
-                observer.finding(Severity::Note, &format!("{}: {line}", source.name));
-            }
+            pass_on();
             let said = match ended {
                 Ok(outcome) => Ok(String::from_utf8_lossy(outcome.stderr_tail.as_ref()).trim().to_owned()),
                 Err(e) => {

@@ -66,7 +66,8 @@ pub fn execute(
         }
         drop(sender);
     });
-    for file in files.iter().filter(|f| f.failed.load(Ordering::Relaxed)) {
+    let incomplete = |f: &&FileItem| f.failed.load(Ordering::Relaxed) || f.left.load(Ordering::Relaxed) > 0;
+    for file in files.iter().filter(incomplete) {
         let token = file.token.lock().expect("nothing panics while it holds the lock").take();
         // What is incomplete must not look like a file that was restored.
         let discarded = token.map(|t| target.reopen(&file.path, &t).and_then(|f| f.discard()));
@@ -78,10 +79,11 @@ pub fn execute(
     report.files += told.files;
     report.bytes += told.bytes;
     told.problems.into_iter().for_each(|p| report.problem(observer, p));
-    match told.fatal {
+    match (told.fatal, told.full) {
         _ if observer.interrupted() => Err(RestoreError::Interrupted),
-        Some(e) => Err(e.into()),
-        None => Ok(()),
+        (Some(e), _) => Err(e.into()),
+        (None, Some(source)) => Err(RestoreError::Full { files: report.files, source }),
+        (None, None) => Ok(()),
     }
 }
 
@@ -103,6 +105,8 @@ struct Told {
     bytes: u64,
     problems: Vec<String>,
     fatal: Option<RepositoryError>,
+    /// The first entry for which there was no room.
+    full: Option<TargetError>,
 }
 
 struct Work<'a> {
@@ -119,7 +123,8 @@ impl Work<'_> {
     }
 
     fn stopped(&self) -> bool {
-        self.told().fatal.is_some()
+        let told = self.told();
+        told.fatal.is_some() || told.full.is_some()
     }
 
     fn fetch(&self, fetch: Fetch) -> Result<(), RepositoryError> {
@@ -252,7 +257,8 @@ impl Work<'_> {
             self.told().bytes += file.size;
             return;
         }
-        if let Err(e) = self.write_part(file, &ranges, bytes.len() as u64) {
+        let written = self.write_part(file, &ranges, bytes.len() as u64);
+        if let Err(e) = written.or_else(|e| self.unless_full(e)) {
             self.fail(file, with_causes(&e));
         }
     }
@@ -285,8 +291,22 @@ impl Work<'_> {
                 told.files += 1;
                 told.problems.extend(problems.iter().map(|p| with_causes(p)));
             }
-            Err(e) => told.problems.push(with_causes(&e)),
+            Err(e) => {
+                drop(told);
+                if let Err(e) = self.unless_full(e) {
+                    self.told().problems.push(with_causes(&e));
+                }
+            }
         }
+    }
+
+    /// Notes that there is no room left, which ends the restore; or gives the error back.
+    fn unless_full(&self, error: TargetError) -> Result<(), TargetError> {
+        if !error.is_out_of_space() {
+            return Err(error);
+        }
+        self.told().full.get_or_insert(error);
+        Ok(())
     }
 }
 

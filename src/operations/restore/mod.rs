@@ -93,6 +93,14 @@ pub enum RestoreError {
     /// Not deleting was chosen, after the target was looked at.
     #[error("nothing was restored: deleting the extras was not agreed to")]
     NotAgreed,
+    /// There is no room left in the target.
+    #[error("there is no space left: the target is incomplete after {files} files")]
+    Full {
+        /// How many files were restored.
+        files: u64,
+        /// Where it ended.
+        source: TargetError,
+    },
     /// The user asked to stop.
     #[error("interrupted; the target is incomplete")]
     Interrupted,
@@ -152,6 +160,7 @@ pub fn restore(
         links: HashMap::new(),
         later: Vec::new(),
         overwrite,
+        full: None,
     };
     walk.run(root, meta)?;
     Ok(report)
@@ -364,6 +373,8 @@ struct Walk<'a> {
     /// Further names of files, made when those are there.
     later: Vec<(RelativePath, RelativePath)>,
     overwrite: Overwrite,
+    /// The first entry for which there was no room.
+    full: Option<TargetError>,
 }
 
 impl Walk<'_> {
@@ -390,6 +401,7 @@ impl Walk<'_> {
                     return Err(RestoreError::Interrupted);
                 }
                 self.entry(directory, node, asked, &mut below)?;
+                self.check_room()?;
             }
             stack.extend(below.into_iter().rev());
             if self.plan.is_large() {
@@ -400,6 +412,7 @@ impl Walk<'_> {
         for (path, existing) in std::mem::take(&mut self.later) {
             let made = self.target.hard_link(&path, &existing);
             self.made(&path, made);
+            self.check_room()?;
         }
         self.finish_directories();
         Ok(())
@@ -461,10 +474,26 @@ impl Walk<'_> {
             }
             Err(e) => {
                 self.directories[at].failed = true;
-                self.report.problem(self.observer, with_causes(&e));
+                self.refused(e);
             }
         }
         self.directories[at].made
+    }
+
+    /// Notes why an entry was not made.
+    fn refused(&mut self, error: TargetError) {
+        match error.is_out_of_space() {
+            true => _ = self.full.get_or_insert(error),
+            false => self.report.problem(self.observer, with_causes(&error)),
+        }
+    }
+
+    /// Ends the restore once there is no room left: every further entry would fail in the same way.
+    fn check_room(&mut self) -> Result<(), RestoreError> {
+        match self.full.take() {
+            Some(source) => Err(RestoreError::Full { files: self.report.files, source }),
+            None => Ok(()),
+        }
     }
 
     fn file(&mut self, path: RelativePath, meta: Metadata, file: FileNode) -> Result<(), RestoreError> {
@@ -523,7 +552,7 @@ impl Walk<'_> {
                 false
             }
             Err(e) => {
-                self.report.problem(self.observer, with_causes(&e));
+                self.refused(e);
                 false
             }
         }
