@@ -537,3 +537,45 @@ fn a_repository_without_its_log_is_not_an_empty_one() {
     fs::rename(sr.folder.path().join("aside"), repo.join("log")).unwrap();
     sr.expect(0, &["verify", "--read-data"]);
 }
+
+/// restic#21819: the directories that lead to a source hold only what leads there; what is beside is no extra.
+#[test]
+fn extras_lie_below_the_sources_are_asked_for_and_hold_nothing_that_is_left_out() {
+    let sr = Strongroom::init();
+    let at = |path: &str| sr.folder.path().join(path);
+    let write = |path: &str| {
+        fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+        fs::write(at(path), path).unwrap();
+    };
+    write("d/conf/a");
+    write("d/db/rows");
+    sr.expect(0, &["backup", "d"]);
+    let part = format!("latest:{}", at("d").display());
+    // All of the snapshot, as into a system's root.
+    let root = at("root");
+    let inside = root.join(at("d").strip_prefix("/").unwrap());
+    let place = |path: &str| {
+        fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+        fs::write(root.join(path), "x").unwrap();
+    };
+    place("etc/passwd");
+    fs::create_dir_all(inside.join("old")).unwrap();
+    fs::write(inside.parent().unwrap().join("beside"), "x").unwrap();
+    let target = root.to_str().unwrap();
+    let said = sr.expect(0, &["restore", "latest", "--target", target, "--delete", "--dry-run"]);
+    assert!(said.contains("old would be deleted") && !said.contains("passwd"), "{said}");
+    assert!(inside.join("old").exists());
+    sr.expect(0, &["restore", "latest", "--target", target, "--delete", "--yes"]);
+    assert!(root.join("etc/passwd").exists() && inside.parent().unwrap().join("beside").exists());
+    assert!(!inside.join("old").exists() && inside.join("conf/a").exists());
+    // Only what is asked for.
+    for path in ["d/db/new", "d/conf/new", "d/conf/deep/x.log", "d/conf/deeper/x"] {
+        write(path);
+    }
+    let restore = ["restore", &part, "--target", "d", "--delete", "--yes"];
+    sr.expect(0, &[&restore[..], &["--include", "/conf", "--exclude", "*.log"]].concat());
+    assert!(at("d/db/new").exists() && at("d/conf/deep/x.log").exists());
+    assert!(!at("d/conf/new").exists() && !at("d/conf/deeper").exists());
+    sr.expect(0, &restore);
+    assert!(!at("d/db/new").exists() && !at("d/conf/deep").exists() && at("d/db/rows").exists());
+}

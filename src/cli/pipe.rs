@@ -5,7 +5,9 @@
 //! all it started before the pipe is closed. (Whoever kills this very program with SIGKILL closes the pipe early:
 //! only the client's own transaction helps then.)
 
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,10 +68,10 @@ pub fn into_command<T>(
         Err(Feeding::Left) => None,
         Err(Feeding::Failed(e)) => return Err(e),
     };
-    let status = fed.close_and_wait(signals)?;
+    let (status, unread) = fed.close_and_wait(signals)?;
     match (code(status), done) {
-        (0, Some(done)) => Ok(done),
-        (0, None) => Err(CliError::CommandLeft),
+        (0, Some(done)) if unread == 0 => Ok(done),
+        (0, _) => Err(CliError::CommandLeft),
         (status, _) => Err(CliError::Command { status }),
     }
 }
@@ -113,13 +115,22 @@ impl Drop for RaiseOnDrop<'_> {
 }
 
 impl Fed {
-    fn close_and_wait(mut self, signals: &Signals) -> Result<ExitStatus> {
+    /// Shows the command the end of its input and waits for its own: its status, and how many bytes nobody has read.
+    fn close_and_wait(mut self, signals: &Signals) -> Result<(ExitStatus, u64)> {
         // All of it was flushed, or the command takes no more.
-        drop(self.input.take());
+        let input = self.input.take();
+        // What fits into the pipe is written also if the command never reads it; a reader of our own can ask how much
+        // of it is left. It is opened only now: before, writing would not fail if the command has gone.
+        let rest = input.as_ref().and_then(|input| {
+            // Without /proc nobody can ask.
+            File::open(format!("/proc/self/fd/{}", input.get_ref().as_raw_fd())).ok()
+        });
+        drop(input);
+        let unread = || rest.as_ref().and_then(|rest| rustix::io::ioctl_fionread(rest).ok()).unwrap_or(0);
         loop {
             let ended = self.child.try_wait();
             match ended.map_err(|source| CliError::System { action: "learn how the command ended", source })? {
-                Some(status) => return Ok(status),
+                Some(status) => return Ok((status, unread())),
                 None if signals.interrupted() => return Err(CliError::Interrupted),
                 None => std::thread::sleep(LOOK_EVERY / 4),
             }
@@ -152,6 +163,11 @@ mod tests {
     #[test]
     fn a_command_that_leaves_early_is_no_success() {
         assert!(matches!(feed("exit 0", &[0; 10_000_000]), Err(CliError::CommandLeft)));
+        // restore into nothing: `docker exec` without `-i`, `ssh -n`. What fits into the pipe is not read either.
+        for command in ["true", "sleep 0.1", "cat < /dev/null", "head -c 1 > /dev/null"] {
+            assert!(matches!(feed(command, &[0; 3000]), Err(CliError::CommandLeft)), "{command}");
+        }
+        assert!(feed("cat > /dev/null", &[0; 3000]).is_ok() && feed("true", b"").is_ok());
         assert!(matches!(feed("exit 4", &[0; 10_000_000]), Err(CliError::Command { status: 4 })));
     }
 

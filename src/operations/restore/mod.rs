@@ -134,6 +134,15 @@ pub fn restore(
     if options.dry_run {
         observer.phase("looking", None, Unit::Items);
         count(repository, &root, &filter, &mut report, observer)?;
+        // A target that is not there has no extras, and is not made now.
+        if options.delete.is_some() && options.target.is_dir() {
+            let target =
+                Target::open(&options.target, TargetOptions { overwrite: Overwrite::Never, ..Default::default() })?;
+            let limits = Limits::new(snapshot, options.subtree.as_deref(), &filter, &options.target);
+            let extras = find_extras(repository, &target, &root, &limits, observer)?;
+            extras.iter().for_each(|p| observer.finding(Severity::Note, &format!("{p} would be deleted")));
+            report.deleted = extras.len() as u64;
+        }
         return Ok(report);
     }
     let mut target_options = std::mem::take(&mut options.target_options);
@@ -144,7 +153,9 @@ pub fn restore(
     let overwrite = target_options.overwrite;
     let target = Target::open(&options.target, target_options)?;
     if let Some(agree) = options.delete.take() {
-        delete_extras(repository, (&target, &options.target), &root, &filter, agree, &mut report, observer)?;
+        let limits = Limits::new(snapshot, options.subtree.as_deref(), &filter, &options.target);
+        let extras = find_extras(repository, &target, &root, &limits, observer)?;
+        delete_extras(&target, &extras, agree, &mut report, observer)?;
     }
     let total =
         if options.subtree.is_none() && filter.is_open() { Some(snapshot.described.figures.bytes) } else { None };
@@ -289,18 +300,88 @@ fn stopped(e: RepositoryError) -> RestoreError {
     }
 }
 
-fn delete_extras(
+/// Where extras may be deleted.
+struct Limits<'a> {
+    filter: &'a Filter,
+    /// What was backed up.
+    sources: Vec<&'a Path>,
+    /// Where the root of the target was then.
+    root: PathBuf,
+    target: &'a Path,
+}
+
+impl<'a> Limits<'a> {
+    fn new(snapshot: &'a Snapshot, subtree: Option<&[u8]>, filter: &'a Filter, target: &'a Path) -> Self {
+        let subtree = OsStr::from_bytes(subtree.unwrap_or_default());
+        Self {
+            filter,
+            sources: snapshot.described.paths.iter().map(|p| Path::new(OsStr::from_bytes(p))).collect(),
+            root: Path::new("/").join(subtree),
+            target,
+        }
+    }
+
+    /// Whether an entry that the snapshot does not have may be deleted: it lies below a path that was backed up, for of
+    /// the directories that lead there only what leads there was saved; it is asked for; and nothing that is left out
+    /// on purpose lies in it.
+    fn allow(&self, path: &RelativePath) -> bool {
+        let then = self.root.join(as_path(path));
+        let at = self.target.join(as_path(path));
+        let is_directory = std::fs::symlink_metadata(&at).is_ok_and(|m| m.is_dir());
+        self.sources.iter().any(|source| then.starts_with(source))
+            && self.is_asked_for(path, is_directory)
+            && !self.filter.excluded(path, is_directory)
+            && !(is_directory && self.holds_excluded(path))
+    }
+
+    fn is_asked_for(&self, path: &RelativePath, is_directory: bool) -> bool {
+        let mut above = self.filter.include.is_none();
+        let mut at = RelativePath::root();
+        let last = path.names().count();
+        for (i, name) in path.names().enumerate() {
+            if at.push(name).is_err() {
+                return false;
+            }
+            above = self.filter.included(&at, is_directory || i + 1 < last, above);
+        }
+        above
+    }
+
+    /// Whether something below a directory is left out by the patterns. What cannot be read may hold such a thing.
+    fn holds_excluded(&self, path: &RelativePath) -> bool {
+        if self.filter.exclude.is_empty() {
+            return false;
+        }
+        let mut stack = vec![path.clone()];
+        while let Some(directory) = stack.pop() {
+            let Ok(entries) = std::fs::read_dir(self.target.join(as_path(&directory))) else { return true };
+            for entry in entries {
+                let Ok(entry) = entry else { return true };
+                let Ok(child) = directory.child(entry.file_name().as_bytes()) else { return true };
+                let is_directory = entry.file_type().is_ok_and(|t| t.is_dir());
+                if self.filter.excluded(&child, is_directory) {
+                    return true;
+                }
+                if is_directory {
+                    stack.push(child);
+                }
+            }
+        }
+        false
+    }
+}
+
+/// What is in the target, is not in the snapshot, and may be deleted.
+fn find_extras(
     repository: &Repository,
-    (target, at): (&Target, &Path),
+    target: &Target,
     root: &ChunkId,
-    filter: &Filter,
-    agree: &mut dyn FnMut(&[RelativePath]) -> bool,
-    report: &mut RestoreReport,
+    limits: &Limits,
     observer: &dyn Observer,
-) -> Result<(), RestoreError> {
+) -> Result<Vec<RelativePath>, RestoreError> {
     let mut kept: HashMap<RelativePath, BTreeSet<Vec<u8>>> = HashMap::from([(RelativePath::root(), BTreeSet::new())]);
     // Nothing that the snapshot has is an extra, whether it is restored now or not.
-    let everything = Filter { include: None, exclude: filter.exclude.clone() };
+    let everything = Filter { include: None, exclude: limits.filter.exclude.clone() };
     let listed = for_each(repository, root, &everything, &mut |path, node, _| {
         if observer.interrupted() {
             return Err(RepositoryError::Interrupted);
@@ -317,20 +398,29 @@ fn delete_extras(
     for (directory, names) in &kept {
         for name in target.extras(directory, names).unwrap_or_default() {
             let path = directory.child(&name).map_err(|_| RepositoryError::Missing { name: "a name".to_owned() })?;
-            let is_directory = std::fs::symlink_metadata(at.join(as_path(&path))).is_ok_and(|m| m.is_dir());
-            if !filter.excluded(&path, is_directory) {
+            if limits.allow(&path) {
                 extras.push(path);
             }
         }
     }
     extras.sort();
+    Ok(extras)
+}
+
+fn delete_extras(
+    target: &Target,
+    extras: &[RelativePath],
+    agree: &mut dyn FnMut(&[RelativePath]) -> bool,
+    report: &mut RestoreReport,
+    observer: &dyn Observer,
+) -> Result<(), RestoreError> {
     if extras.is_empty() {
         return Ok(());
     }
-    if !agree(&extras) {
+    if !agree(extras) {
         return Err(RestoreError::NotAgreed);
     }
-    for path in &extras {
+    for path in extras {
         match target.remove_extra(path) {
             Ok(count) => report.deleted += count,
             Err(e) => report.problem(observer, with_causes(&e)),
