@@ -579,3 +579,24 @@ fn extras_lie_below_the_sources_are_asked_for_and_hold_nothing_that_is_left_out(
     sr.expect(0, &restore);
     assert!(!at("d/db/new").exists() && !at("d/conf/deep").exists() && at("d/db/rows").exists());
 }
+
+/// What one command of a machine found missing counts for the next, however short ago the store was listed.
+#[test]
+fn a_backup_after_a_verify_stores_again_what_was_found_missing() {
+    let sr = Strongroom::init();
+    let tree = sr.tree();
+    fs::write(
+        tree.join("random"),
+        (0..300_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect::<Vec<_>>(),
+    )
+    .unwrap();
+    sr.expect(0, &["backup", "tree"]);
+    sr.expect(0, &["backup", "tree"]);
+    fs::remove_dir_all(sr.folder.path().join("repo/data")).unwrap();
+    assert!(sr.expect(1, &["verify"]).contains("missing"));
+    // What the last backup saw unchanged is read again and stored again.
+    sr.expect(3, &["backup", "tree"]);
+    let part = format!("latest:{}", tree.display());
+    sr.expect(0, &["restore", &part, "--target", "back"]);
+    assert_eq!(fs::read(tree.join("random")).unwrap(), fs::read(sr.folder.path().join("back/random")).unwrap());
+}

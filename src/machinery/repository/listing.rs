@@ -147,6 +147,12 @@ impl Repository {
         Ok(found)
     }
 
+    /// Lets the next run compare the listing with the log whenever the last one did: something was found missing or
+    /// damaged.
+    pub fn distrust_listing(&self) -> Result<()> {
+        self.local.forget_listed()
+    }
+
     /// Leaves only what is not as the log says when it is asked for by name: what was created while the store was listed
     /// need not be in the listing.
     pub fn ask_by_name(&self, found: &mut Vec<Difference>) -> Result<()> {

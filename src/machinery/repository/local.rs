@@ -154,6 +154,14 @@ impl LocalState {
         fs::read_to_string(self.folder.join(LISTED)).ok()?.trim().parse().ok()
     }
 
+    /// Lets the next run compare a listing, however short ago the last one was.
+    pub fn forget_listed(&self) -> Result<()> {
+        match fs::remove_file(self.folder.join(LISTED)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(RepositoryError::local(self.folder.join(LISTED))(e)),
+            _ => Ok(()),
+        }
+    }
+
     /// Remembers when a listing was compared and found whole.
     pub fn set_listed_ms(&self, now_ms: i64) -> Result<()> {
         write_whole(&self.folder, LISTED, format!("{now_ms}\n").as_bytes())

@@ -115,6 +115,10 @@ pub fn verify(
 ) -> Result<VerifyReport, RepositoryError> {
     let (mut report, bad) = survey(repository, depth, observer)?;
     trees::check(repository, depth, &bad, &mut report, observer)?;
+    if !report.findings.is_empty() {
+        // What is gone must not be deduplicated against tonight because it was there this morning.
+        repository.distrust_listing()?;
+    }
     Ok(report)
 }
 
