@@ -101,7 +101,7 @@ impl Bench {
         let repository = self.open();
         let streams =
             vec![StreamSource::Reader { name: name.to_owned(), reader: Box::new(std::io::Cursor::new(bytes)) }];
-        let options = BackupOptions { streams, ..options(&[]) };
+        let options = BackupOptions { streams, allow_empty: true, ..options(&[]) };
         let report = backup(&repository, options, &Recorder::default()).expect("the backup succeeds");
         repository.save_cache().expect("the cache is written");
         report

@@ -20,7 +20,7 @@ use crate::machinery::repository::trees::{ListBuilder, TreeBuilder};
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::machinery::source::{
     Directory, Entry, Event, ExcludeRules, FileKind, Listing, OwnerNames, Problem, ProblemKind, Stat, WalkOptions,
-    changed, read_link, read_metadata, walk,
+    changed, read_link, read_metadata, stat_root, walk,
 };
 use crate::parts::crypto::keys::ContentHasher;
 use crate::words::ids::{ChunkId, ContentId, Extent, Reference};
@@ -599,7 +599,16 @@ impl<'a> TreeBackup<'a> {
                 problems.iter().for_each(|p| self.problem(p));
                 meta
             }
-            Err(_) => Metadata { mode: 0o755, ..Metadata::default() },
+            // It may be passed and not read: mode and owner can be had all the same.
+            Err(_) => match stat_root(&path.join("")) {
+                Ok(stat) => Metadata {
+                    mode: stat.mode,
+                    owner: self.owners.owner(stat.uid, stat.gid),
+                    mtime: stat.mtime,
+                    ..Metadata::default()
+                },
+                Err(_) => Metadata { mode: 0o755, ..Metadata::default() },
+            },
         }
     }
 
