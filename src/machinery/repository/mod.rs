@@ -184,7 +184,10 @@ fn refuse_remains(store: &dyn Store) -> Result<()> {
 /// What the top of a file system may hold before anybody uses it.
 const ALLOWED_IN_EMPTY: &[&str] = &["lost+found"];
 
-/// So many foreign files are named.
+/// So many foreign files and folders are looked for: more than another tool's repository has.
+const TOPS_MAX: usize = 12;
+
+/// So many of them are named.
 const EXAMPLES_MAX: usize = 5;
 
 /// Refuses a folder that holds something else.
@@ -222,7 +225,8 @@ fn foreign(store: &dyn Store) -> Result<BTreeSet<String>> {
         if ObjectName::parse(&listed.name).is_none() {
             tops.insert(top(&listed.name));
         }
-        ControlFlow::Continue(())
+        // Somebody's whole disk is not listed for a refusal.
+        if tops.len() > TOPS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     tops.extend(others.examples.iter().map(|name| top(name)));
     Ok(tops)
