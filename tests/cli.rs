@@ -600,3 +600,76 @@ fn a_backup_after_a_verify_stores_again_what_was_found_missing() {
     sr.expect(0, &["restore", &part, "--target", "back"]);
     assert_eq!(fs::read(tree.join("random")).unwrap(), fs::read(sr.folder.path().join("back/random")).unwrap());
 }
+
+/// A log that lost its end still reads, as a shorter one. Whoever took it for the whole would list fewer snapshots without
+/// a word, and prune the packs of the others.
+#[test]
+fn a_log_without_its_end_is_said_by_every_command_until_the_owner_accepts_it() {
+    let sr = Strongroom::init();
+    let tree = sr.tree();
+    let tree = tree.to_str().unwrap();
+    sr.expect(0, &["backup", tree]);
+    let head = sr.expect(0, &["log", "--head"]);
+    fs::write(sr.folder.path().join("tree/one"), "another\n").unwrap();
+    sr.expect(0, &["backup", tree]);
+    sr.expect(0, &["--expect-head", head.trim(), "snapshots"]);
+    let later = sr.expect(0, &["log", "--head"]);
+    let mut log: Vec<_> = fs::read_dir(sr.folder.path().join("repo/log")).unwrap().map(|e| e.unwrap().path()).collect();
+    log.sort();
+    log.split_off(2).iter().for_each(|record| fs::remove_file(record).unwrap());
+    // The machine that wrote it is not fooled.
+    assert!(sr.expect(11, &["snapshots"]).contains("is missing now"));
+
+    fs::remove_dir_all(sr.folder.path().join("home")).unwrap();
+    let bare = |code: i32, args: &[&str]| {
+        let said = sr.expect(code, args);
+        let _ = fs::remove_dir_all(sr.folder.path().join("home"));
+        said
+    };
+    for args in [&["snapshots"][..], &["ls"], &["stats"], &["log"], &["whoami"], &["find", "one"]] {
+        let said = bare(3, args);
+        assert!(
+            said.contains("warning: the log ends at record 2, and ") && said.contains("missing at its end"),
+            "{said}"
+        );
+    }
+    assert!(bare(11, &["--expect-head", later.trim(), "snapshots"]).contains("record 4 is expected"));
+    let wrong = head.trim().replace(':', ":00").replace("00", "0");
+    assert!(bare(2, &["--expect-head", &wrong[..9], "snapshots"]).contains("log --head"));
+    let said = bare(3, &["restore", "latest", "--target", "back"]);
+    assert!(said.contains("missing at its end"), "{said}");
+    assert!(bare(1, &["verify"]).contains("log/00000000000000000003: it is missing"));
+    assert!(bare(1, &["verify", "--keyless"]).contains("log/00000000000000000003: it is missing"));
+    for args in [&["prune"][..], &["prune", "--dry-run"], &["forget", "--keep-last", "1"], &["repair", "--read-data"]] {
+        let said = bare(11, args);
+        assert!(said.contains("contradicted") && said.contains("repair --accept-history"), "{said}");
+    }
+    assert!(bare(3, &["backup", tree]).contains("missing at its end"));
+    assert!(bare(11, &["repair", "--accept-history"]).contains("contradicted"));
+    let said = bare(0, &["repair", "--accept-history", "--yes"]);
+    assert!(said.contains("settles the history"), "{said}");
+    bare(0, &["snapshots"]);
+    bare(0, &["prune"]);
+    assert!(bare(0, &["verify", "--read-data"]).contains("everything would come back"));
+    assert!(bare(0, &["log"]).contains("settle the history"));
+}
+
+/// The machine that has seen more than the log holds accepts what is left by its owner's word alone.
+#[test]
+fn a_machine_that_has_seen_more_accepts_a_shorter_history_if_its_owner_says_so() {
+    let sr = Strongroom::init();
+    let tree = sr.tree();
+    sr.expect(0, &["backup", tree.to_str().unwrap()]);
+    let log = sr.folder.path().join("repo/log");
+    let kept: Vec<_> = fs::read_dir(&log).unwrap().map(|e| e.unwrap().path()).collect();
+    sr.expect(0, &["backup", tree.to_str().unwrap()]);
+    for record in fs::read_dir(&log).unwrap().map(|e| e.unwrap().path()).filter(|r| !kept.contains(r)) {
+        fs::remove_file(record).unwrap();
+    }
+    assert!(sr.expect(11, &["snapshots"]).contains("--accept-history"));
+    assert!(sr.expect(11, &["repair", "--accept-history"]).contains("is missing now"));
+    sr.expect(0, &["repair", "--accept-history", "--yes"]);
+    assert_eq!(sr.expect(0, &["snapshots", "--json"]).lines().count(), 1);
+    sr.expect(0, &["backup", tree.to_str().unwrap()]);
+    sr.expect(0, &["verify", "--read-data"]);
+}

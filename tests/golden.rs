@@ -275,6 +275,9 @@ fn every_operation() -> Vec<Operation> {
         },
         Operation::Healed { snapshots },
         Operation::Note { description: bytes.into() },
+        Operation::Beyond { run },
+        Operation::Settle { strays: vec![(77, hash)], run },
+        Operation::Found { packs: vec![hash] },
     ]
 }
 

@@ -114,6 +114,8 @@ impl Exit {
                 Self::NoRepository
             }
             RepositoryError::History { .. }
+            | RepositoryError::Fork { .. }
+            | RepositoryError::Contradicted { .. }
             | RepositoryError::Refused { .. }
             | RepositoryError::OtherRepository { .. } => Self::Refused,
             RepositoryError::WrongPassphrase { .. } => Self::Passphrase,

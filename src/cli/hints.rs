@@ -91,8 +91,11 @@ fn of_repository(error: &RepositoryError) -> Option<String> {
             "restore with a read credential or the owner's passphrase: a backup credential only adds; `strongroom whoami` says what this one may do"
         }
         RepositoryError::Newer { .. } => "use the version of strongroom that wrote it, or a newer one",
-        RepositoryError::History { .. } => {
-            "find out who changed or replaced the repository before you trust it; if you put an older copy in place, use a new STRONGROOM_STATE_DIR"
+        RepositoryError::Contradicted { .. } => {
+            "bring the records back from a copy or from the bucket's versions; if they are gone for good, `strongroom repair --accept-history` goes on without them"
+        }
+        RepositoryError::History { .. } | RepositoryError::Fork { .. } => {
+            "find out who changed or replaced the repository before you trust it; if you put an older copy in place, `strongroom repair --accept-history` goes on with it"
         }
         RepositoryError::OtherRepository { .. } => "check the location: another repository stands there now",
         RepositoryError::Refused { .. } => "run the command again: what it uploaded is found again",

@@ -69,7 +69,7 @@ pub fn run(arguments: Vec<OsString>, around: &Surroundings) -> Exit {
 
 fn dispatch(parsed: &Arguments, typed: &[OsString], around: &Surroundings) -> Result<Exit> {
     let session = Session::new(&parsed.global, around);
-    match &parsed.command {
+    let exit = match &parsed.command {
         Command::Init(arguments) => commands::init::run(&session, arguments),
         Command::Backup(arguments) => commands::backup::run(&session, arguments, mask::command_line(typed)),
         Command::Restore(arguments) => commands::restore::run(&session, arguments),
@@ -94,7 +94,8 @@ fn dispatch(parsed: &Arguments, typed: &[OsString], around: &Surroundings) -> Re
         Command::Repair(arguments) => commands::repair::run(&session, arguments, typed),
         Command::Unlock => commands::unlock::run(&session),
         Command::ExitCodes => session.print(&Exit::help()).map(|()| Exit::Done),
-    }
+    };
+    exit.map(|exit| session.exit(exit))
 }
 
 /// What clap has to say: help and versions are no errors.

@@ -1,15 +1,18 @@
 //! What all commands do alike: open the repository, print, and leave the cache as the next one wants it.
 
+use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::machinery::repository::Repository;
+use crate::machinery::repository::doubt::Doubt;
 use crate::words::observer::{Observer, Severity};
 
 use super::arguments::GlobalArguments;
 use super::error::{CliError, Result, chain};
+use super::exit::Exit;
 use super::json::FindingsJson;
 use super::progress::{Findings, Progress};
 use super::settings::Settings;
@@ -23,12 +26,40 @@ pub struct Session<'a> {
     pub around: &'a Surroundings,
     /// Shows what goes on.
     pub progress: Progress<'a>,
+    /// What contradicts the history, as far as it was told; `None` where it is not told but found.
+    doubts: RefCell<Option<Vec<Doubt>>>,
+    /// Whether it still is.
+    doubted: Cell<bool>,
 }
 
 impl<'a> Session<'a> {
     /// A command with these options.
     pub fn new(global: &'a GlobalArguments, around: &'a Surroundings) -> Self {
-        Self { global, around, progress: Progress::new(global, around) }
+        let doubts = RefCell::new(Some(Vec::new()));
+        Self { global, around, progress: Progress::new(global, around), doubts, doubted: Cell::new(false) }
+    }
+
+    /// Leaves it to the command to tell what contradicts the history.
+    pub fn finds_doubts_itself(&self) {
+        *self.doubts.borrow_mut() = None;
+    }
+
+    /// How the command ends: not without a word if the history is contradicted.
+    pub fn exit(&self, exit: Exit) -> Exit {
+        if self.doubted.get() && exit == Exit::Done { Exit::Problems } else { exit }
+    }
+
+    fn tell_doubts(&self, repository: &Repository) {
+        let mut told = self.doubts.borrow_mut();
+        let Some(told) = &mut *told else { return };
+        let doubts = repository.doubts();
+        self.doubted.set(!doubts.is_empty());
+        for doubt in doubts {
+            if !told.contains(&doubt) {
+                self.progress.finding(Severity::Warning, &chain(&doubt));
+                told.push(doubt);
+            }
+        }
     }
 
     /// Opens the repository that is configured.
@@ -44,7 +75,9 @@ impl<'a> Session<'a> {
 
     /// Calls `work` with an open repository, and keeps what was learned of it.
     pub fn with<T>(&self, repository: &Arc<Repository>, work: impl FnOnce(&Arc<Repository>) -> Result<T>) -> Result<T> {
+        self.tell_doubts(repository);
         let done = work(repository);
+        self.tell_doubts(repository);
         for damage in repository.take_damage() {
             self.progress.finding(Severity::Warning, &chain(&damage));
         }

@@ -108,21 +108,36 @@ impl Settings {
         let store = self.store(around)?;
         if let Some(file) = &self.credential {
             let places = places(arguments, around)?;
-            return Ok(Repository::open_as(store, file, &places, around.world.clone())?);
+            let opened = Repository::open_as(store, file, &places, around.world.clone())?;
+            return expecting(opened, arguments);
         }
         if self.secret == SecretSource::Ask {
             // Nobody is asked for the passphrase of what is not there.
             repository::read_config(&*store)?;
         }
         let (passphrase, places) = (self.secret.get(around, false)?, places(arguments, around)?);
-        Ok(Repository::open(store, passphrase.bytes(), &places, around.world.clone())?)
+        expecting(Repository::open(store, passphrase.bytes(), &places, around.world.clone())?, arguments)
     }
 
-    /// Opens the repository for repairing its log: with the passphrase.
-    pub fn open_for_repair(&self, arguments: &GlobalArguments, around: &Surroundings) -> Result<Arc<Repository>> {
+    /// Opens the repository for repairing its log: with the passphrase. If this machine has seen another history, `gives_up`
+    /// is asked whether to forget that.
+    pub fn open_for_repair(
+        &self,
+        arguments: &GlobalArguments,
+        around: &Surroundings,
+        gives_up: &dyn Fn(&RepositoryError) -> bool,
+    ) -> Result<Arc<Repository>> {
         let (store, places) = (self.store(around)?, places(arguments, around)?);
         let passphrase = self.secret.get(around, false)?;
-        Ok(Repository::open_for_repair(store, passphrase.bytes(), &places, around.world.clone())?)
+        let open = || Repository::open_for_repair(store.clone(), passphrase.bytes(), &places, around.world.clone());
+        let opened = match open() {
+            Err(e @ (RepositoryError::History { .. } | RepositoryError::Fork { .. })) if gives_up(&e) => {
+                Repository::forget_seen(&*store, &places)?;
+                open()?
+            }
+            opened => opened?,
+        };
+        expecting(opened, arguments)
     }
 
     /// The location as it is right in another folder of this machine.
@@ -170,6 +185,14 @@ impl Settings {
         }
         Ok(id)
     }
+}
+
+/// Checks what was said of the history.
+fn expecting(repository: Arc<Repository>, arguments: &GlobalArguments) -> Result<Arc<Repository>> {
+    if let Some(head) = arguments.expect_head {
+        repository.expect_head(head)?;
+    }
+    Ok(repository)
 }
 
 /// What a repository is made with.

@@ -398,6 +398,30 @@ pub enum Operation {
         #[n(0)]
         description: ByteVec,
     },
+    /// Says that the store has objects of runs that the log does not reach: records are missing at its end.
+    #[n(16)]
+    Beyond {
+        /// The run of such an object, which is later than this record.
+        #[n(0)]
+        run: RunId,
+    },
+    /// The owner has looked at what contradicts the history: it counts as it was folded up to this record.
+    #[n(17)]
+    Settle {
+        /// Objects at later numbers of the log, which are void: number and hash of the bytes.
+        #[n(0)]
+        strays: Vec<(u64, ObjectHash)>,
+        /// Objects of runs, and checkpoints, up to this number say nothing any more about the end of the log.
+        #[n(1)]
+        run: RunId,
+    },
+    /// Takes lost packs in again that were found and read whole, their ids recomputed.
+    #[n(18)]
+    Found {
+        /// The packs.
+        #[n(0)]
+        packs: Vec<ObjectHash>,
+    },
 }
 
 impl Record {
@@ -523,6 +547,9 @@ pub(crate) mod tests {
             },
             Operation::Healed { snapshots: vec![snap] },
             Operation::Note { description: bytes },
+            Operation::Beyond { run: RunId(99) },
+            Operation::Settle { strays: vec![(77, hash)], run: RunId(99) },
+            Operation::Found { packs: vec![hash] },
         ]
     }
 

@@ -187,6 +187,20 @@ pub struct SnapshotState {
     pub holed: bool,
 }
 
+/// What the owner last said of what contradicts the history.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Settlement {
+    /// Number of the record; 0 if there was none.
+    #[n(0)]
+    pub number: u64,
+    /// Objects of runs, and checkpoints, up to this number say nothing about the end of the log.
+    #[n(1)]
+    pub run: RunId,
+    /// Objects of the log that are void whatever they say: number and hash of the bytes.
+    #[n(2)]
+    pub strays: BTreeMap<u64, ObjectHash>,
+}
+
 /// What the repository is after record `number`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct State {
@@ -233,6 +247,13 @@ pub struct State {
     /// Epochs that Revoke began.
     #[n(13)]
     pub epochs: BTreeMap<u32, EpochState>,
+    /// Numbers of records that contradict the history, and who signed them: void ones that were signed for another
+    /// history or another number, and ones that say Beyond. Settle clears it.
+    #[n(14)]
+    pub contradicted: BTreeMap<u64, CredentialId>,
+    /// What the owner last said of such contradictions.
+    #[n(15)]
+    pub settled: Settlement,
 }
 
 impl State {
@@ -253,6 +274,8 @@ impl State {
             void: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             epochs: BTreeMap::new(),
+            contradicted: BTreeMap::new(),
+            settled: Settlement::default(),
         }
     }
 

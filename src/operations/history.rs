@@ -5,10 +5,10 @@ use crate::formats::record::{Operation, Record};
 use crate::machinery::repository::log::FoldedRecord;
 use crate::machinery::repository::{Repository, Result};
 
-/// Folds the whole log again from its first record, handing each record to `each`.
+/// Folds the whole log again from its first record, handing each record to `each`, as far as it can be folded.
 pub fn history(repository: &Repository, each: &mut dyn FnMut(FoldedRecord) -> Result<()>) -> Result<()> {
     let mut state = repository.empty_state()?;
-    repository.fold_log(&mut state, each)
+    repository.fold_log(&mut state, each).map(drop)
 }
 
 /// The descriptions of runs that a record carries, where this credential can open them.

@@ -71,6 +71,9 @@ pub struct LogArguments {
     /// Only the last N records
     #[arg(short = 'n', long, value_name = "N")]
     pub last: Option<usize>,
+    /// Print only number and hash of the last record, for --expect-head
+    #[arg(long, conflicts_with = "last")]
+    pub head: bool,
 }
 
 /// Where the passphrase of another repository comes from.

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use crate::machinery::repository::local::Head;
+
 use super::exit::Exit;
 
 pub use access::{
@@ -85,6 +87,9 @@ pub struct GlobalArguments {
     /// Keep the cache here; it may be deleted at any time
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+    /// Refuse a history that does not go through this record, as `log --head` printed it
+    #[arg(long, global = true, value_name = "NUMBER:HASH")]
+    pub expect_head: Option<Head>,
     /// Print only problems
     #[arg(short, long, global = true)]
     pub quiet: bool,

@@ -186,7 +186,10 @@ pub struct RepairArguments {
     /// Only say what is damaged
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Agree beforehand that unreadable bytes at the end of the log are garbage
+    /// Accept the history as it can be read: give up what lies behind gaps and forks, or is missing
+    #[arg(long)]
+    pub accept_history: bool,
+    /// Agree beforehand: that unreadable bytes at the end of the log are garbage, or to --accept-history
     #[arg(long)]
     pub yes: bool,
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::formats::record::{Operation, RunKind};
 use crate::machinery::repository::Repository;
+use crate::machinery::repository::local::Head;
 use crate::machinery::repository::log::FoldedRecord;
 use crate::machinery::repository::transitions::Verdict;
 use crate::operations::history::{described, history};
@@ -18,6 +19,9 @@ use super::super::time::{rfc3339, show};
 
 /// Prints the records, oldest first.
 pub fn run(session: &Session, arguments: &LogArguments) -> Result<Exit> {
+    if arguments.head {
+        return head(session);
+    }
     session.with_repository(|repository| {
         let last = arguments.last.unwrap_or(usize::MAX);
         let mut records = VecDeque::new();
@@ -33,6 +37,21 @@ pub fn run(session: &Session, arguments: &LogArguments) -> Result<Exit> {
                 true => session.print_json(&json(repository, record))?,
                 false => session.print(&told(session, repository, record))?,
             }
+        }
+        Ok(Exit::Done)
+    })
+}
+
+/// Prints what `--expect-head` takes.
+fn head(session: &Session) -> Result<Exit> {
+    session.with_repository(|repository| {
+        let state = repository.state();
+        let head = Head { number: state.number, hash: state.hash };
+        match session.global.json {
+            true => session.print_json(&serde_json::json!({
+                "type": "head", "number": head.number, "hash": head.hash.to_string(), "head": head.to_string(),
+            }))?,
+            false => session.print(&head.to_string())?,
         }
         Ok(Exit::Done)
     })
@@ -128,6 +147,12 @@ fn words(operation: &Operation) -> String {
         }
         Operation::Healed { snapshots: s } => format!("healed {}", snapshots(s)),
         Operation::Note { .. } => "a note".to_owned(),
+        Operation::Beyond { run } => format!("say that records are missing: objects of run {} were there", run.0),
+        Operation::Settle { strays, .. } => match strays.len() {
+            0 => "settle the history".to_owned(),
+            len => format!("settle the history, without {}", n(len, "later record", "later records")),
+        },
+        Operation::Found { packs } => format!("find {} again", n(packs.len(), "lost pack", "lost packs")),
     }
 }
 

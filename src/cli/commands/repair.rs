@@ -1,11 +1,13 @@
 //! `repair`: what is damaged or gone is replaced, as far as the rest of the repository can tell it.
 
+use std::error::Error;
 use std::ffi::OsString;
 
+use crate::machinery::repository::{Repository, RepositoryError};
 use crate::operations::repair::{RepairOptions, RepairReport, repair};
 
 use super::super::arguments::RepairArguments;
-use super::super::error::{CliError, Result};
+use super::super::error::{CliError, Result, chain};
 use super::super::exit::Exit;
 use super::super::json::DamageJson;
 use super::super::mask::command_line;
@@ -17,7 +19,9 @@ use super::verify::told_finding;
 /// Goes on behind garbage at the end of the log, then repairs everything else.
 pub fn run(session: &Session, arguments: &RepairArguments, typed: &[OsString]) -> Result<Exit> {
     let settings = Settings::find(session.global, session.around, false)?;
-    let repository = settings.open_for_repair(session.global, session.around)?;
+    let gives_up =
+        |e: &RepositoryError| arguments.accept_history && !arguments.dry_run && agrees_to(session, arguments, e);
+    let repository = settings.open_for_repair(session.global, session.around, &gives_up)?;
     let options = RepairOptions {
         read_data: arguments.read_data,
         drop_lost: arguments.drop_lost,
@@ -26,25 +30,45 @@ pub fn run(session: &Session, arguments: &RepairArguments, typed: &[OsString]) -
         host: session.around.host.clone(),
         command: command_line(typed),
     };
-    let mut garbage = None;
+    let (mut garbage, mut settled) = (None, None);
     let report = session.with(&repository, |repository| {
-        if repository.ends_in_garbage()? {
+        if arguments.accept_history {
+            settled = accept(session, arguments, repository)?;
+        } else if repository.ends_in_garbage()? {
             garbage = overrule(session, arguments, repository)?;
         }
         session.listen()?;
         Ok(repair(repository, &options, &session.progress)?)
     })?;
     session.finish();
-    tell(session, arguments, garbage, &report)?;
+    tell(session, arguments, (garbage, settled), &report)?;
     let unmended = !report.holed.is_empty() || (arguments.dry_run && !report.findings.is_empty());
     Ok(if unmended { Exit::Problems } else { Exit::Done })
 }
 
-fn overrule(
-    session: &Session,
-    arguments: &RepairArguments,
-    repository: &crate::machinery::repository::Repository,
-) -> Result<Option<u64>> {
+/// Asks whether to accept the history as it can be read, in spite of `why`.
+fn agrees_to(session: &Session, arguments: &RepairArguments, why: &dyn Error) -> bool {
+    let question = format!(
+        "{}\nSnapshots of records that cannot be read are given up, and a later prune deletes what only they need. Accept the \
+         history as it can be read? [y/N]",
+        chain(why)
+    );
+    arguments.yes || session.progress.suspended(|| session.around.agrees(&question))
+}
+
+fn accept(session: &Session, arguments: &RepairArguments, repository: &Repository) -> Result<Option<u64>> {
+    match repository.check_undoubted() {
+        Ok(()) => Ok(None),
+        Err(e @ RepositoryError::Contradicted { .. }) if arguments.dry_run => Err(e.into()),
+        Err(e @ RepositoryError::Contradicted { .. }) => match agrees_to(session, arguments, &e) {
+            true => Ok(repository.settle()?),
+            false => Err(e.into()),
+        },
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn overrule(session: &Session, arguments: &RepairArguments, repository: &Repository) -> Result<Option<u64>> {
     let question = "The log ends in bytes that nobody can read: they will be taken for garbage from now on. If they were a record \
                     that was damaged, what it published is lost. Do it? [y/N]";
     if arguments.dry_run || !(arguments.yes || session.progress.suspended(|| session.around.agrees(question))) {
@@ -56,7 +80,12 @@ fn overrule(
     Ok(repository.overrule_garbage()?)
 }
 
-fn tell(session: &Session, arguments: &RepairArguments, garbage: Option<u64>, r: &RepairReport) -> Result<()> {
+fn tell(
+    session: &Session,
+    arguments: &RepairArguments,
+    (garbage, settled): (Option<u64>, Option<u64>),
+    r: &RepairReport,
+) -> Result<()> {
     if session.global.json {
         let ids = |all: &[crate::words::ids::SnapshotId]| all.iter().map(|id| id.to_string()).collect::<Vec<_>>();
         let dropped = r
@@ -67,6 +96,7 @@ fn tell(session: &Session, arguments: &RepairArguments, garbage: Option<u64>, r:
             "type": "repair",
             "dry_run": arguments.dry_run,
             "garbage_record": garbage,
+            "settled_by_record": settled,
             "brought_back": r.brought_back,
             "findings": r.findings.iter().map(DamageJson::from).collect::<Vec<_>>(),
             "directories": r.directories,
@@ -87,6 +117,9 @@ fn tell(session: &Session, arguments: &RepairArguments, garbage: Option<u64>, r:
     }
     if let Some(number) = garbage {
         session.print(&format!("record {number} is garbage from now on; everyone goes on behind it"))?;
+    }
+    if let Some(number) = settled {
+        session.print(&format!("record {number} settles the history; everyone goes on from there"))?;
     }
     let told = |n: u64, one: &str, many: &str, did: &str| (n > 0).then(|| format!("{} {did}", things(n, one, many)));
     let lines = [
@@ -125,7 +158,7 @@ fn tell(session: &Session, arguments: &RepairArguments, garbage: Option<u64>, r:
             "with holes: {}\nback these machines up again, then repair again: it fills in what comes back; --drop-lost gives up the rest",
             ids.join(", ")
         ))?;
-    } else if garbage.is_none() && r.findings.is_empty() && r.brought_back.is_empty() {
+    } else if garbage.is_none() && settled.is_none() && r.findings.is_empty() && r.brought_back.is_empty() {
         session.print("nothing to repair")?;
     }
     Ok(())

@@ -20,6 +20,7 @@ use super::super::time::{rfc3339, show};
 pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
     let mut started = Instant::now();
     let mut covered = None;
+    session.finds_doubts_itself();
     let (depth, report) = match arguments.keyless {
         true => {
             let settings = Settings::find(session.global, session.around, false)?;

@@ -6,6 +6,8 @@ use crate::formats::envelope::FormatError;
 use crate::parts::store::StoreError;
 use crate::words::ids::{CredentialId, RepositoryId, SnapshotId};
 
+use super::doubt::{Doubt, in_words};
+
 /// Why the repository could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
@@ -81,6 +83,18 @@ pub enum RepositoryError {
     History {
         /// What does not fit.
         what: String,
+    },
+    /// The owner's record says that this history is another one.
+    #[error("the log of this repository is not trustworthy: {what}")]
+    Fork {
+        /// What does not fit.
+        what: String,
+    },
+    /// What stands in the store contradicts the history: nothing is forgotten or deleted.
+    #[error("the history of this repository is contradicted, and nothing was deleted or forgotten: {}", in_words(.doubts))]
+    Contradicted {
+        /// By what.
+        doubts: Vec<Doubt>,
     },
     /// This credential may not do that.
     #[error("{name} cannot be read: {cause}")]
@@ -186,6 +200,11 @@ impl RepositoryError {
                 | Self::Missing { .. }
                 | Self::Store(StoreError::Missing { .. } | StoreError::BadRange { .. })
         )
+    }
+
+    /// Whether the history forks here.
+    pub fn is_fork(&self) -> bool {
+        matches!(self, Self::Fork { .. })
     }
 
     /// Whether something is not there.

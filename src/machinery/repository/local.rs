@@ -16,10 +16,12 @@
 //! go on, even under a credential that cannot open packs. Files are written whole (a temporary name of their own,
 //! fsync, rename, fsync of the folder) and readable by their owner only. Any number of processes share the folder.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -87,6 +89,26 @@ pub struct RunFolder {
     _lock: File,
 }
 
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.number, self.hash)
+    }
+}
+
+impl FromStr for Head {
+    type Err = BadHead;
+
+    fn from_str(text: &str) -> Result<Self, BadHead> {
+        let read = |(number, hash): (&str, &str)| Some(Self { number: number.parse().ok()?, hash: hash.parse().ok()? });
+        text.trim().split_once(':').and_then(read).ok_or(BadHead)
+    }
+}
+
+/// A text that names no head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write NUMBER:HASH, as `strongroom log --head` prints it")]
+pub struct BadHead;
+
 impl LocalState {
     /// Opens, and makes if needed, the state of `repository` below `root`.
     pub fn open(root: &Path, repository: RepositoryId) -> Result<Self> {
@@ -119,6 +141,16 @@ impl LocalState {
                 write_whole(&self.folder, "head", format!("{} {}\n", head.number, head.hash).as_bytes())
             }
             Err(e) => Err(e),
+        }
+    }
+
+    /// Forgets what was seen: the owner has settled that the log goes on another way.
+    pub fn forget_head(&self) -> Result<()> {
+        let _changing = self.changing()?;
+        let path = self.folder.join("head");
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(RepositoryError::local(path)(e)),
+            _ => Ok(()),
         }
     }
 

@@ -18,10 +18,11 @@ use crate::words::ids::{ObjectHash, OperationId};
 use crate::words::world::random;
 
 use super::Repository;
+use super::doubt::{Gap, GapCause};
 use super::error::{RepositoryError, Result};
 use super::local::Head;
 use super::put::{Stands, settle};
-use super::transitions::{self, LogEntry, Signed, Verdict};
+use super::transitions::{self, Broken, LogEntry, Signed, Verdict};
 
 /// One record as it was folded: for `log` and `verify`.
 #[derive(Debug, Clone)]
@@ -42,7 +43,7 @@ impl Repository {
         self.state.lock().expect("nothing panics while it holds the lock").clone()
     }
 
-    fn set_state(&self, state: State) -> Arc<State> {
+    pub(super) fn set_state(&self, state: State) -> Arc<State> {
         let state = Arc::new(state);
         *self.state.lock().expect("nothing panics while it holds the lock") = state.clone();
         state
@@ -57,7 +58,7 @@ impl Repository {
     /// As [`Repository::refresh`]; the record of number `at_least` is known to be there.
     fn refresh_to(&self, at_least: u64) -> Result<Arc<State>> {
         let refreshed = self.refresh_trusting(at_least);
-        if let Err(RepositoryError::History { what }) = &refreshed {
+        if let Err(RepositoryError::History { what } | RepositoryError::Fork { what }) = &refreshed {
             let mut distrust = self.distrust.lock().expect("nothing panics while it holds the lock");
             distrust.get_or_insert_with(|| what.clone());
         }
@@ -69,13 +70,14 @@ impl Repository {
         let from = state.number;
         // Before the log is listed: other processes of this machine move it on meanwhile.
         let seen = self.seen_head()?;
-        self.fold_log(&mut state, &mut |_| Ok(()))?;
+        let gap = self.fold_log(&mut state, &mut |_| Ok(()))?;
         // A store may list late what is there already.
         for number in state.number + 1..=at_least {
             self.fold_at(&mut state, number)?;
         }
         check_not_rolled_back(seen, &state)?;
         self.check_not_lost(&state)?;
+        *self.gap.lock().expect("nothing panics while it holds the lock") = gap;
         if state.number != from {
             // Others' records may be visible before they are durable; nothing may build on them until they are.
             self.store.sync()?;
@@ -86,9 +88,19 @@ impl Repository {
         Ok(state)
     }
 
-    /// Folds the records after `state.number`, handing each to `each`.
-    pub fn fold_log(&self, state: &mut State, each: &mut dyn FnMut(FoldedRecord) -> Result<()>) -> Result<()> {
-        let seen = self.seen_head()?;
+    /// Folds the records after `state.number`, handing each to `each`. Returns why it ended before the last one, if it
+    /// did; what this machine has seen before is an error instead.
+    pub fn fold_log(&self, state: &mut State, each: &mut dyn FnMut(FoldedRecord) -> Result<()>) -> Result<Option<Gap>> {
+        self.fold_from(state, self.seen_head()?, each)
+    }
+
+    /// As [`Repository::fold_log`], for a machine that has seen this much.
+    pub(super) fn fold_from(
+        &self,
+        state: &mut State,
+        seen: Option<Head>,
+        each: &mut dyn FnMut(FoldedRecord) -> Result<()>,
+    ) -> Result<Option<Gap>> {
         let is_newcomer = state.number == 0 && seen.is_none();
         // The listing begins at the last record known: if that one is gone, the log was cut.
         let after = state.number.checked_sub(1).map(names::record);
@@ -116,9 +128,14 @@ impl Repository {
         }
         // What a listing leaves out between others is there nevertheless, or it is missing.
         for number in state.number + 1..=numbers.last().copied().unwrap_or(0) {
-            let folded = self.fold_at(state, number)?;
-            check_seen(seen, state)?;
-            each(folded)?;
+            match self.fold_next(state, number, seen, &numbers)? {
+                Next::Folded(folded) => {
+                    check_seen(seen, state)?;
+                    each(folded)?;
+                }
+                Next::End => break,
+                Next::Gap(cause) => return Ok(Some(Gap { number, cause })),
+            }
         }
         // Nor is what this machine has seen before gone because a listing comes late.
         for number in state.number + 1..=seen.map_or(0, |head| head.number) {
@@ -131,9 +148,37 @@ impl Repository {
         }
         // Who has seen nothing before knows the end of the log by the listing alone, which may end too soon.
         while is_newcomer && self.is_there(&names::record(state.number + 1))? {
-            each(self.fold_at(state, state.number + 1)?)?;
+            let number = state.number + 1;
+            match self.fold_next(state, number, seen, &[])? {
+                Next::Folded(folded) => each(folded)?,
+                Next::End => break,
+                Next::Gap(cause) => return Ok(Some(Gap { number, cause })),
+            }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Folds the next record, or says why it cannot be. What was seen before and has changed since is an error.
+    fn fold_next(&self, state: &mut State, number: u64, seen: Option<Head>, listed: &[u64]) -> Result<Next> {
+        let error = match self.fold_at(state, number) {
+            Ok(folded) => return Ok(Next::Folded(folded)),
+            // Nor is a history without its beginning an empty one.
+            Err(e) if number == 1 || seen.is_some_and(|head| head.number >= number) => return Err(e),
+            Err(e) => e,
+        };
+        match error {
+            RepositoryError::Fork { what } => Ok(Next::Gap(GapCause::Fork(what))),
+            RepositoryError::Damaged { cause, .. } => Ok(Next::Gap(GapCause::Damaged(cause.to_string()))),
+            e if e.is_missing() => {
+                let stray = |n: &u64| state.settled.strays.contains_key(n);
+                match listed.iter().find(|n| **n > number && !stray(n)).copied() {
+                    Some(next) => Ok(Next::Gap(GapCause::Missing { next, genuine: self.is_genuine(state, next)? })),
+                    None if listed.iter().any(|n| *n > number) => Ok(Next::End),
+                    None => Err(e),
+                }
+            }
+            e => Err(e),
+        }
     }
 
     /// A log without any record is that of a new repository; beside packs it is one that was lost. Whoever took it for
@@ -162,16 +207,28 @@ impl Repository {
     fn fold_at(&self, state: &mut State, number: u64) -> Result<FoldedRecord> {
         let bytes = self.get(&names::record(number))?;
         match self.fold_one(state, number, &bytes) {
-            Err(e) if is_garbage(&e) => self.overruled(state, number, &bytes)?.ok_or(e),
+            Err(e) if is_garbage(&e) || e.is_fork() => match self.is_overruled(state, number, &bytes)? {
+                true => {
+                    let folded;
+                    (*state, folded) = as_void(state, number, &bytes)?;
+                    Ok(folded)
+                }
+                false => Err(e),
+            },
             folded => folded,
         }
     }
 
-    fn fold_one(&self, state: &mut State, number: u64, bytes: &Bytes) -> Result<FoldedRecord> {
+    pub(super) fn fold_one(&self, state: &mut State, number: u64, bytes: &Bytes) -> Result<FoldedRecord> {
         let name = names::record(number);
+        let hash = record::hash(bytes);
+        if state.settled.strays.get(&number) == Some(&hash) {
+            let folded;
+            (*state, folded) = as_void(state, number, bytes)?;
+            return Ok(folded);
+        }
         // A record whose own checksum fails is damage; one that is sound and says nothing we can open is void.
         check_checksum(bytes).map_err(RepositoryError::object(&name))?;
-        let hash = record::hash(bytes);
         let decoded = self.open_record(state, bytes);
         if let Err(cause @ (FormatError::Newer { .. } | FormatError::NoEpochKeys { .. })) = decoded {
             // Not void: others can read it.
@@ -179,41 +236,24 @@ impl Repository {
         }
         let content = decoded.as_ref().map(|signed| signed as &dyn Signed);
         let epoch = state.epoch;
-        let verdict =
-            transitions::step(state, &LogEntry { number, hash, content }).map_err(|e| history(e.to_string()))?;
+        let verdict = transitions::step(state, &LogEntry { number, hash, content }).map_err(|e| match e {
+            Broken::WrongPrevious { .. } | Broken::WrongVerdict { .. } => RepositoryError::Fork { what: e.to_string() },
+            e => history(e.to_string()),
+        })?;
         self.follow_epochs(state, epoch)?;
         Ok(FoldedRecord { number, hash, record: decoded.ok().map(|s| s.record), verdict })
     }
 
-    /// Folds bytes that are damaged, or of a newer version, as void if the owner's next record says that they are.
+    /// Whether the log ends in bytes that stop every writer until the owner has said what they are.
     ///
-    /// Anyone who may create objects can put such bytes at the end of the log. They stop everyone until the owner has
-    /// looked at them: only the owner's word tells garbage from a record that rotted.
-    fn overruled(&self, state: &mut State, number: u64, bytes: &Bytes) -> Result<Option<FoldedRecord>> {
-        let (mut after, folded) = as_void(state, number, bytes)?;
-        let next = match self.store.get(&names::record(number + 1)) {
-            Ok(next) => next,
-            Err(e) if e.is_missing() => return Ok(None),
-            Err(e) => return Err(e.into()),
-        };
-        let Ok(signed) = self.open_record(&after, &next) else { return Ok(None) };
-        let record = &signed.record;
-        let says_so = record.writer == state.owner.id()
-            && record.number == number + 1
-            && record.previous == after.hash
-            && !record.previous_valid
-            && signed.verify(&state.owner).is_ok();
-        if !says_so {
-            return Ok(None);
-        }
-        std::mem::swap(state, &mut after);
-        Ok(Some(folded))
-    }
-
-    /// Whether the log ends in bytes that stop everyone until the owner has said what they are.
+    /// Anyone who may create objects can put such bytes there: only the owner's word tells garbage from a record that
+    /// rotted.
     pub fn ends_in_garbage(&self) -> Result<bool> {
         match self.refresh() {
-            Ok(_) => Ok(false),
+            Ok(_) => {
+                let Some(Gap { number, cause: GapCause::Damaged(_) }) = self.gap() else { return Ok(false) };
+                Ok(!self.is_there(&names::record(number + 1))?)
+            }
             Err(e) if is_garbage(&e) => Ok(true),
             Err(e) => Err(e),
         }
@@ -230,7 +270,8 @@ impl Repository {
         }
         let mut state = (*self.state()).clone();
         match self.fold_log(&mut state, &mut |_| Ok(())) {
-            Ok(()) => return Ok(None),
+            Ok(Some(Gap { cause: GapCause::Damaged(_), .. })) => {}
+            Ok(_) => return Ok(None),
             Err(e) if is_garbage(&e) => {}
             Err(e) => return Err(e),
         }
@@ -250,6 +291,7 @@ impl Repository {
         }
         let (after, _) = as_void(&state, number, &bytes)?;
         self.set_state(after);
+        *self.gap.lock().expect("nothing panics while it holds the lock") = None;
         let described = RunDescription {
             program: super::run::program(),
             findings: vec![format!("the bytes at record {number} are garbage")],
@@ -262,7 +304,7 @@ impl Repository {
     }
 
     /// Opens a record that stands behind `state`. In which epoch it must be sealed does not depend on who reads.
-    fn open_record(&self, state: &State, bytes: &Bytes) -> Result<SignedRecord, FormatError> {
+    pub(super) fn open_record(&self, state: &State, bytes: &Bytes) -> Result<SignedRecord, FormatError> {
         let found = Envelope::expect(bytes, Kind::Record)?.epoch.0;
         if found != state.epoch {
             return Err(FormatError::WrongEpoch { found, current: state.epoch });
@@ -324,6 +366,7 @@ impl Repository {
             if operations.is_empty() {
                 return Ok(state.number);
             }
+            self.check_may_append(&operations)?;
             let record = Record {
                 version: RECORD_VERSION,
                 number: state.number + 1,
@@ -379,6 +422,16 @@ impl Repository {
     }
 }
 
+/// What folding the next record came to.
+enum Next {
+    /// It was folded.
+    Folded(FoldedRecord),
+    /// There is none: what lies behind was settled.
+    End,
+    /// It cannot be.
+    Gap(GapCause),
+}
+
 /// Bytes in the log that stop everyone until the owner has said what they are.
 pub(super) fn is_garbage(error: &RepositoryError) -> bool {
     let name = match error {
@@ -389,7 +442,7 @@ pub(super) fn is_garbage(error: &RepositoryError) -> bool {
 }
 
 /// The state behind bytes that are taken for void.
-fn as_void(state: &State, number: u64, bytes: &Bytes) -> Result<(State, FoldedRecord)> {
+pub(super) fn as_void(state: &State, number: u64, bytes: &[u8]) -> Result<(State, FoldedRecord)> {
     let (mut after, hash) = (state.clone(), record::hash(bytes));
     let garbage = FormatError::Malformed("the owner says that it is garbage".to_owned());
     let verdict = transitions::step(&mut after, &LogEntry { number, hash, content: Err(&garbage) })

@@ -4,6 +4,7 @@
 //! methods may be called from several threads.
 //!
 //! * [`log`]: folding and appending; [`transitions`]: what a record does, purely
+//! * [`doubt`]: what contradicts the history
 //! * [`run`]: adding chunks, nodes and snapshots; [`packer`]: the pipeline from blocks to uploaded packs
 //! * [`rewriting`]: what is there into new packs, the old ones condemned
 //! * [`listing`]: what the store has against what the log says
@@ -11,6 +12,7 @@
 //! * [`cache`] and [`local`]: what this machine keeps
 
 pub mod cache;
+pub mod doubt;
 pub mod error;
 pub mod index;
 pub mod keyring;
@@ -91,6 +93,10 @@ pub struct Repository {
     suspects: Mutex<std::collections::HashSet<ObjectHash>>,
     /// What made the log untrustworthy: from then on nothing is appended.
     distrust: Mutex<Option<String>>,
+    /// Why the log was not folded to its last object.
+    gap: Mutex<Option<doubt::Gap>>,
+    /// An object that only a later record can have led to.
+    beyond: Mutex<Option<doubt::Doubt>>,
 }
 
 impl std::fmt::Debug for dyn World {
@@ -381,6 +387,8 @@ impl Repository {
             damage: Mutex::default(),
             suspects: Mutex::default(),
             distrust: Mutex::default(),
+            gap: Mutex::default(),
+            beyond: Mutex::default(),
         };
         let start = match known {
             Some(state) => Some(state),
@@ -391,10 +399,19 @@ impl Repository {
             *repository.state.lock().expect("nothing panics while it holds the lock") = Arc::new(state);
         }
         match repository.refresh() {
+            Ok(_) if repository.forks() && repository.adopt_settlement()? => {
+                let state = repository.refresh()?;
+                repository.check_admitted(&state)?;
+            }
             Ok(state) => repository.check_admitted(&state)?,
-            Err(e) if for_repair && log::is_garbage(&e) => {}
+            Err(e) if for_repair && log::is_garbage(&e) => return Ok(Arc::new(repository)),
+            Err(RepositoryError::History { .. } | RepositoryError::Fork { .. }) if repository.adopt_settlement()? => {
+                let state = repository.refresh()?;
+                repository.check_admitted(&state)?;
+            }
             Err(e) => return Err(e),
         }
+        repository.look_beyond()?;
         Ok(Arc::new(repository))
     }
 
@@ -410,7 +427,12 @@ impl Repository {
         for name in names.iter().rev() {
             let bytes = self.get(name)?;
             match checkpoint::decode(&bytes, &self.config.owner, |e| self.keys.secret(e)) {
-                Ok(state) if names::checkpoint(state.number) == *name => return Ok(Some(state)),
+                Ok(state) if names::checkpoint(state.number) == *name => {
+                    // One that the log does not reach, or contradicts, is told where objects beyond its end are.
+                    if self.leads_to(&state)? {
+                        return Ok(Some(state));
+                    }
+                }
                 Ok(state) => {
                     let what = format!("it is the checkpoint of record {}", state.number);
                     self.note_damage(RepositoryError::object(name)(FormatError::Malformed(what)));
@@ -422,6 +444,23 @@ impl Repository {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the record that a checkpoint stands for is the one in the log.
+    fn leads_to(&self, checkpoint: &State) -> Result<bool> {
+        let bytes = match self.store.get(&names::record(checkpoint.number)) {
+            Ok(bytes) => bytes,
+            Err(e) if e.is_missing() => return Ok(false),
+            Err(e) => return Err(e.into()),
+        };
+        // After a void record the state's hash covers more than its bytes; the next valid one is compared.
+        let stands = !checkpoint.valid || record::hash(&bytes) == checkpoint.hash;
+        if !stands {
+            let what = format!("it stands for another record {}", checkpoint.number);
+            let name = names::checkpoint(checkpoint.number);
+            self.note_damage(RepositoryError::object(name)(FormatError::Malformed(what)));
+        }
+        Ok(stands)
     }
 
     /// Refuses to write where only one machine may and this is another, or another process of it writes now; and
@@ -462,6 +501,13 @@ impl Repository {
     pub fn empty_state(&self) -> Result<State> {
         let (config, bytes) = read_config(&*self.store)?;
         Ok(State::new(config.owner, record::hash(&bytes)))
+    }
+
+    /// Forgets, before the repository is opened, what this machine has seen of its history: its owner gives that up.
+    pub fn forget_seen(store: &dyn Store, places: &LocalPlaces) -> Result<()> {
+        let (config, _) = read_config(store)?;
+        cache::Cache::open(&places.cache, config.id)?.clear()?;
+        LocalState::open(&places.state, config.id)?.forget_head()
     }
 
     /// Name of the key slot that opened it; `None` for a credential.

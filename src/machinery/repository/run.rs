@@ -135,7 +135,7 @@ impl Repository {
             let made = self.local.begin_run(RunId(state.number + 1))?;
             made.keep_begin(description_of(&begin))?;
             folder = Some(made);
-            Ok(vec![begin.clone()])
+            Ok(std::iter::once(begin.clone()).chain(self.testimony(state)).collect())
         })?);
         let folder = folder.expect("made for the record that was appended");
         Ok((id, secret, Arc::new(folder)))

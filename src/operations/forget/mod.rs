@@ -119,6 +119,7 @@ pub fn forget(
     options: &ForgetOptions,
     agree: &mut dyn FnMut(&ForgetReport) -> bool,
 ) -> Result<ForgetReport, ForgetError> {
+    repository.check_undoubted()?;
     let mut report = plan(repository, options)?;
     let (keep, going) = report.counts();
     if options.dry_run || going == 0 {

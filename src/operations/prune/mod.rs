@@ -137,6 +137,7 @@ pub fn prune(
         return Err(RepositoryError::NotAllowed { what });
     }
     let requests_before = repository.store.requests();
+    repository.check_undoubted()?;
     let mut report = PruneReport::default();
     if !options.dry_run {
         repository.check_may_write()?;
@@ -394,8 +395,10 @@ fn checkpoint(repository: &Repository, listed: &[Listed], changed: bool) -> Resu
         Some(ObjectName::Checkpoint(number)) => Some(number),
         _ => None,
     };
-    let newest = listed.iter().filter_map(number).max().unwrap_or(0);
-    let grown = repository.state().number - newest;
+    // One of a later record than the last belongs to a history that the owner gave up.
+    let end = repository.state().number;
+    let newest = listed.iter().filter_map(number).filter(|n| *n <= end).max().unwrap_or(0);
+    let grown = end - newest;
     match changed || grown >= CHECKPOINT_EVERY {
         true if grown > 0 => repository.write_checkpoint().map(Some),
         _ => Ok(None),

@@ -122,6 +122,8 @@ fn targets(repository: &Repository, all: &[Listed], grace_ms: i64, swept: &mut S
                 None if orphaned(&state, run, &name) => Target::Orphan(run, name),
                 _ => continue,
             },
+            // One that the log does not reach is all that is left of a history that the owner gave up.
+            Some(ObjectName::Checkpoint(number)) if number > state.number => continue,
             Some(ObjectName::Checkpoint(_)) => {
                 checkpoints.push(listed);
                 continue;

@@ -79,6 +79,7 @@ pub fn repair(
     }
     let mut report = RepairReport::default();
     if !options.dry_run {
+        repository.check_undoubted()?;
         repository.check_may_write()?;
         repository.resume_runs(observer)?;
     }

@@ -6,7 +6,7 @@ use crate::formats::names::{self, ObjectName, PackKind};
 use crate::machinery::repository::RepositoryError;
 use crate::machinery::repository::listing::all_objects;
 use crate::parts::store::Store;
-use crate::words::ids::ObjectHash;
+use crate::words::ids::{ObjectHash, RunId};
 use crate::words::observer::{Observer, Severity, Unit};
 
 use super::VerifyReport;
@@ -21,6 +21,7 @@ pub fn verify_keyless(store: &dyn Store, observer: &dyn Observer) -> Result<Veri
     }
     observer.phase("reading", Some(listed.iter().map(|(_, size)| size).sum()), Unit::Bytes);
     let (mut config, mut slots, mut next_record, mut needs_log) = (false, 0, 1, false);
+    let mut latest: Option<(u64, String)> = None;
     for (name, size) in listed {
         if observer.interrupted() {
             return Err(RepositoryError::Interrupted);
@@ -33,14 +34,25 @@ pub fn verify_keyless(store: &dyn Store, observer: &dyn Observer) -> Result<Veri
             ObjectName::Config => config = true,
             ObjectName::Slot(_) => slots += 1,
             ObjectName::Record(number) => {
-                while next_record < number {
-                    report.find(names::record(next_record), "it is missing");
-                    next_record += 1;
+                match number.saturating_sub(next_record) {
+                    0 => {}
+                    1 => drop(report.find(names::record(next_record), "it is missing")),
+                    n => {
+                        let what = format!("it is missing, and so are the {} after it", n - 1);
+                        report.find(names::record(next_record), what);
+                    }
                 }
-                next_record = number + 1;
+                next_record = number.saturating_add(1);
                 report.records += 1;
             }
             ObjectName::Pack(..) | ObjectName::Segment(..) | ObjectName::Checkpoint(_) => needs_log = true,
+        }
+        if let ObjectName::Pack(_, RunId(number), _)
+        | ObjectName::Segment(RunId(number), _)
+        | ObjectName::Checkpoint(number) = object
+            && latest.as_ref().is_none_or(|(later, _)| *later < number)
+        {
+            latest = Some((number, name.clone()));
         }
         report.objects += 1;
         match store.get(&name) {
@@ -63,6 +75,12 @@ pub fn verify_keyless(store: &dyn Store, observer: &dyn Observer) -> Result<Veri
     }
     if report.records == 0 && needs_log {
         report.find(names::record(1), "it is missing, and so are all records after it");
+    } else if let Some((number, object)) = latest.filter(|(number, _)| *number >= next_record)
+        // What was written since the listing began has its record by now.
+        && store.size(&names::record(next_record)).is_err_and(|e| e.is_missing())
+    {
+        let what = format!("it is missing, and so are perhaps others after it: {object} belongs to record {number}");
+        report.find(names::record(next_record), what);
     }
     if slots == 0 {
         report.find(names::KEYS, "every key slot is missing");

@@ -209,12 +209,16 @@ fn verify_log(
         if observer.interrupted() { Err(RepositoryError::Interrupted) } else { Ok(()) }
     });
     match folded {
-        Ok(()) => {}
-        Err(e) if e.is_damage() || matches!(e, RepositoryError::History { .. }) => {
+        Ok(_) => {}
+        Err(e) if e.is_damage() || matches!(e, RepositoryError::History { .. } | RepositoryError::Fork { .. }) => {
             report.find_error(&e);
             return Ok(());
         }
         Err(e) => return Err(e),
+    }
+    for doubt in repository.doubts() {
+        let (object, what) = doubt.finding();
+        report.find(object, what);
     }
     let known = repository.state();
     if replayed.number < known.number {

@@ -21,7 +21,7 @@ pub mod walk;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -70,7 +70,7 @@ CREATE TABLE IF NOT EXISTS files(source INTEGER, directory INTEGER, content BLOB
 pub struct Cache {
     path: PathBuf,
     /// Tells this database from one that another process puts in its place.
-    identity: Vec<u8>,
+    identity: Mutex<Vec<u8>>,
     connection: Mutex<Connection>,
 }
 
@@ -91,7 +91,7 @@ impl Cache {
             Err(e) => return Err(cache_error(e)),
         };
         let identity = identity(&connection).map_err(cache_error)?;
-        Ok(Self { path, identity, connection: Mutex::new(connection) })
+        Ok(Self { path, identity: Mutex::new(identity), connection: Mutex::new(connection) })
     }
 
     /// The connection that writes.
@@ -105,7 +105,8 @@ impl Cache {
         let connection = Connection::open_with_flags(&self.path, flags).map_err(self.error())?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(self.error())?;
         // Rows of another database mean other packs.
-        if identity(&connection).map_err(self.error())? != self.identity {
+        if identity(&connection).map_err(self.error())? != *self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+        {
             return Err(RepositoryError::LocalDamaged { path: self.path.clone() });
         }
         connection.pragma_update(None, "mmap_size", 256i64 << 20).map_err(self.error())?;
@@ -147,6 +148,24 @@ impl Cache {
             }
             Ok(())
         })
+    }
+
+    /// Empties it: what it holds belongs to another history. Other processes find another identity.
+    pub fn clear(&self) -> Result<()> {
+        let identity: [u8; 16] = random(&System);
+        self.write(|transaction| {
+            let mut tables = transaction.prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?;
+            let names: Vec<String> = tables.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            drop(tables);
+            for name in names.iter().filter(|name| *name != "stamp") {
+                transaction.execute(&format!("DELETE FROM {name}"), [])?;
+            }
+            transaction.execute("DELETE FROM stamp WHERE key NOT IN ('cache', 'identity')", [])?;
+            transaction.execute("UPDATE stamp SET value = ?1 WHERE key = 'identity'", params![identity])?;
+            Ok(())
+        })?;
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity.to_vec();
+        Ok(())
     }
 
     /// Runs `write` as one transaction that excludes every other writer from its beginning.

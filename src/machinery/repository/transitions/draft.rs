@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::formats::record::{Certificate, Record, Role};
-use crate::formats::state::{CredentialState, EpochState, PackState, RunState, SegmentState, SnapshotState, State};
+use crate::formats::state::{
+    CredentialState, EpochState, PackState, RunState, SegmentState, Settlement, SnapshotState, State,
+};
 use crate::words::ids::{CredentialId, ObjectHash, OperationId, RunId, SnapshotId};
 
 use super::VoidReason;
@@ -81,6 +83,10 @@ pub(super) struct Draft<'a> {
     pub segments: Layer<'a, ObjectHash, SegmentState>,
     pub snapshots: Layer<'a, SnapshotId, SnapshotState>,
     forgotten: BTreeSet<SnapshotId>,
+    /// Whether the record says that the log was cut.
+    pub contradicts: bool,
+    /// What is settled from here on.
+    pub settled: Option<Settlement>,
 }
 
 impl<'a> Draft<'a> {
@@ -103,6 +109,8 @@ impl<'a> Draft<'a> {
             segments: Layer::new(&state.segments),
             snapshots: Layer::new(&state.snapshots),
             forgotten: BTreeSet::new(),
+            contradicts: false,
+            settled: None,
         }
     }
 
@@ -114,6 +122,11 @@ impl<'a> Draft<'a> {
     /// The writer's certificate; `None` if the owner signs, who may speak for all.
     pub fn certificate(&self) -> Option<&'a Certificate> {
         self.certificate
+    }
+
+    /// What the owner has settled before this record.
+    pub fn settled_before(&self) -> &'a Settlement {
+        &self.base.settled
     }
 
     /// Refuses everyone but the owner.
@@ -176,6 +189,8 @@ impl<'a> Draft<'a> {
             segments: self.segments.changed,
             snapshots: self.snapshots.changed,
             forgotten: self.forgotten,
+            contradicts: self.contradicts.then_some((self.number, self.writer)),
+            settled: self.settled,
             operation,
         }
     }
@@ -191,6 +206,8 @@ pub(super) struct Changes {
     segments: Changed<ObjectHash, SegmentState>,
     snapshots: Changed<SnapshotId, SnapshotState>,
     forgotten: BTreeSet<SnapshotId>,
+    contradicts: Option<(u64, CredentialId)>,
+    settled: Option<Settlement>,
     operation: OperationId,
 }
 
@@ -205,6 +222,11 @@ impl Changes {
         replace(&mut state.segments, self.segments);
         replace(&mut state.snapshots, self.snapshots);
         state.forgotten.extend(self.forgotten);
+        if let Some(settled) = self.settled {
+            state.contradicted.clear();
+            state.settled = settled;
+        }
+        state.contradicted.extend(self.contradicts);
         state.operations.insert(self.operation);
     }
 }

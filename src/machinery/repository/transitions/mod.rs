@@ -26,6 +26,9 @@
 //! - The claim must be made *for this number*. Anyone with write access can copy an old record of the owner to
 //!   the next number; its signature holds, and its `previous` is of course wrong. A record that states another
 //!   number than the one it stands at is void, whoever signed it, before its claims are looked at.
+//! - Whoever signed it, a record that was made for another history or another number shows that somebody lies, or that an
+//!   object of the log was exchanged. It is kept in `State::contradicted`: until the owner has settled it, nothing is
+//!   deleted on the word of this history.
 //! - A newer format stops us, and bytes that fail their own checksum are damage; neither can be judged. (Both
 //!   can be put there by a hostile writer. The log's reader decides what to do about that; here, a guess would
 //!   make two clients disagree.)
@@ -171,7 +174,7 @@ pub enum Broken {
 
 /// Folds the object that stands at the next number into the state.
 ///
-/// A void record changes nothing but `number`, `hash`, `valid` and `void`. On an error nothing changes.
+/// A void record changes nothing but `number`, `hash`, `valid`, `void` and `contradicted`. On an error nothing changes.
 pub fn step(state: &mut State, entry: &LogEntry<'_>) -> Result<Verdict, Broken> {
     let expected = state.number.saturating_add(1);
     if entry.number != expected || state.number == u64::MAX {
@@ -184,6 +187,9 @@ pub fn step(state: &mut State, entry: &LogEntry<'_>) -> Result<Verdict, Broken> 
         }
         Err(reason) => {
             state.void.insert(entry.number);
+            if let Some(writer) = signed_for_another_place(&reason, entry) {
+                state.contradicted.insert(entry.number, writer);
+            }
             Verdict::Void(reason)
         }
     };
@@ -191,6 +197,16 @@ pub fn step(state: &mut State, entry: &LogEntry<'_>) -> Result<Verdict, Broken> 
     state.valid = verdict.is_valid();
     state.hash = head(&state.hash, &entry.hash, state.valid);
     Ok(verdict)
+}
+
+/// Who signed the record, if it is void because it was made for another history or another number. Nobody who abides by
+/// the rules leaves one here: either its writer lies, or an object before it, or this one, was exchanged.
+fn signed_for_another_place(reason: &VoidReason, entry: &LogEntry<'_>) -> Option<CredentialId> {
+    let contradicts = matches!(
+        reason,
+        VoidReason::WrongPrevious { .. } | VoidReason::WrongVerdict { .. } | VoidReason::WrongNumber { .. }
+    );
+    entry.content.ok().filter(|_| contradicts).map(|signed| signed.record().writer)
 }
 
 /// As [`step`], into a new state: for model checkers, which keep the old one.
@@ -230,6 +246,9 @@ pub fn verifier(state: &State, writer: CredentialId) -> Option<(Verifier, Role)>
 
 fn examine(state: &State, entry: &LogEntry<'_>) -> Result<Result<Changes, VoidReason>, Broken> {
     let number = entry.number;
+    if state.settled.strays.get(&number) == Some(&entry.hash) {
+        return Ok(Err(VoidReason::Stray));
+    }
     let signed = match entry.content {
         Ok(signed) => signed,
         Err(FormatError::Newer { version }) => return Err(Broken::Newer { number, version: (*version).into() }),
@@ -335,6 +354,9 @@ fn apply(draft: &mut Draft<'_>, operation: &Operation) -> Result<(), VoidReason>
         }
         Operation::Healed { snapshots } => snapshots::healed(draft, snapshots),
         Operation::Note { .. } => Ok(()),
+        Operation::Beyond { run } => upkeep::beyond(draft, *run),
+        Operation::Settle { strays, run } => upkeep::settle(draft, strays, *run),
+        Operation::Found { packs } => upkeep::found(draft, packs),
     }
 }
 

@@ -6,6 +6,18 @@ use crate::words::ids::{BlockId, CredentialId, ObjectHash, OperationId, RunId, S
 /// Why a record does nothing, for everyone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VoidReason {
+    /// The owner settled beforehand that this object is none of the log's.
+    #[error("the owner has settled that it does not count")]
+    Stray,
+    /// It names a run that the log has reached.
+    #[error("run {} is not beyond the end of the log", .0.0)]
+    NotBeyond(RunId),
+    /// It settles what the log has reached.
+    #[error("number {0} is not beyond this record")]
+    StrayReached(u64),
+    /// A pack that is not lost cannot be found.
+    #[error("pack {} is not lost", .0.short())]
+    PackNotLost(ObjectHash),
     /// The object is no record.
     #[error("the record cannot be read")]
     Unreadable(#[source] FormatError),

@@ -234,7 +234,7 @@ impl Scene {
     }
 }
 
-/// A void record changed nothing but number, hash, verdict and the list of void records.
+/// A void record changed nothing but number, hash, verdict, the list of void records and perhaps that of contradictions.
 #[track_caller]
 pub fn assert_nothing_done(before: &State, after: &State) {
     let mut expected = before.clone();
@@ -242,6 +242,9 @@ pub fn assert_nothing_done(before: &State, after: &State) {
     expected.valid = false;
     expected.void.insert(expected.number);
     expected.hash = after.hash;
+    if let Some(writer) = after.contradicted.get(&expected.number) {
+        expected.contradicted.insert(expected.number, *writer);
+    }
     assert_eq!(&expected, after);
     assert_ne!(before.hash, after.hash);
 }

@@ -1,11 +1,54 @@
-//! Lost, Vouch, Swept: what the owner found, checked and deleted.
+//! Lost, Found, Vouch, Swept: what the owner found, checked and deleted. Beyond, Settle: what contradicts the history.
 
+use crate::formats::state::Settlement;
 use crate::words::ids::{ObjectHash, RunId, SnapshotId};
 
 use super::VoidReason;
 use super::draft::Draft;
 
-/// Declares live packs lost, for ever, and snapshots holed. Deletes nothing.
+/// Says that the store has objects of a run that the log does not reach. Anyone may say so.
+pub(super) fn beyond(draft: &mut Draft<'_>, run: RunId) -> Result<(), VoidReason> {
+    // An object of the run that this record begins cannot have been there before it.
+    if run.0 < draft.number {
+        return Err(VoidReason::NotBeyond(run));
+    }
+    draft.contradicts = true;
+    Ok(())
+}
+
+/// Settles what contradicts the history up to this record.
+pub(super) fn settle(draft: &mut Draft<'_>, strays: &[(u64, ObjectHash)], run: RunId) -> Result<(), VoidReason> {
+    draft.owner_only("settle the history")?;
+    let number = draft.number;
+    if let Some((reached, _)) = strays.iter().find(|(at, _)| *at <= number) {
+        return Err(VoidReason::StrayReached(*reached));
+    }
+    let mut settled = Settlement { number, run, strays: strays.iter().copied().collect() };
+    let before = draft.settled_before();
+    settled.run = settled.run.max(before.run);
+    let still = before.strays.iter().filter(|(at, _)| **at > number);
+    for (at, hash) in still {
+        settled.strays.entry(*at).or_insert(*hash);
+    }
+    draft.settled = Some(settled);
+    Ok(())
+}
+
+/// Takes lost packs in again: everything in them was read.
+pub(super) fn found(draft: &mut Draft<'_>, packs: &[ObjectHash]) -> Result<(), VoidReason> {
+    draft.owner_only("take packs in again")?;
+    let number = draft.number;
+    for name in packs {
+        let pack = draft.uncondemned_pack(name)?;
+        if pack.lost.is_none() {
+            return Err(VoidReason::PackNotLost(*name));
+        }
+        (pack.lost, pack.vouched) = (None, Some(number));
+    }
+    Ok(())
+}
+
+/// Declares live packs lost, and snapshots holed. Deletes nothing.
 pub(super) fn lost(draft: &mut Draft<'_>, packs: &[ObjectHash], holed: &[SnapshotId]) -> Result<(), VoidReason> {
     draft.owner_only("declare packs lost")?;
     let number = draft.number;
@@ -116,7 +159,45 @@ mod tests {
     }
 
     #[test]
-    fn lost_is_for_ever_and_leaves_holes() {
+    fn a_lost_pack_that_is_found_again_is_live_unless_it_was_condemned() {
+        let (mut scene, prune) = scene();
+        let found = |n: u64| Operation::Found { packs: vec![name(n)] };
+        scene.void(ALICE, vec![found(1)], VoidReason::NotAllowed { writer: ALICE.id(), what: "take packs in again" });
+        scene.void(OWNER, vec![found(1)], VoidReason::PackNotLost(name(1)));
+        scene.ok(OWNER, vec![lost(&[1, 2], &[1])]);
+        let number = scene.ok(OWNER, vec![found(1)]);
+        assert!(scene.state.packs[&name(1)].live());
+        assert_eq!(scene.state.packs[&name(1)].vouched, Some(number));
+        scene.ok(OWNER, vec![doom_ranges(2, &[]), rewrite(prune, &[], &[2], &[])]);
+        scene.void(OWNER, vec![found(2)], VoidReason::PackNotLive(name(2)));
+    }
+
+    #[test]
+    fn who_sees_objects_beyond_the_log_says_so_and_the_owner_settles_it() {
+        let (mut scene, _) = scene();
+        let beyond = |run| Operation::Beyond { run: RunId(run) };
+        let settle = |strays: &[u64], run| {
+            let strays = strays.iter().map(|n| (*n, name(*n))).collect();
+            Operation::Settle { strays, run: RunId(run) }
+        };
+        let next = scene.state.number + 1;
+        scene.void(ALICE, vec![beyond(next - 1)], VoidReason::NotBeyond(RunId(next - 1)));
+        let number = scene.ok(ALICE, vec![beyond(80)]);
+        assert_eq!(scene.state.contradicted, [(number, ALICE.id())].into());
+        let refused = VoidReason::NotAllowed { writer: ALICE.id(), what: "settle the history" };
+        scene.void(ALICE, vec![settle(&[], 80)], refused);
+        scene.void(OWNER, vec![settle(&[3], 80)], VoidReason::StrayReached(3));
+        let settled = scene.ok(OWNER, vec![settle(&[90], 80)]);
+        assert!(scene.state.contradicted.is_empty());
+        assert_eq!((scene.state.settled.number, scene.state.settled.run), (settled, RunId(80)));
+        // What was settled before stays so.
+        scene.ok(OWNER, vec![settle(&[], 7)]);
+        assert_eq!(scene.state.settled.run, RunId(80));
+        assert_eq!(scene.state.settled.strays, [(90, name(90))].into());
+    }
+
+    #[test]
+    fn lost_leaves_holes() {
         let (mut scene, prune) = scene();
         scene.void(OWNER, vec![lost(&[77], &[])], VoidReason::PackNotLive(name(77)));
         scene.void(OWNER, vec![lost(&[1], &[77])], VoidReason::UnknownSnapshot(snap(77)));
