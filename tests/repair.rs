@@ -11,9 +11,10 @@ use strongroom::formats::record::Role;
 use strongroom::machinery::repository::{Repository, RepositoryError};
 use strongroom::operations::prune::plan::MaxUnused;
 use strongroom::operations::prune::{PruneOptions, prune};
+use strongroom::operations::repair::found::{heal_whole, lost_and_there, take_in};
 use strongroom::operations::repair::{RepairOptions, RepairReport, repair};
 use strongroom::operations::verify::{Finding, VerifyDepth, verify};
-use strongroom::parts::store::{Damage, MemoryStore, SimulatedStore};
+use strongroom::parts::store::{Damage, MemoryStore, SimulatedStore, Store};
 use strongroom::words::observer::Silent;
 
 fn thorough() -> RepairOptions {
@@ -257,4 +258,47 @@ fn what_lies_behind_an_unreadable_part_of_a_folder_comes_back() {
     let target = tempfile::tempdir().unwrap();
     bench.restore(&bench.latest(&repository), target.path(), Some(root.path()));
     assert_eq!(fs::read_dir(target.path()).unwrap().count(), restored);
+}
+
+/// A disk that was mounted late: the pack was declared lost, and is there again as it was.
+#[test]
+fn a_lost_pack_that_is_there_again_is_taken_in() {
+    for by_verify in [false, true] {
+        let Scene { store, bench, root } = scene(20);
+        let pack = names(&*store, "data")[0].clone();
+        let kept = store.get(&pack).unwrap();
+        store.damage(&pack, Damage::Delete).unwrap();
+        let repository = bench.open();
+        let report = repaired(&repository);
+        assert_eq!((report.lost.len(), report.holed.len()), (1, 1), "{report:?}");
+        // Not what is there again with other bytes.
+        let mut rotten = kept.to_vec();
+        rotten[4000] ^= 1;
+        store.inner().create(&pack, rotten.into()).unwrap();
+        let report = repaired(&repository);
+        assert_eq!((report.found.len(), report.holed.len()), (0, 1), "{report:?}");
+
+        store.inner().delete(&pack).unwrap();
+        store.inner().create(&pack, kept).unwrap();
+        if by_verify {
+            let there = lost_and_there(&repository, &Silent).unwrap();
+            assert_eq!(take_in(&repository, &there).unwrap().len(), 1);
+            let found = findings(&repository);
+            assert_eq!(heal_whole(&repository, &found).unwrap().len(), 1);
+        } else {
+            let report = repaired(&repository);
+            assert_eq!((report.found.len(), report.healed.len(), report.holed.len()), (1, 1, 0), "{report:?}");
+        }
+        let whole = |repository: &Arc<Repository>| {
+            assert_eq!(findings(repository), vec![]);
+            comes_back(&bench, repository, root.path());
+            assert!(repository.state().snapshots.values().all(|s| !s.holed));
+            pruned(repository);
+            comes_back(&bench, repository, root.path());
+        };
+        whole(&repository);
+        drop(repository);
+        bench.forget_local();
+        whole(&bench.open());
+    }
 }

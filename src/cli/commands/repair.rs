@@ -98,6 +98,7 @@ fn tell(
             "garbage_record": garbage,
             "settled_by_record": settled,
             "brought_back": r.brought_back,
+            "packs_found": r.found.iter().map(|p| p.to_string()).collect::<Vec<_>>(),
             "findings": r.findings.iter().map(DamageJson::from).collect::<Vec<_>>(),
             "directories": r.directories,
             "chunks_saved": r.saved,
@@ -132,6 +133,12 @@ fn tell(
                 false => "that somebody deleted brought back from the bucket's versions",
             },
         ),
+        told(
+            r.found.len() as u64,
+            "lost pack",
+            "lost packs",
+            if arguments.dry_run { "there again; a repair takes them in" } else { "found again and taken in" },
+        ),
         told(r.directories, "directory", "directories", "written anew from the packs themselves"),
         told(r.saved, "chunk", "chunks", "saved out of damaged packs"),
         told(r.filled, "chunk", "chunks", "filled in from equal ones"),
@@ -158,7 +165,12 @@ fn tell(
             "with holes: {}\nback these machines up again, then repair again: it fills in what comes back; --drop-lost gives up the rest",
             ids.join(", ")
         ))?;
-    } else if garbage.is_none() && settled.is_none() && r.findings.is_empty() && r.brought_back.is_empty() {
+    } else if garbage.is_none()
+        && settled.is_none()
+        && r.findings.is_empty()
+        && r.brought_back.is_empty()
+        && r.found.is_empty()
+    {
         session.print("nothing to repair")?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::operations::repair::found;
 use crate::operations::verify::{
     Coverage, Finding, Part, VerifyDepth, VerifyReport, coverage, remember, verify, verify_keyless,
 };
@@ -34,7 +35,24 @@ pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
                 session.listen()?;
                 // A person may have taken her time over the passphrase.
                 started = Instant::now();
+                let records = !arguments.no_record && repository.keys.master().is_some();
+                let found = match depth {
+                    VerifyDepth::ReadData if records => {
+                        let there = found::lost_and_there(repository, &session.progress)?;
+                        found::take_in(repository, &there)?
+                    }
+                    _ => Vec::new(),
+                };
                 let report = verify(repository, depth, &session.progress)?;
+                if !found.is_empty() {
+                    let healed = found::heal_whole(repository, &report.findings)?;
+                    let text = format!(
+                        "{} found again and taken in; {} whole again",
+                        things(found.len() as u64, "lost pack was", "lost packs were"),
+                        things(healed.len() as u64, "snapshot is", "snapshots are")
+                    );
+                    session.progress.finding(Severity::Note, &text);
+                }
                 if !arguments.no_record
                     && let Err(e) = remember(repository, &report)
                 {

@@ -208,8 +208,11 @@ impl Repository {
         let end = state.number.max(state.settled.run.0);
         let mut found = Vec::new();
         for folder in [names::DATA, names::META, names::INDEX, names::CHECKPOINT] {
-            // Behind everything that lies in the folder of the last run.
-            let after = format!("{folder}/{end:020}~");
+            let after = match folder {
+                names::CHECKPOINT => names::checkpoint(end),
+                // Behind everything that lies in the folder of the last run.
+                _ => format!("{folder}/{}/{}", RunId(end), "f".repeat(64)),
+            };
             self.store.list(folder, Some(&after), &mut |listed| {
                 let run = match ObjectName::parse(&listed.name) {
                     Some(ObjectName::Pack(_, run, _) | ObjectName::Segment(run, _)) => run,

@@ -118,8 +118,7 @@ impl Repository {
     /// From then on nothing is deduplicated against the packs that differ; the differences are returned.
     pub fn check_listing(&self) -> Result<Vec<Difference>> {
         let now = self.world.now_ms();
-        // A clock that was set back lists once more.
-        if self.local.listed_ms().is_some_and(|last| (0..EVERY_MS).contains(&(now - last))) {
+        if !self.is_listing_due() {
             return Ok(Vec::new());
         }
         let mut there = HashMap::new();
@@ -145,6 +144,13 @@ impl Repository {
         // Whoever has no cache finds the blocks of these packs through the segment alone.
         suspects.extend(state.packs.iter().filter(|(_, p)| segments.contains(&p.home)).map(|(name, _)| *name));
         Ok(found)
+    }
+
+    /// Whether this machine has not compared the listing for a day.
+    pub(super) fn is_listing_due(&self) -> bool {
+        let now = self.world.now_ms();
+        // A clock that was set back lists once more.
+        !self.local.listed_ms().is_some_and(|last| (0..EVERY_MS).contains(&(now - last)))
     }
 
     /// Lets the next run compare the listing with the log whenever the last one did: something was found missing or

@@ -398,6 +398,9 @@ impl Repository {
             repository.follow_epochs(&state, 0)?;
             *repository.state.lock().expect("nothing panics while it holds the lock") = Arc::new(state);
         }
+        // Who has seen nothing yet knows the end of the log by the log alone. Who has is asked to spend four requests once
+        // a day.
+        let looks = !repository.store.is_remote() || repository.local.head().ok().flatten().is_none();
         match repository.refresh() {
             Ok(_) if repository.forks() && repository.adopt_settlement()? => {
                 let state = repository.refresh()?;
@@ -411,7 +414,9 @@ impl Repository {
             }
             Err(e) => return Err(e),
         }
-        repository.look_beyond()?;
+        if looks || repository.is_listing_due() {
+            repository.look_beyond()?;
+        }
         Ok(Arc::new(repository))
     }
 

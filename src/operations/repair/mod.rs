@@ -6,6 +6,7 @@
 //! deleted. A later repair fills what later backups have brought back.
 
 mod drop;
+pub mod found;
 mod heal;
 
 use std::collections::{BTreeSet, HashSet};
@@ -48,6 +49,8 @@ pub struct RepairOptions {
 pub struct RepairReport {
     /// Objects that somebody deleted, and that a bucket with versions still had.
     pub brought_back: Vec<String>,
+    /// Packs that were declared lost and are there again, sound.
+    pub found: Vec<ObjectHash>,
     /// What was damaged, and what it hurts.
     pub findings: Vec<Finding>,
     /// Packs whose directories were written anew.
@@ -85,6 +88,10 @@ pub fn repair(
     }
     let unasked = bring_back(repository, options, &mut report, observer)?;
     repository.refresh()?;
+    report.found = found::lost_and_there(repository, observer)?;
+    if !options.dry_run {
+        report.found = found::take_in(repository, &report.found)?;
+    }
     let depth = if options.read_data { VerifyDepth::ReadData } else { VerifyDepth::Structure };
     let (mut found, mut bad) = survey(repository, depth, observer)?;
     if options.dry_run {

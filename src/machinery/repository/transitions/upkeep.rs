@@ -34,16 +34,14 @@ pub(super) fn settle(draft: &mut Draft<'_>, strays: &[(u64, ObjectHash)], run: R
     Ok(())
 }
 
-/// Takes lost packs in again: everything in them was read.
+/// Takes lost packs in again: they have the bytes of their names.
 pub(super) fn found(draft: &mut Draft<'_>, packs: &[ObjectHash]) -> Result<(), VoidReason> {
     draft.owner_only("take packs in again")?;
-    let number = draft.number;
     for name in packs {
         let pack = draft.uncondemned_pack(name)?;
-        if pack.lost.is_none() {
+        if pack.lost.take().is_none() {
             return Err(VoidReason::PackNotLost(*name));
         }
-        (pack.lost, pack.vouched) = (None, Some(number));
     }
     Ok(())
 }
@@ -165,9 +163,8 @@ mod tests {
         scene.void(ALICE, vec![found(1)], VoidReason::NotAllowed { writer: ALICE.id(), what: "take packs in again" });
         scene.void(OWNER, vec![found(1)], VoidReason::PackNotLost(name(1)));
         scene.ok(OWNER, vec![lost(&[1, 2], &[1])]);
-        let number = scene.ok(OWNER, vec![found(1)]);
+        scene.ok(OWNER, vec![found(1)]);
         assert!(scene.state.packs[&name(1)].live());
-        assert_eq!(scene.state.packs[&name(1)].vouched, Some(number));
         scene.ok(OWNER, vec![doom_ranges(2, &[]), rewrite(prune, &[], &[2], &[])]);
         scene.void(OWNER, vec![found(2)], VoidReason::PackNotLive(name(2)));
     }
