@@ -206,7 +206,12 @@ fn case(template: &Template, kind: &str, harm: Harm, what: Work, warm: bool) -> 
     // After a repair the next backup counts on nothing that is damaged.
     drop(repository);
     let _ = work(Work::Repair, &judge, &other);
-    backup(&judge.open(), options(&[template.root.path()]), &Silent).unwrap_or_else(|e| panic!("{label}: {e}"));
+    match backup(&judge.open(), options(&[template.root.path()]), &Silent) {
+        Ok(_) => {}
+        // Nobody writes over the place of a record that others follow.
+        Err(e) if *kind == *"log" && e.to_string().contains("contradicted") => return format!("refused: {e}"),
+        Err(e) => panic!("{label}: {e}"),
+    }
     let (repository, target) = (judge.open(), tempfile::tempdir().unwrap());
     judge.restore(&judge.latest(&repository), target.path(), Some(template.root.path()));
     assert_eq!(difference(template.root.path(), target.path()), "", "{label}");

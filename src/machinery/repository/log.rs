@@ -167,7 +167,14 @@ impl Repository {
             Err(e) => e,
         };
         match error {
-            RepositoryError::Fork { what } => Ok(Next::Gap(GapCause::Fork(what))),
+            RepositoryError::Fork { what } => {
+                // Nor is this a fork behind what was seen, if that is not there any more.
+                let bytes = self.get(&names::record(state.number))?;
+                if state.valid && record::hash(&bytes) != state.hash {
+                    return Err(history(format!("record {} is not the one seen before", state.number)));
+                }
+                Ok(Next::Gap(GapCause::Fork(what)))
+            }
             RepositoryError::Damaged { cause, .. } => Ok(Next::Gap(GapCause::Damaged(cause.to_string()))),
             e if e.is_missing() => {
                 let stray = |n: &u64| state.settled.strays.contains_key(n);
