@@ -22,7 +22,7 @@ use crate::words::causes::with_causes;
 
 use super::counts::Counters;
 use super::name::{is_name, is_within};
-use super::s3::{BucketVersions, limit};
+use super::s3::{BucketVersions, Redirected, limit};
 use super::{
     Created, Foreign, Listed, RequestCounts, Store, StoreError, Verb, Version, Versions, check_folder, check_name,
     check_range,
@@ -353,9 +353,24 @@ fn listed(meta: ObjectMeta, prefix: &str, after: Option<&str>, foreign: &mut For
     Some(Listed { name: name.to_owned(), size: meta.size, modified_ms })
 }
 
+/// The redirection that the server answered with, if it did.
+fn redirected(error: &Error) -> Option<&Redirected> {
+    let mut at: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(e) = at {
+        if let Some(found) = e.downcast_ref() {
+            return Some(found);
+        }
+        at = e.source();
+    }
+    None
+}
+
 fn translate(verb: Verb, name: &str, error: Error) -> StoreError {
     let text = with_causes(&error);
     let name = name.to_owned();
+    if let Some(redirected) = redirected(&error) {
+        return StoreError::Explained { verb, name, why: redirected.to_string() };
+    }
     let advice = super::s3::advice(&text);
     match (error, advice) {
         // The bucket is missing, which is not the same as an object that is.
@@ -393,6 +408,7 @@ fn translate_create(name: &str, error: Error) -> StoreError {
     // A time-out, a lost connection, a 5xx, even after retries: the object may be there, or come. What a server
     // refuses in so many words it has not stored.
     match error {
+        error if redirected(&error).is_some() => translate(Verb::Create, name, error),
         Error::Generic { .. } | Error::JoinError { .. } if super::s3::advice(&with_causes(&error)).is_none() => {
             StoreError::Ambiguous { name: name.to_owned(), source: Box::new(error) }
         }

@@ -20,14 +20,14 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, resolve_bu
 use object_store::client::HttpConnector;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::object::{Manner, ObjectStoreAdapter};
 use super::options::StoreOptions;
 use super::{StoreError, Verb};
 
 pub use advice::advice;
-pub use http::{Connector, limit};
+pub use http::{Connector, Redirected, limit};
 use profile::ProfileCredentials;
 pub use settings::KEYS;
 use settings::Settings;
@@ -56,9 +56,9 @@ const HANDED: [&str; 8] = [
 pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter, StoreError> {
     let settings = Settings::parse(location, options)?;
     let runtime = super::object::runtime(&settings.shown())?;
-    let connector = Connector::default();
+    let connector = Connector::trusting(certificates(&settings)?);
     let server = connector.server();
-    let client = client_options(&settings)?;
+    let client = client_options(&settings);
     let unfit = |e: object_store::Error| StoreError::other(Verb::Open, &settings.shown(), e);
     let plain_client = connector.connect(&client).map_err(unfit)?;
     let region = match (&settings.region, &settings.endpoint) {
@@ -107,20 +107,24 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
     Ok(ObjectStoreAdapter::with(runtime, store, settings.shown(), settings.requests, manner))
 }
 
-fn client_options(settings: &Settings) -> Result<ClientOptions, StoreError> {
+/// The certificates that are trusted beside the system's.
+fn certificates(settings: &Settings) -> Result<Vec<u8>, StoreError> {
+    let Some(path) = &settings.ca else { return Ok(Vec::new()) };
+    let unusable = |e: &dyn std::fmt::Display| settings.unusable(format!("the certificates in {path}: {e}"));
+    let pem = std::fs::read(path).map_err(|e| unusable(&e))?;
+    match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(found) if found.is_empty() => Err(unusable(&"there are none in PEM form")),
+        Ok(_) => Ok(pem),
+        Err(e) => Err(unusable(&e)),
+    }
+}
+
+fn client_options(settings: &Settings) -> ClientOptions {
     // The limits of whole requests are ours: one that fits a record kills a pack on a slow line.
-    let mut client = ClientOptions::new()
+    ClientOptions::new()
         .with_timeout_disabled()
         .with_connect_timeout(CONNECT_LIMIT)
-        .with_allow_http(settings.allow_http);
-    if let Some(path) = &settings.ca {
-        let unusable = |e: &dyn std::fmt::Display| settings.unusable(format!("the certificates in {path}: {e}"));
-        let pem = std::fs::read(path).map_err(|e| unusable(&e))?;
-        for certificate in Certificate::from_pem_bundle(&pem).map_err(|e| unusable(&e))? {
-            client = client.with_root_certificate(certificate);
-        }
-    }
-    Ok(client)
+        .with_allow_http(settings.allow_http)
 }
 
 fn retry(settings: &Settings) -> RetryConfig {
