@@ -74,6 +74,8 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
         .with_client_options(client)
         .with_retry(retry(&settings))
         .with_http_connector(connector)
+        // Each object is deleted by its own request anyway, and some servers know no other.
+        .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true")
         .with_disable_tagging(true);
     if let Some(endpoint) = &settings.endpoint {
         builder = builder.with_endpoint(settings.endpoint_with_bucket(endpoint));
