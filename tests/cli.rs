@@ -673,3 +673,23 @@ fn a_machine_that_has_seen_more_accepts_a_shorter_history_if_its_owner_says_so()
     sr.expect(0, &["backup", tree.to_str().unwrap()]);
     sr.expect(0, &["verify", "--read-data"]);
 }
+
+/// A disk that was mounted late: the first verification that reads a pack again that was declared lost takes it in.
+#[test]
+fn verify_takes_in_a_lost_pack_that_is_there_again() {
+    let sr = Strongroom::init();
+    let tree = sr.tree();
+    sr.expect(0, &["backup", tree.to_str().unwrap()]);
+    let data = fs::read_dir(sr.folder.path().join("repo/data")).unwrap().next().unwrap().unwrap().path();
+    let away = sr.folder.path().join("away");
+    fs::rename(&data, &away).unwrap();
+    assert!(sr.expect(3, &["repair"]).contains("declared lost"));
+    sr.expect(1, &["verify", "--read-data"]);
+    fs::rename(&away, &data).unwrap();
+    // Who writes nothing down takes nothing in.
+    sr.expect(1, &["verify", "--read-data", "--no-record"]);
+    let said = sr.expect(0, &["verify", "--read-data"]);
+    assert!(said.contains("lost packs were found again and taken in; 1 snapshot is whole again"), "{said}");
+    sr.expect(0, &["restore", "latest", "--target", "back"]);
+    assert!(sr.expect(0, &["log"]).contains("find 1 lost pack again"));
+}

@@ -4,7 +4,6 @@
 mod harness;
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -78,10 +77,10 @@ fn deletes_nothing(repository: &Arc<Repository>) {
 }
 
 fn settled(repository: &Arc<Repository>) {
-    assert!(repository.settle().unwrap().is_some());
+    assert!(repository.settle(false).unwrap().is_some());
     assert_eq!(repository.doubts(), []);
     repository.check_undoubted().unwrap();
-    assert_eq!(repository.settle().unwrap(), None);
+    assert_eq!(repository.settle(false).unwrap(), None);
     prune(repository, &PruneOptions::default(), &Silent).unwrap();
     let found = verify(repository, VerifyDepth::ReadData, &Silent).unwrap().findings;
     assert_eq!(found, []);
@@ -293,8 +292,8 @@ fn before_a_fork_everything_can_be_restored_and_the_owner_settles_it_for_everyon
     assert_eq!(restored.problems, Vec::<String>::new());
     deletes_nothing(&repository);
     owner.try_backup(&[tree(5).path()], &Silent).unwrap_err();
-    // The machines that saw the other branch refuse this one.
-    assert!(matches!(bench.try_open(), Ok(_) | Err(RepositoryError::History { .. } | RepositoryError::Fork { .. })));
+    // The machine that saw the other branch knows nothing of it yet: its own last record is there.
+    assert_eq!(bench.open().snapshots().unwrap().len(), 3);
 
     settled(&repository);
     owner.backup(&[tree(6).path()]);
@@ -304,8 +303,8 @@ fn before_a_fork_everything_can_be_restored_and_the_owner_settles_it_for_everyon
     let known = bench.open();
     assert_eq!(known.state().hash, again.state().hash);
     bench.backup(&[tree(7).path()]);
-    let expected = bare(&bench).1.state().snapshots.len();
-    assert_eq!(bench.open().snapshots().unwrap().len(), expected);
+    assert_eq!(bare(&bench).1.state().snapshots.len(), 3);
+    assert_eq!(bench.open().snapshots().unwrap().len(), 3);
 }
 
 #[test]
@@ -331,5 +330,64 @@ fn a_head_that_is_expected_must_lie_on_the_way() {
     for bad in ["", "7", "7:", "x:00", "7:00"] {
         assert!(bad.parse::<Head>().is_err(), "{bad}");
     }
-    let _: &Path = bench.folder.path();
+}
+
+/// The owner gives up records that machines have seen. They follow, though the record that says so has a lower number than
+/// those; but they do not follow a log that was rolled back to that record later.
+#[test]
+fn a_machine_follows_a_settlement_that_it_has_not_seen_and_no_other() {
+    let (bench, machine) = scene();
+    backup(&bench, 1);
+    let end = last(&bench);
+    machine.backup(&[tree(2).path()]);
+    machine.backup(&[tree(3).path()]);
+    bench.open();
+    (end + 1..=last(&bench)).for_each(|number| bench.store.delete(&names::record(number)).unwrap());
+    let refused = |e: RepositoryError| assert!(matches!(e, RepositoryError::History { .. }), "{e}");
+    refused(bench.try_open().unwrap_err());
+    refused(machine.try_open().unwrap_err());
+
+    let passphrase = zeroize::Zeroizing::new(harness::PASSPHRASE.to_vec());
+    let repository =
+        Repository::open_forgetting(bench.store.clone(), &passphrase, &bench.places(), bench.world.clone()).unwrap();
+    let settled = repository.settle(true).unwrap().unwrap();
+    assert_eq!(settled, end + 1);
+    assert_eq!(machine.open().state().snapshots.len(), 1);
+    let rolled_back = copied(&bench);
+    machine.backup(&[tree(4).path()]);
+    backup(&bench, 5);
+    // An old copy, whose last word is that settlement.
+    let rolled_back: Arc<dyn Store> = Arc::new(rolled_back);
+    refused(bench.try_open_on(rolled_back.clone()).unwrap_err());
+    bench.forget_cache();
+    refused(bench.try_open_on(rolled_back).unwrap_err());
+    assert_eq!(bench.open().state().snapshots.len(), 3);
+}
+
+/// What is given up is given up only if the repository opens then.
+#[test]
+fn what_a_machine_has_seen_is_not_forgotten_in_vain() {
+    let bench = Bench::new();
+    backup(&bench, 1);
+    let records: Vec<Bytes> =
+        (1..=last(&bench)).map(|number| bench.store.get(&names::record(number)).unwrap()).collect();
+    (1..=last(&bench)).for_each(|number| bench.store.delete(&names::record(number)).unwrap());
+    let passphrase = zeroize::Zeroizing::new(harness::PASSPHRASE.to_vec());
+    let opened = Repository::open_forgetting(bench.store.clone(), &passphrase, &bench.places(), bench.world.clone());
+    assert!(matches!(opened, Err(RepositoryError::History { .. })));
+    // It still knows that more than the first record was there.
+    bench.store.create(&names::record(1), records[0].clone()).unwrap();
+    assert!(matches!(bench.try_open(), Err(RepositoryError::History { .. })));
+}
+
+/// An object far ahead does not hide that the last record was exchanged.
+#[test]
+fn the_last_record_is_compared_although_something_stands_far_ahead() {
+    let bench = Bench::new();
+    backup(&bench, 1);
+    bench.open().save_cache().unwrap();
+    let end = last(&bench);
+    bench.store.create(&names::record(end + 50), Bytes::from_static(b"x")).unwrap();
+    replace(&bench, end, bench.store.get(&names::record(1)).unwrap());
+    assert!(matches!(bench.try_open(), Err(RepositoryError::History { .. })));
 }

@@ -283,8 +283,8 @@ fn a_lost_pack_that_is_there_again_is_taken_in() {
         if by_verify {
             let there = lost_and_there(&repository, &Silent).unwrap();
             assert_eq!(take_in(&repository, &there).unwrap().len(), 1);
-            let found = findings(&repository);
-            assert_eq!(heal_whole(&repository, &found).unwrap().len(), 1);
+            let (seen, found) = (repository.state(), findings(&repository));
+            assert_eq!(heal_whole(&repository, &seen, &found).unwrap().len(), 1);
         } else {
             let report = repaired(&repository);
             assert_eq!((report.found.len(), report.healed.len(), report.holed.len()), (1, 1, 0), "{report:?}");

@@ -129,11 +129,10 @@ impl Settings {
     ) -> Result<Arc<Repository>> {
         let (store, places) = (self.store(around)?, places(arguments, around)?);
         let passphrase = self.secret.get(around, false)?;
-        let open = || Repository::open_for_repair(store.clone(), passphrase.bytes(), &places, around.world.clone());
-        let opened = match open() {
+        let (bytes, world) = (passphrase.bytes(), &around.world);
+        let opened = match Repository::open_for_repair(store.clone(), bytes, &places, world.clone()) {
             Err(e @ (RepositoryError::History { .. } | RepositoryError::Fork { .. })) if gives_up(&e) => {
-                Repository::forget_seen(&*store, &places)?;
-                open()?
+                Repository::open_forgetting(store, bytes, &places, world.clone())?
             }
             opened => opened?,
         };

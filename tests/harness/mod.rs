@@ -67,6 +67,11 @@ impl Bench {
         self.try_open().expect("the repository opens")
     }
 
+    /// As a machine whose cache was deleted.
+    pub fn forget_cache(&self) {
+        let _ = std::fs::remove_dir_all(self.places().cache);
+    }
+
     /// As a bare machine would see it: no cache, no state.
     pub fn forget_local(&self) {
         for folder in ["cache", "state"] {

@@ -1,5 +1,6 @@
 //! `repair`: what is damaged or gone is replaced, as far as the rest of the repository can tell it.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::ffi::OsString;
 
@@ -19,8 +20,11 @@ use super::verify::told_finding;
 /// Goes on behind garbage at the end of the log, then repairs everything else.
 pub fn run(session: &Session, arguments: &RepairArguments, typed: &[OsString]) -> Result<Exit> {
     let settings = Settings::find(session.global, session.around, false)?;
-    let gives_up =
-        |e: &RepositoryError| arguments.accept_history && !arguments.dry_run && agrees_to(session, arguments, e);
+    let gave_up = Cell::new(false);
+    let gives_up = |e: &RepositoryError| {
+        gave_up.set(arguments.accept_history && !arguments.dry_run && agrees_to(session, arguments, e));
+        gave_up.get()
+    };
     let repository = settings.open_for_repair(session.global, session.around, &gives_up)?;
     let options = RepairOptions {
         read_data: arguments.read_data,
@@ -33,7 +37,7 @@ pub fn run(session: &Session, arguments: &RepairArguments, typed: &[OsString]) -
     let (mut garbage, mut settled) = (None, None);
     let report = session.with(&repository, |repository| {
         if arguments.accept_history {
-            settled = accept(session, arguments, repository)?;
+            settled = accept(session, arguments, repository, gave_up.get())?;
         } else if repository.ends_in_garbage()? {
             garbage = overrule(session, arguments, repository)?;
         }
@@ -56,12 +60,19 @@ fn agrees_to(session: &Session, arguments: &RepairArguments, why: &dyn Error) ->
     arguments.yes || session.progress.suspended(|| session.around.agrees(&question))
 }
 
-fn accept(session: &Session, arguments: &RepairArguments, repository: &Repository) -> Result<Option<u64>> {
+/// Settles the history. If this machine `gave_up` what it had seen, others may have seen it too: they are told.
+fn accept(
+    session: &Session,
+    arguments: &RepairArguments,
+    repository: &Repository,
+    gave_up: bool,
+) -> Result<Option<u64>> {
     match repository.check_undoubted() {
+        Ok(()) if gave_up => Ok(repository.settle(true)?),
         Ok(()) => Ok(None),
         Err(e @ RepositoryError::Contradicted { .. }) if arguments.dry_run => Err(e.into()),
         Err(e @ RepositoryError::Contradicted { .. }) => match agrees_to(session, arguments, &e) {
-            true => Ok(repository.settle()?),
+            true => Ok(repository.settle(gave_up)?),
             false => Err(e.into()),
         },
         Err(e) => Err(e.into()),

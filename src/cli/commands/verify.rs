@@ -1,7 +1,10 @@
 //! `verify`: whether everything would come back.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use crate::formats::state::State;
+use crate::machinery::repository::Repository;
 use crate::operations::repair::found;
 use crate::operations::verify::{
     Coverage, Finding, Part, VerifyDepth, VerifyReport, coverage, remember, verify, verify_keyless,
@@ -37,21 +40,13 @@ pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
                 started = Instant::now();
                 let records = !arguments.no_record && repository.keys.master().is_some();
                 let found = match depth {
-                    VerifyDepth::ReadData if records => {
-                        let there = found::lost_and_there(repository, &session.progress)?;
-                        found::take_in(repository, &there)?
-                    }
-                    _ => Vec::new(),
+                    VerifyDepth::ReadData if records => take_in(session, repository)?,
+                    _ => 0,
                 };
+                let seen = repository.state();
                 let report = verify(repository, depth, &session.progress)?;
-                if !found.is_empty() {
-                    let healed = found::heal_whole(repository, &report.findings)?;
-                    let text = format!(
-                        "{} found again and taken in; {} whole again",
-                        things(found.len() as u64, "lost pack was", "lost packs were"),
-                        things(healed.len() as u64, "snapshot is", "snapshots are")
-                    );
-                    session.progress.finding(Severity::Note, &text);
+                if found > 0 {
+                    heal(session, repository, &seen, &report);
                 }
                 if !arguments.no_record
                     && let Err(e) = remember(repository, &report)
@@ -69,6 +64,31 @@ pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
     session.finish();
     tell(session, depth, &report, covered, took_ms)?;
     Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+/// Takes in lost packs that are there again. That it cannot be written down is no reason not to verify.
+fn take_in(session: &Session, repository: &Arc<Repository>) -> Result<usize> {
+    let there = found::lost_and_there(repository, &session.progress)?;
+    match found::take_in(repository, &there) {
+        Ok(taken) => Ok(taken.len()),
+        Err(e) => {
+            let text = format!("lost packs are there again, and could not be taken in: {}", chain(&e));
+            session.progress.finding(Severity::Warning, &text);
+            Ok(0)
+        }
+    }
+}
+
+/// Says that snapshots are whole again, after lost packs were taken in.
+fn heal(session: &Session, repository: &Repository, seen: &State, report: &VerifyReport) {
+    let (severity, text) = match found::heal_whole(repository, seen, &report.findings) {
+        Ok(healed) => {
+            let whole = things(healed.len() as u64, "snapshot is", "snapshots are");
+            (Severity::Note, format!("lost packs were found again and taken in; {whole} whole again"))
+        }
+        Err(e) => (Severity::Warning, format!("it could not be written that snapshots are whole again: {}", chain(&e))),
+    };
+    session.progress.finding(severity, &text);
 }
 
 fn depth(arguments: &VerifyArguments) -> (&'static str, VerifyDepth) {

@@ -21,6 +21,9 @@ use super::local::Head;
 use super::log::{as_void, is_garbage};
 use super::transitions::{self, verifier};
 
+/// The folders of objects that belong to a run or a record.
+const EVERYWHERE: [&str; 4] = [names::META, names::DATA, names::INDEX, names::CHECKPOINT];
+
 /// So many doubts are told in one line.
 const TOLD_MAX: usize = 3;
 
@@ -114,17 +117,8 @@ impl Gap {
     }
 
     fn words(&self) -> String {
-        let name = names::record(self.number);
-        match &self.cause {
-            GapCause::Missing { next, genuine: true } => {
-                format!("{name} is missing, and {} follows: nothing behind the gap can be read", names::record(*next))
-            }
-            GapCause::Missing { next, genuine: false } => {
-                format!("{} stands far behind the end of the log and is no record of it", names::record(*next))
-            }
-            GapCause::Damaged(why) => format!("{name} is damaged ({why}), and nothing behind it can be read"),
-            GapCause::Fork(why) => format!("the log forks: {why}; what lies behind cannot be read"),
-        }
+        let (object, what) = self.finding();
+        format!("{object}: {what}")
     }
 
     /// Whether records that others rely on lie behind it: whoever appended would make them void.
@@ -183,11 +177,17 @@ impl Repository {
 
     /// Looks for objects that only a later record than the last one can have led to: the log was cut.
     pub fn look_beyond(&self) -> Result<()> {
+        self.look_beyond_in(&EVERYWHERE)
+    }
+
+    /// As [`Repository::look_beyond`], in these folders alone. Whatever run published content also made a pack below
+    /// `meta/`.
+    pub(super) fn look_beyond_in(&self, folders: &[&str]) -> Result<()> {
         loop {
             let state = self.state();
             let found = match self.gap() {
                 Some(_) => None,
-                None => self.beyond(&state, true)?.into_iter().next(),
+                None => self.beyond_in(&state, folders, true)?.into_iter().next(),
             };
             // Others may have gone on since the log was listed: a record comes before the objects of its run.
             if found.is_some()
@@ -204,11 +204,11 @@ impl Repository {
 
     /// Objects of runs, and checkpoints, that the log does not reach and that the owner has not settled; the first one
     /// alone if that is enough.
-    fn beyond(&self, state: &State, first: bool) -> Result<Vec<(String, RunId)>> {
+    fn beyond_in(&self, state: &State, folders: &[&str], first: bool) -> Result<Vec<(String, RunId)>> {
         let end = state.number.max(state.settled.run.0);
         let mut found = Vec::new();
-        for folder in [names::DATA, names::META, names::INDEX, names::CHECKPOINT] {
-            let after = match folder {
+        for folder in folders {
+            let after = match *folder {
                 names::CHECKPOINT => names::checkpoint(end),
                 // Behind everything that lies in the folder of the last run.
                 _ => format!("{folder}/{}/{}", RunId(end), "f".repeat(64)),
@@ -248,8 +248,8 @@ impl Repository {
 
     /// Says, as the owner, that the history counts as it was folded: what lies behind a gap, was signed for another
     /// history or belongs to records that are missing is given up. Returns the number of the record; `None` if there is
-    /// nothing to settle.
-    pub fn settle(&self) -> Result<Option<u64>> {
+    /// nothing to settle, unless `force` says that other machines may have seen another history.
+    pub fn settle(&self, force: bool) -> Result<Option<u64>> {
         if self.keys.master().is_none() {
             let what = "only the owner may settle the history: use the passphrase".to_owned();
             return Err(RepositoryError::NotAllowed { what });
@@ -257,7 +257,7 @@ impl Repository {
         self.refresh()?;
         self.look_beyond()?;
         let doubts = self.doubts();
-        if doubts.is_empty() {
+        if doubts.is_empty() && !force {
             return Ok(None);
         }
         self.pass_over()?;
@@ -270,7 +270,8 @@ impl Repository {
         let note = description::seal(&described, &secret.sealing(), random(&*self.world));
         let number = self.append(&mut |state| {
             let strays = self.strays(state)?;
-            let run = self.beyond(state, false)?.into_iter().map(|(_, run)| run).max().unwrap_or(RunId(0));
+            let run =
+                self.beyond_in(state, &EVERYWHERE, false)?.into_iter().map(|(_, run)| run).max().unwrap_or(RunId(0));
             Ok(vec![Operation::Settle { strays, run }, Operation::Note { description: note.clone() }])
         })?;
         *self.gap.lock().expect("nothing panics while it holds the lock") = None;
@@ -341,18 +342,21 @@ impl Repository {
         }
     }
 
-    /// After this machine has seen another history: takes the one in the store if the owner has settled it later than what
-    /// was seen.
+    /// After this machine has seen another history: takes the one in the store if the owner has settled it by a record
+    /// that this machine has not seen.
+    ///
+    /// A settlement that was seen proves nothing: the log may have been rolled back to it. One that was not seen cannot
+    /// be of the history that was, or it comes after what was seen of that.
     pub(super) fn adopt_settlement(&self) -> Result<bool> {
-        let Ok(Some(seen)) = self.local.head() else { return Ok(false) };
+        let seen = self.local.settled()?;
         let mut state = self.empty_state()?;
         self.fold_from(&mut state, None, &mut |_| Ok(()))?;
-        if state.settled.number <= seen.number {
+        if state.settled.number <= seen {
             return Ok(false);
         }
         self.cache.clear()?;
         self.local.forget_head()?;
-        self.local.set_head(Head { number: state.number, hash: state.hash })?;
+        self.remember(&state)?;
         *self.distrust.lock().expect("nothing panics while it holds the lock") = None;
         self.set_state(state);
         Ok(true)

@@ -35,6 +35,7 @@ use super::error::{RepositoryError, Result};
 const BEGIN: &str = "begin";
 /// File that says when this machine last compared a listing of the store with the log.
 const LISTED: &str = "listed";
+const SETTLED: &str = "settled";
 
 /// File that is locked for a moment by whoever changes what all processes share.
 const CHANGING: &str = "changing";
@@ -139,6 +140,28 @@ impl LocalState {
             Ok(Some(seen)) if seen.number >= head.number => Ok(()),
             Ok(_) | Err(RepositoryError::LocalDamaged { .. }) => {
                 write_whole(&self.folder, "head", format!("{} {}\n", head.number, head.hash).as_bytes())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Number of the last record that this machine has seen in which the owner settled the history; 0 if none.
+    pub fn settled(&self) -> Result<u64> {
+        let path = self.folder.join(SETTLED);
+        match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().map_err(|_| RepositoryError::LocalDamaged { path }),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(0),
+            Err(e) => Err(RepositoryError::local(path)(e)),
+        }
+    }
+
+    /// Remembers such a record, unless a later one was seen.
+    pub fn set_settled(&self, number: u64) -> Result<()> {
+        let _changing = self.changing()?;
+        match self.settled() {
+            Ok(seen) if seen >= number => Ok(()),
+            Ok(_) | Err(RepositoryError::LocalDamaged { .. }) => {
+                write_whole(&self.folder, SETTLED, format!("{number}\n").as_bytes())
             }
             Err(e) => Err(e),
         }

@@ -82,10 +82,18 @@ impl Repository {
             // Others' records may be visible before they are durable; nothing may build on them until they are.
             self.store.sync()?;
         }
-        self.local.set_head(Head { number: state.number, hash: state.hash })?;
+        self.remember(&state)?;
         let state = self.set_state(state);
         self.sync_places(&state)?;
         Ok(state)
+    }
+
+    /// Remembers outside the cache how far this machine has seen the log, and which settlement of it.
+    pub(super) fn remember(&self, state: &State) -> Result<()> {
+        if state.settled.number > 0 {
+            self.local.set_settled(state.settled.number)?;
+        }
+        self.local.set_head(Head { number: state.number, hash: state.hash })
     }
 
     /// Folds the records after `state.number`, handing each to `each`. Returns why it ended before the last one, if it
@@ -120,7 +128,9 @@ impl Repository {
             }
         }
         // After a void record the state's hash covers more than its bytes; the next valid one will be compared.
-        if numbers.is_empty() && state.number > 0 && state.valid {
+        // What stands behind a gap proves nothing of it.
+        let follows = numbers.first() == Some(&(state.number + 1));
+        if !follows && state.number > 0 && state.valid {
             let bytes = self.get(&names::record(state.number))?;
             if record::hash(&bytes) != state.hash {
                 return Err(history(format!("record {} is not the one seen before", state.number)));
@@ -397,7 +407,7 @@ impl Repository {
                     if folded.verdict != Verdict::Valid {
                         return Err(history(format!("our own record {} is void", record.number)));
                     }
-                    self.local.set_head(Head { number: next.number, hash: next.hash })?;
+                    self.remember(&next)?;
                     let next = self.set_state(next);
                     self.sync_places(&next)?;
                     return Ok(record.number);

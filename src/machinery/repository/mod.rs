@@ -398,8 +398,8 @@ impl Repository {
             repository.follow_epochs(&state, 0)?;
             *repository.state.lock().expect("nothing panics while it holds the lock") = Arc::new(state);
         }
-        // Who has seen nothing yet knows the end of the log by the log alone. Who has is asked to spend four requests once
-        // a day.
+        // Who has seen nothing yet knows the end of the log by the log alone. Who has looks everywhere once a day, and
+        // else where packs of lost runs would be.
         let looks = !repository.store.is_remote() || repository.local.head().ok().flatten().is_none();
         match repository.refresh() {
             Ok(_) if repository.forks() && repository.adopt_settlement()? => {
@@ -414,8 +414,9 @@ impl Repository {
             }
             Err(e) => return Err(e),
         }
-        if looks || repository.is_listing_due() {
-            repository.look_beyond()?;
+        match looks || repository.is_listing_due() {
+            true => repository.look_beyond()?,
+            false => repository.look_beyond_in(&[names::META])?,
         }
         Ok(Arc::new(repository))
     }
@@ -508,11 +509,24 @@ impl Repository {
         Ok(State::new(config.owner, record::hash(&bytes)))
     }
 
-    /// Forgets, before the repository is opened, what this machine has seen of its history: its owner gives that up.
-    pub fn forget_seen(store: &dyn Store, places: &LocalPlaces) -> Result<()> {
-        let (config, _) = read_config(store)?;
+    /// As [`Repository::open_for_repair`], after forgetting what this machine has seen of the history: its owner gives that
+    /// up. If it does not open then either, nothing is forgotten.
+    pub fn open_forgetting(
+        store: Arc<dyn Store>,
+        passphrase: &Zeroizing<Vec<u8>>,
+        places: &LocalPlaces,
+        world: Arc<dyn World>,
+    ) -> Result<Arc<Self>> {
+        let (config, _) = read_config(&*store)?;
+        let local = LocalState::open(&places.state, config.id)?;
+        let seen = local.head()?;
         cache::Cache::open(&places.cache, config.id)?.clear()?;
-        LocalState::open(&places.state, config.id)?.forget_head()
+        local.forget_head()?;
+        let opened = Self::open_for_repair(store, passphrase, places, world);
+        if let (Err(_), Some(seen)) = (&opened, seen) {
+            local.set_head(seen)?;
+        }
+        opened
     }
 
     /// Name of the key slot that opened it; `None` for a credential.

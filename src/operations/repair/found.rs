@@ -103,21 +103,21 @@ pub fn take_in(repository: &Arc<Repository>, found: &[ObjectHash]) -> Result<Vec
     Ok(taken)
 }
 
-/// Says in the log that snapshots with holes are whole again: those about which a verification, which looked at what is
-/// there now, found nothing. Returns them.
-pub fn heal_whole(repository: &Repository, findings: &[Finding]) -> Result<Vec<SnapshotId>, RepositoryError> {
+/// Says in the log that snapshots with holes are whole again: those about which a verification, which began at state
+/// `seen`, found nothing. Returns them; none if a pack went or was lost since, which may be one that they need.
+pub fn heal_whole(
+    repository: &Repository,
+    seen: &State,
+    findings: &[Finding],
+) -> Result<Vec<SnapshotId>, RepositoryError> {
     let hurt: BTreeSet<SnapshotId> = findings.iter().flat_map(|f| f.hurts.iter().map(|(id, ..)| *id)).collect();
-    let seen = repository.state();
+    let looked_at = |id: &SnapshotId| seen.snapshots.contains_key(id) && !hurt.contains(id);
     let mut healed = Vec::new();
     repository.append(&mut |state| {
-        // A pack that was condemned or lost since may be one that they need.
-        let same = state.packs.iter().filter(|(_, p)| p.live()).map(|(n, _)| n).eq(seen
-            .packs
-            .iter()
-            .filter(|(_, p)| p.live())
-            .map(|(n, _)| n));
-        healed = match same {
-            true => state.snapshots.iter().filter(|(id, s)| s.holed && !hurt.contains(id)).map(|(id, _)| *id).collect(),
+        let live = |name: &ObjectHash| state.packs.get(name).is_some_and(PackState::live);
+        let mut relied_on = seen.packs.iter().filter(|(_, p)| p.live()).map(|(name, _)| name);
+        healed = match relied_on.all(live) {
+            true => state.snapshots.iter().filter(|(id, s)| s.holed && looked_at(id)).map(|(id, _)| *id).collect(),
             false => Vec::new(),
         };
         match healed.is_empty() {
