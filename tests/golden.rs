@@ -15,7 +15,7 @@ use harness::{Bench, far_world, names, options, text};
 use strongroom::formats::checkpoint;
 use strongroom::formats::config::{Config, Parameters};
 use strongroom::formats::credential::CredentialFile;
-use strongroom::formats::description::{self, Figures, RunDescription, SnapshotDescription};
+use strongroom::formats::description::{self, Figures, LeftOut, RunDescription, SnapshotDescription};
 use strongroom::formats::directory::ChunkEntry;
 use strongroom::formats::envelope::{ENVELOPE_LEN, FormatError, Kind};
 use strongroom::formats::epoch_keys;
@@ -322,6 +322,11 @@ fn description() {
     let secret = secret();
     let sealing = sealing(&secret, Some([17; 32]));
     let figures = Figures { files: 1, bytes: 1 << 40, changed: 3, ..Figures::default() };
+    let owner = Owner { uid: 0, gid: 0, user: b"root".to_vec(), group: b"root".to_vec() };
+    let xattrs = vec![Xattr { name: b"user.note".to_vec(), value: b"kept\0".to_vec() }];
+    let mtime = FileTime { secs: -7, nanos: 999_999_999 };
+    let root = Metadata { mode: 0o1755, owner, mtime, xattrs, link: None };
+    assert_eq!(Metadata::decode(&root.encode()), Ok(root.clone()));
     let snapshot = SnapshotDescription {
         host: "db1".into(),
         user: "postgres".into(),
@@ -334,6 +339,14 @@ fn description() {
         figures,
         findings: vec!["one".into()],
         origin: None,
+        left_out: Some(LeftOut {
+            patterns: vec!["*.tmp".into()],
+            caches: true,
+            if_present: vec![".nobackup".into()],
+            larger_than: Some(1 << 33),
+            one_file_system: true,
+        }),
+        root: Some(root.encode().into()),
     };
     let run = RunDescription { host: "db1".into(), command: "backup".into(), figures, ..RunDescription::default() };
     let one = golden("snapshot-description", &description::seal(&snapshot, &sealing, [18; 32]));

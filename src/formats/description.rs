@@ -89,6 +89,34 @@ pub struct SnapshotDescription {
     /// What it is a copy of, if it is one.
     #[n(10)]
     pub origin: Option<SnapshotOrigin>,
+    /// What was left out, so that it can be asked later whether an entry would have been.
+    #[n(11)]
+    pub left_out: Option<LeftOut>,
+    /// Metadata of the directory `/`, which no directory holds: as [`Metadata::encode`] writes it.
+    ///
+    /// [`Metadata::encode`]: super::tree::Metadata::encode
+    #[n(12)]
+    pub root: Option<ByteVec>,
+}
+
+/// The exclusion rules of a snapshot in full.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct LeftOut {
+    /// Patterns with gitignore meaning, presets and files spelled out, in the order in which they were asked.
+    #[n(0)]
+    pub patterns: Vec<String>,
+    /// Contents of directories with a `CACHEDIR.TAG`.
+    #[n(1)]
+    pub caches: bool,
+    /// Contents of directories that hold an entry of one of these names.
+    #[n(2)]
+    pub if_present: Vec<String>,
+    /// Regular files that are longer than this.
+    #[n(3)]
+    pub larger_than: Option<u64>,
+    /// Contents of directories on other file systems than the root of the source.
+    #[n(4)]
+    pub one_file_system: bool,
 }
 
 /// A snapshot of another repository.

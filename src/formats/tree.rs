@@ -152,6 +152,33 @@ pub struct Metadata {
     pub link: Option<HardLink>,
 }
 
+impl Metadata {
+    /// The metadata by itself, without what concerns other names.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.varint(u64::from(self.mode));
+        out.varint(u64::from(self.owner.uid));
+        out.varint(u64::from(self.owner.gid));
+        out.bytes(&self.owner.user);
+        out.bytes(&self.owner.group);
+        out.signed(self.mtime.secs);
+        out.u32(self.mtime.nanos);
+        encode_xattrs(&self.xattrs, &mut out);
+        out
+    }
+
+    /// Reads what [`Metadata::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut r = Reader::new(bytes);
+        let mode = decode_mode(&mut r)?;
+        let owner = decode_owner(&mut r)?;
+        let mtime = decode_time(&mut r)?;
+        let xattrs = decode_xattrs(&mut r)?;
+        r.end()?;
+        Ok(Self { mode, owner, mtime, xattrs, link: None })
+    }
+}
+
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -324,11 +351,7 @@ fn encode_node(node: &Node, owner: u64, table: &BlocksTable, out: &mut Vec<u8>) 
         out.varint(link.inode);
     }
     if !meta.xattrs.is_empty() {
-        out.varint(meta.xattrs.len() as u64);
-        for x in &meta.xattrs {
-            out.bytes(&x.name);
-            out.bytes(&x.value);
-        }
+        encode_xattrs(&meta.xattrs, out);
     }
     match &node.kind {
         NodeKind::File(file) => encode_file(file, table, out),
@@ -339,6 +362,14 @@ fn encode_node(node: &Node, owner: u64, table: &BlocksTable, out: &mut Vec<u8>) 
             out.varint(u64::from(*minor));
         }
         NodeKind::Fifo | NodeKind::Socket => {}
+    }
+}
+
+fn encode_xattrs(xattrs: &[Xattr], out: &mut Vec<u8>) {
+    out.varint(xattrs.len() as u64);
+    for x in xattrs {
+        out.bytes(&x.name);
+        out.bytes(&x.value);
     }
 }
 
@@ -370,12 +401,7 @@ fn decode_leaf(r: &mut Reader) -> Result<Vec<Node>, CodecError> {
     let n = r.count(4)?;
     let mut owners = Vec::with_capacity(n);
     for _ in 0..n {
-        owners.push(Owner {
-            uid: r.varint32("uid")?,
-            gid: r.varint32("gid")?,
-            user: r.bytes()?.to_vec(),
-            group: r.bytes()?.to_vec(),
-        });
+        owners.push(decode_owner(r)?);
     }
     let n = r.count(10)?;
     let mut nodes: Vec<Node> = Vec::with_capacity(n);
@@ -389,24 +415,40 @@ fn decode_leaf(r: &mut Reader) -> Result<Vec<Node>, CodecError> {
     Ok(nodes)
 }
 
+fn decode_mode(r: &mut Reader) -> Result<u32, CodecError> {
+    let mode = r.varint32("mode")?;
+    if mode > 0o7777 { Err(r.invalid("mode")) } else { Ok(mode) }
+}
+
+fn decode_owner(r: &mut Reader) -> Result<Owner, CodecError> {
+    Ok(Owner {
+        uid: r.varint32("uid")?,
+        gid: r.varint32("gid")?,
+        user: r.bytes()?.to_vec(),
+        group: r.bytes()?.to_vec(),
+    })
+}
+
+fn decode_time(r: &mut Reader) -> Result<FileTime, CodecError> {
+    let time = FileTime { secs: r.signed()?, nanos: r.u32()? };
+    if time.nanos >= 1_000_000_000 { Err(r.invalid("nanoseconds")) } else { Ok(time) }
+}
+
 fn decode_node(r: &mut Reader, owners: &[Owner], table: &BlocksTableReader) -> Result<Node, CodecError> {
     let kind = r.u8()?;
     let name = decode_name(r)?;
-    let mode = r.varint32("mode")?;
-    if mode > 0o7777 {
-        return Err(r.invalid("mode"));
-    }
+    let mode = decode_mode(r)?;
     let owner =
         usize::try_from(r.varint()?).ok().and_then(|i| owners.get(i)).ok_or_else(|| r.invalid("owner"))?.clone();
-    let mtime = FileTime { secs: r.signed()?, nanos: r.u32()? };
-    if mtime.nanos >= 1_000_000_000 {
-        return Err(r.invalid("nanoseconds"));
-    }
+    let mtime = decode_time(r)?;
     let link = match kind & FLAG_LINK {
         0 => None,
         _ => Some(HardLink { device: r.varint()?, inode: r.varint()? }),
     };
     let xattrs = if kind & FLAG_XATTRS == 0 { Vec::new() } else { decode_xattrs(r)? };
+    if kind & FLAG_XATTRS != 0 && xattrs.is_empty() {
+        return Err(r.invalid("empty list of attributes"));
+    }
     let meta = Metadata { mode, owner, mtime, xattrs, link };
     let kind = match kind & !(FLAG_LINK | FLAG_XATTRS) {
         KIND_FILE => NodeKind::File(decode_file(r, table)?),
@@ -430,9 +472,6 @@ fn decode_xattrs(r: &mut Reader) -> Result<Vec<Xattr>, CodecError> {
             return Err(r.invalid("order of attributes"));
         }
         xattrs.push(xattr);
-    }
-    if xattrs.is_empty() {
-        return Err(r.invalid("empty list of attributes"));
     }
     Ok(xattrs)
 }

@@ -157,6 +157,23 @@ impl ExcludeRules {
         Ok(Self { tally, set })
     }
 
+    /// The same rules as options that need neither presets nor files, for whoever asks later; `None` if there are none.
+    pub fn recorded(&self) -> Option<ExcludeOptions> {
+        let tally = &self.tally;
+        if tally.rules.is_empty() {
+            return None;
+        }
+        let names = tally.if_present.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+        Some(ExcludeOptions {
+            patterns: tally.lines.iter().map(|line| line.pattern.clone()).collect(),
+            caches: tally.caches.is_some(),
+            if_present: names.collect(),
+            larger_than: tally.larger_than.map(|(len, _)| len),
+            one_file_system: tally.one_file_system.is_some(),
+            ..ExcludeOptions::default()
+        })
+    }
+
     /// Rules that leave nothing out.
     pub fn none() -> Self {
         Self { tally: Arc::default(), set: Gitignore::empty() }
@@ -518,6 +535,33 @@ mod tests {
         assert_eq!(rules.unmatched(), Vec::<String>::new(), "roots count together");
         let objects = RuleSummary { rule: "--exclude *.o".to_owned(), matches: 1, bytes: 10 };
         assert!(rules.summary().contains(&objects));
+    }
+
+    /// What was left out by a preset or a file must still be known when neither is what it was.
+    #[test]
+    fn recorded_rules_decide_as_the_rules_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("patterns");
+        std::fs::write(&file, "*.o\n!keep.o\n\\#x\n").unwrap();
+        let options = ExcludeOptions {
+            presets: vec!["dss:temp".to_owned()],
+            pattern_files: vec![file],
+            patterns: vec!["#y".to_owned(), "/data/dss/abs".to_owned()],
+            larger_than: Some(9),
+            caches: true,
+            if_present: vec![".nobackup".to_owned()],
+            one_file_system: true,
+            measure: false,
+        };
+        let rules = ExcludeRules::new(&options, Path::new("/data/dss")).unwrap();
+        let recorded = rules.recorded().unwrap();
+        let again = ExcludeRules::new(&recorded, Path::new("/data/dss")).unwrap();
+        for path in [&b"a.o"[..], b"keep.o", b"#x", b"#y", b"x", b"abs/", b"tmp/a", b"tmp/", b"d/abs/"] {
+            assert_eq!(keeps(&rules, path), keeps(&again, path), "{}", path.escape_ascii());
+        }
+        assert_eq!(again.recorded().unwrap(), recorded);
+        assert!(recorded.caches && recorded.one_file_system && recorded.if_present == [".nobackup"]);
+        assert_eq!(ExcludeRules::none().recorded(), None);
     }
 
     #[test]

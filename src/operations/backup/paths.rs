@@ -5,12 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::formats::description::SnapshotDescription;
+use crate::formats::description::{LeftOut, SnapshotDescription};
 use crate::formats::record::Outcome;
-use crate::formats::tree::{FileTime, Node, NodeKind};
+use crate::formats::tree::{FileTime, Metadata, Node, NodeKind};
 use crate::machinery::repository::cache::files::FileCacheReader;
 use crate::machinery::repository::{Repository, RepositoryError};
-use crate::machinery::source::{ExcludeRules, FileKind, stat_root};
+use crate::machinery::source::{ExcludeOptions, ExcludeRules, FileKind, stat_root};
 use crate::words::ids::ChunkId;
 use crate::words::observer::{Severity, Unit};
 use crate::words::text::printable;
@@ -76,6 +76,7 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
             top.insert(root, node);
         }
     }
+    let root = top.root(&mut backup);
     let tree = top.store(&mut backup, Path::new("/"))?;
     let parents = backup.parent().into_iter().collect();
     let (mut figures, findings) = (backup.figures, std::mem::take(&mut backup.findings));
@@ -95,6 +96,8 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
         excludes: rules.summary().into_iter().map(|r| r.rule).collect(),
         figures,
         findings,
+        left_out: left_out(rules),
+        root: Some(root.encode().into()),
         ..work.described()
     };
     let id = work.publish(Stored { described, root: tree, outcome, parents, started_ms })?;
@@ -108,6 +111,12 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
         rules_unmatched: rules.unmatched(),
         rules: rules.summary(),
     })
+}
+
+/// The rules as they are kept with the snapshot.
+fn left_out(rules: &ExcludeRules) -> Option<LeftOut> {
+    let ExcludeOptions { patterns, caches, if_present, larger_than, one_file_system, .. } = rules.recorded()?;
+    Some(LeftOut { patterns, caches, if_present, larger_than, one_file_system })
 }
 
 /// The file cache of the source, if the snapshot that it belongs to is still one.
@@ -145,7 +154,7 @@ struct Directory {
     nodes: BTreeMap<Vec<u8>, Node>,
     below: BTreeMap<Vec<u8>, Directory>,
     /// The root of everything was a source itself.
-    whole: Option<ChunkId>,
+    whole: Option<(ChunkId, Metadata)>,
 }
 
 impl Directory {
@@ -159,8 +168,16 @@ impl Directory {
                 let directory = above.iter().fold(self, |d, n| d.below.entry(n.to_vec()).or_default());
                 directory.nodes.insert(name.to_vec(), Node { name: name.to_vec(), ..node });
             }
-            (None, NodeKind::Directory(id)) => self.whole = Some(*id),
+            (None, NodeKind::Directory(id)) => self.whole = Some((*id, node.meta)),
             (None, _) => {}
+        }
+    }
+
+    /// What `/` was: no directory holds it.
+    fn root(&self, backup: &mut TreeBackup) -> Metadata {
+        match &self.whole {
+            Some((_, meta)) => meta.clone(),
+            None => Metadata { mtime: self.newest(), ..backup.ancestor(Path::new("/")) },
         }
     }
 
@@ -170,7 +187,7 @@ impl Directory {
     }
 
     fn store(self, backup: &mut TreeBackup, path: &Path) -> Result<ChunkId, RepositoryError> {
-        if let Some(id) = self.whole {
+        if let Some((id, _)) = self.whole {
             return Ok(id);
         }
         let mut nodes = self.nodes;
