@@ -10,9 +10,13 @@ use crate::formats::description::{self, SnapshotDescription};
 use crate::formats::record::{Outcome, Role};
 use crate::formats::state::SnapshotState;
 use crate::words::ids::SnapshotId;
+use crate::words::text::printable;
 
 use super::Repository;
 use super::error::{RepositoryError, Result};
+
+/// Names that are listed when none of them was meant.
+const NAMES_MAX: usize = 20;
 
 /// A snapshot and what is said of it.
 #[derive(Debug, Clone)]
@@ -85,6 +89,14 @@ pub enum ChoiceError {
     /// Nothing matches.
     #[error("no snapshot matches {0}")]
     None(String),
+    /// There are snapshots, and none is of what was named.
+    #[error("no snapshot of {what}; there are: {}", .there.join(", "))]
+    NoneOf {
+        /// Which host, source, path or tag.
+        what: String,
+        /// Those that snapshots are of.
+        there: Vec<String>,
+    },
     /// Several ids begin so.
     #[error("{prefix} is the beginning of {count} snapshot ids")]
     Ambiguous {
@@ -176,6 +188,9 @@ pub fn choose(
             count => Err(ChoiceError::Ambiguous { prefix: prefix.clone(), count }),
         };
     }
+    if let Some(none) = none_of(&all, filter) {
+        return Err(none);
+    }
     let usable = |s: &Snapshot| s.doubt.is_none() && filter.matches(s) && s.state.outcome != Outcome::Failed;
     let mut found: Vec<Snapshot> = all.into_iter().filter(usable).collect();
     let cut_short = found.iter().filter(|s| s.is_cut_short()).count();
@@ -211,4 +226,33 @@ pub fn choose(
         n => format!("{what}; {n} partial of a stream can only be named by id"),
     };
     at.map(|i| found.swap_remove(i)).ok_or(ChoiceError::None(what))
+}
+
+/// The first part of a filter that no snapshot fits, if there is one.
+fn none_of(all: &[Snapshot], filter: &SnapshotFilter) -> Option<ChoiceError> {
+    let believed = || all.iter().filter(|s| s.doubt.is_none());
+    let described = || believed().map(|s| &s.described);
+    let lacks = |part: SnapshotFilter| believed().next().is_some() && !believed().any(|s| part.matches(s));
+    let only = SnapshotFilter::default;
+    let error = |kind: &str, named: Vec<String>, there: BTreeSet<String>| {
+        let more = there.len().saturating_sub(NAMES_MAX);
+        let mut there: Vec<String> = there.into_iter().take(NAMES_MAX).collect();
+        there.extend((more > 0).then(|| format!("and {more} more")));
+        (!there.is_empty()).then(|| ChoiceError::NoneOf { what: format!("{kind} {}", named.join(", ")), there })
+    };
+    if lacks(SnapshotFilter { hosts: filter.hosts.clone(), ..only() }) {
+        return error("host", filter.hosts.clone(), described().map(|d| d.host.clone()).collect());
+    }
+    if lacks(SnapshotFilter { sources: filter.sources.clone(), ..only() }) {
+        return error("source", filter.sources.clone(), described().map(|d| d.source.clone()).collect());
+    }
+    if lacks(SnapshotFilter { paths: filter.paths.clone(), ..only() }) {
+        let there = described().flat_map(|d| d.paths.iter().map(|p| printable(p))).collect();
+        return error("path", filter.paths.iter().map(|p| printable(p)).collect(), there);
+    }
+    if lacks(SnapshotFilter { tags: filter.tags.clone(), ..only() }) {
+        let named = filter.tags.iter().map(|set| set.join(",")).collect();
+        return error("tag", named, described().flat_map(|d| d.tags.iter().cloned()).collect());
+    }
+    None
 }
