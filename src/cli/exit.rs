@@ -92,7 +92,7 @@ impl Exit {
             CliError::Backup(BackupError::Exclude(e)) if !matches!(e, ExcludeError::PatternFile { .. }) => Self::Usage,
             e if e.is_broken_pipe() => Self::BrokenPipe,
             CliError::NoRepositoryNamed => Self::NoRepository,
-            CliError::CommandLeft => Self::Problems,
+            CliError::CommandLeft | CliError::Cat(CatError::WrongContent { .. }) => Self::Problems,
             CliError::Interrupted
             | CliError::Backup(BackupError::Interrupted)
             | CliError::Restore(RestoreError::Interrupted) => Self::Interrupted,

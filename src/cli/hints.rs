@@ -30,6 +30,15 @@ pub fn hint(error: &CliError) -> Option<String> {
         CliError::Restore(RestoreError::Full { .. }) => {
             "make room, then run it again with --overwrite if-changed: what is there already is kept"
         }
+        CliError::Restore(RestoreError::NoRoom { .. }) => {
+            "make room, or restore a part with --include; --no-space-check begins all the same"
+        }
+        CliError::Restore(RestoreError::NothingMatches { .. }) => {
+            "`strongroom ls SNAPSHOT` lists what there is; `strongroom find` looks for names"
+        }
+        CliError::Cat(CatError::WrongContent { .. }) => {
+            "do not use what was written: a snapshot says something else than was saved; `strongroom verify --read-data` names all such files"
+        }
         CliError::Restore(RestoreError::NotAgreed) => "--yes agrees beforehand",
         CliError::Restore(RestoreError::NotADirectory { .. }) => "`strongroom cat` streams a single file",
         CliError::Choice(e) => return of_choice(e).map(str::to_owned),

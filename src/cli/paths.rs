@@ -92,18 +92,6 @@ pub fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The pattern that matches the entry `name` right below the root and nothing else; `None` if the name is not UTF-8.
-pub fn exactly(name: &[u8]) -> Option<String> {
-    let mut pattern = String::from("/");
-    for c in std::str::from_utf8(name).ok()?.chars() {
-        if matches!(c, '\\' | '*' | '?' | '[' | ']' | '{' | '}' | '!' | '#' | ' ') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    Some(pattern)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,18 +129,5 @@ mod tests {
         assert_eq!(path("latest:"), b"");
         let odd = OsString::from_vec(b"latest:/\xff".to_vec());
         assert_eq!(SnapshotSpec::parse(&odd).map(|s| s.path), Ok(b"\xff".to_vec()));
-    }
-
-    #[test]
-    fn a_name_becomes_a_pattern_that_matches_only_itself() {
-        let odd = "a*b [x] {y}?\\ #!";
-        let pattern = exactly(odd.as_bytes()).expect("it is UTF-8");
-        let mut builder = ignore::gitignore::GitignoreBuilder::new("/");
-        builder.add_line(None, &pattern).expect("it is a pattern");
-        let set = builder.build().expect("it can be built");
-        let matches = |name: &str| set.matched(Path::new("/").join(name), false).is_ignore();
-        assert!(matches(odd));
-        assert!(!matches("aXb [x] {y}?\\ #!") && !matches(&format!("d/{odd}")));
-        assert_eq!(exactly(b"\xff"), None);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+pub use crate::words::text::size;
+
 /// Bytes as text in which nothing commands a terminal: what is not UTF-8 as `\xNN`, control characters escaped.
 pub fn escape(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
@@ -23,29 +25,6 @@ pub fn escape(bytes: &[u8]) -> String {
 fn is_command(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
-}
-
-/// A number of bytes in binary units, with three digits that count: `1.50 KiB`, `15.0 KiB`, `150 KiB`.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    // What would be rounded to 1000 or more is written in the next unit.
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let digits = if value >= 99.95 {
-        0
-    } else if value >= 9.995 {
-        1
-    } else {
-        2
-    };
-    format!("{value:.digits$} {}", UNITS[unit])
 }
 
 /// Reads a number of bytes: `512`, `100K`, `1.5GiB`; units are binary, with or without `iB` or `B`.

@@ -8,6 +8,7 @@ use crate::formats::tree::{DataRun, FileNode, NodeKind};
 use crate::machinery::repository::reader::OpenFrame;
 use crate::machinery::repository::snapshots::Snapshot;
 use crate::machinery::repository::{Repository, RepositoryError};
+use crate::parts::crypto::keys::ContentHasher;
 use crate::words::ids::Reference;
 use crate::words::observer::Observer;
 
@@ -16,7 +17,7 @@ use super::list;
 /// Opened frames held in memory, in bytes: nights of a dump go back and forth between a few hundred blocks.
 const FRAMES_LEN_MAX: usize = 256 << 20;
 
-/// Why a file could not be streamed. What was written before is sound.
+/// Why a file could not be streamed. What was written before is sound, but for [`CatError::WrongContent`].
 #[derive(Debug, thiserror::Error)]
 pub enum CatError {
     /// The snapshot has no such entry.
@@ -30,6 +31,14 @@ pub enum CatError {
     /// The entry is no regular file.
     #[error("{path} in snapshot {snapshot} is not a regular file")]
     NotAFile {
+        /// The snapshot, shortened.
+        snapshot: String,
+        /// The path, printable.
+        path: String,
+    },
+    /// All chunks are sound, and together they are not the content that was recorded.
+    #[error("{path} in snapshot {snapshot} does not have the content that its content id names")]
+    WrongContent {
         /// The snapshot, shortened.
         snapshot: String,
         /// The path, printable.
@@ -62,16 +71,21 @@ pub fn cat(
     let Some(NodeKind::File(file)) = node.map(|n| n.kind) else {
         return Err(CatError::NotAFile { snapshot: id, path: printable });
     };
-    stream(repository, &file, out, observer)
+    match stream(repository, &file, out, observer)? {
+        Some(len) => Ok(len),
+        None => Err(CatError::WrongContent { snapshot: id, path: printable }),
+    }
 }
 
-/// Writes the content of a file, its holes as zeros.
-pub fn stream(
+/// Writes the content of a file, its holes as zeros. `None`: it is not the content that the node names by its id.
+fn stream(
     repository: &Repository,
     file: &FileNode,
     out: &mut dyn Write,
     observer: &dyn Observer,
-) -> Result<u64, CatError> {
+) -> Result<Option<u64>, CatError> {
+    let mut hasher = ContentHasher::new(repository.domain_keys());
+    let mut any = false;
     let mut frames = Frames::new(repository);
     let mut sparse = Spread::new(file);
     let mut failure = None;
@@ -88,6 +102,9 @@ pub fn stream(
                 return Err(RepositoryError::Interrupted);
             }
             observer.advance(bytes.len() as u64);
+            let entries = frame.entries(&rest, count).unwrap_or_default();
+            entries.iter().for_each(|chunk| hasher.add(chunk.id));
+            any = true;
             rest.first += count;
             rest.count -= count;
         }
@@ -103,7 +120,9 @@ pub fn stream(
         let cause = crate::formats::envelope::FormatError::Malformed(what);
         return Err(RepositoryError::object("its content list")(cause).into());
     }
-    Ok(sparse.written)
+    // Whoever writes a node chooses its references: each leads to sound chunks, and only the id says to which.
+    let is_meant = !any || hasher.take() == file.content_id;
+    Ok(is_meant.then_some(sparse.written))
 }
 
 /// The error for a block that has no place.

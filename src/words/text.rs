@@ -1,4 +1,4 @@
-//! Text of bytes that need not be UTF-8.
+//! Text of bytes that need not be UTF-8, and of numbers of bytes.
 
 /// The bytes as text; different bytes give different texts. UTF-8 is as it is; of anything else, what is no UTF-8 is
 /// written `\xNN`, and each backslash twice.
@@ -14,6 +14,29 @@ pub fn printable(bytes: &[u8]) -> String {
             out
         }
     }
+}
+
+/// A number of bytes in binary units, with three digits that count: `1.50 KiB`, `15.0 KiB`, `150 KiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    // What would be rounded to 1000 or more is written in the next unit.
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = if value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} {}", UNITS[unit])
 }
 
 #[cfg(test)]

@@ -205,10 +205,7 @@ pub fn try_restore_watched(
         target: target.to_owned(),
         target_options: TargetOptions::default(),
         subtree: subtree.map(|p| p.as_os_str().as_bytes().to_vec()),
-        include: vec![],
-        exclude: vec![],
-        delete: None,
-        dry_run: false,
+        ..RestoreOptions::default()
     };
     restore(repository, snapshot, options, observer)
 }

@@ -62,6 +62,9 @@ pub struct RestoreArguments {
     /// Delete what is in the target and not in the snapshot, after asking
     #[arg(long)]
     pub delete: bool,
+    /// Begin also if the target seems to have too little free space
+    #[arg(long)]
+    pub no_space_check: bool,
     /// Agree to all questions
     #[arg(short, long)]
     pub yes: bool,

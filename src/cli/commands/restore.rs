@@ -10,13 +10,13 @@ use crate::formats::tree::{Node, NodeKind};
 use crate::machinery::repository::Repository;
 use crate::machinery::target::{Overwrite, OwnerMap, Ownership, RelativePath, TargetOptions};
 use crate::operations::list;
-use crate::operations::restore::{RestoreOptions, RestoreReport, restore};
+use crate::operations::restore::{RestoreError, RestoreOptions, RestoreReport, restore};
 
 use super::super::arguments::{OverwriteArgument, RestoreArguments};
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::json::{PathJson, RestoreJson};
-use super::super::paths::{absolute, exactly, split_last};
+use super::super::paths::{absolute, split_last};
 use super::super::select::{Chosen, choose};
 use super::super::session::Session;
 use super::super::text::{count, duration, escape, size, things};
@@ -112,8 +112,10 @@ fn tree(
         target_options: target_options(arguments)?,
         subtree: (!chosen.path.is_empty()).then(|| chosen.path.clone()),
         include: patterns(session, &arguments.include, &arguments.include_file)?,
+        only: Vec::new(),
         exclude: patterns(session, &arguments.exclude, &arguments.exclude_file)?,
         delete: if arguments.delete { Some(&mut agree) } else { None },
+        no_space_check: arguments.no_space_check,
         dry_run: arguments.dry_run,
     };
     Ok(restore(repository, &chosen.snapshot, options, &session.progress)?)
@@ -151,25 +153,23 @@ fn one_entry(
     arguments: &RestoreArguments,
     target: &Path,
 ) -> Result<RestoreReport> {
-    if arguments.delete || !arguments.include.is_empty() || !arguments.exclude.is_empty() {
+    let has_patterns = [&arguments.include, &arguments.exclude].iter().any(|p| !p.is_empty())
+        || [&arguments.include_file, &arguments.exclude_file].iter().any(|p| !p.is_empty());
+    if arguments.delete || has_patterns {
         let text = "--delete, --include and --exclude make no sense with a single file";
         return Err(CliError::Usage(text.to_owned()));
     }
     let (parent, name) = split_last(&chosen.path);
-    let Some(pattern) = exactly(name) else {
-        let text = "a single file whose name is not UTF-8 can only be streamed: use `strongroom cat`";
-        return Err(CliError::Usage(text.to_owned()));
-    };
     let place = target.join(std::ffi::OsStr::from_bytes(name));
     let options = |folder: &Path| -> Result<RestoreOptions<'static>> {
         Ok(RestoreOptions {
             target: folder.to_owned(),
             target_options: TargetOptions { overwrite: Overwrite::Refuse, ..target_options(arguments)? },
             subtree: (!parent.is_empty()).then(|| parent.to_vec()),
-            include: vec![pattern.clone()],
-            exclude: Vec::new(),
-            delete: None,
+            only: vec![name.to_vec()],
             dry_run: arguments.dry_run,
+            no_space_check: arguments.no_space_check,
+            ..RestoreOptions::default()
         })
     };
     if stays(&place, node, overwrite(arguments))? {
@@ -181,7 +181,12 @@ fn one_entry(
     std::fs::create_dir_all(target).map_err(CliError::file("make", target))?;
     let folder = tempfile::Builder::new().prefix(".strongroom-restore-").tempdir_in(target);
     let folder = folder.map_err(CliError::file("write into", target))?;
-    let mut report = restore(repository, &chosen.snapshot, options(folder.path())?, &session.progress)?;
+    let restored = restore(repository, &chosen.snapshot, options(folder.path())?, &session.progress);
+    let mut report = restored.map_err(|e| match e {
+        // The user knows nothing of the directory that held the file for a while.
+        RestoreError::NoRoom { needed, room, .. } => RestoreError::NoRoom { target: target.to_owned(), needed, room },
+        e => e,
+    })?;
     // The directory that held the file for a while.
     report.directories = 0;
     let made = folder.path().join(std::ffi::OsStr::from_bytes(name));
@@ -264,7 +269,7 @@ fn tell(
     let (id, target) = (chosen.snapshot.id.short(), escape(target.as_os_str().as_bytes()));
     let parts = parts.join("; ");
     session.print(&match arguments.dry_run {
-        true => format!("would restore of {id} to {target}: {parts}"),
-        false => format!("restored of {id} to {target} in {}: {parts}", duration(took_ms)),
+        true => format!("would restore {id} into {target}: {parts}"),
+        false => format!("restored {id} into {target}: {parts} in {}", duration(took_ms)),
     })
 }

@@ -55,6 +55,12 @@ impl OpenFrame {
         &self.plaintext[self.offsets[from] as usize..self.offsets[to] as usize]
     }
 
+    /// The first `count` chunks of `reference`, in order.
+    pub fn entries(&self, reference: &Reference, count: u32) -> Option<&[ChunkEntry]> {
+        let at = self.directory.position(reference.block, reference.first)?;
+        self.directory.chunks.get(at..at.checked_add(count as usize)?)
+    }
+
     /// The bytes of those chunks of `reference` that the frame holds in one piece starting at its first one,
     /// and how many chunks that is.
     pub fn take(&self, reference: &Reference) -> Option<(&[u8], u32)> {

@@ -12,6 +12,7 @@
 //! What cannot be set is a [`Problem`]; the entry is there all the same.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
@@ -35,16 +36,45 @@ pub(super) enum Handle<'a> {
     Open(BorrowedFd<'a>),
     /// Any entry, by an `O_PATH | O_NOFOLLOW` handle: devices and pipes must not be opened, links cannot be.
     Path(BorrowedFd<'a>),
+    /// As `Path`, and where it stands: without `/proc` nothing else leads from such a handle to all attributes.
+    Plain(BorrowedFd<'a>, &'a Path),
 }
 
-impl Handle<'_> {
+/// Whether `/proc` leads from a handle to what it is a handle of.
+pub(super) fn proc_leads_to(fd: BorrowedFd<'_>) -> bool {
+    let (by_proc, itself) = (rustix::fs::stat(Handle::proc_path(fd)), rustix::fs::fstat(fd));
+    matches!((by_proc, itself), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+}
+
+impl<'a> Handle<'a> {
+    /// The handle of an entry that is not open; `plain` says where it is if `/proc` does not.
+    pub(super) fn unopened(fd: BorrowedFd<'a>, plain: Option<&'a Path>) -> Self {
+        plain.map_or(Self::Path(fd), |path| Self::Plain(fd, path))
+    }
+
     fn proc_path(fd: BorrowedFd<'_>) -> String {
         format!("/proc/self/fd/{}", fd.as_raw_fd())
     }
 
     fn stat(self) -> Result<Stat, Errno> {
-        let (Self::Open(fd) | Self::Path(fd)) = self;
+        let (Self::Open(fd) | Self::Path(fd) | Self::Plain(fd, _)) = self;
         rustix::fs::fstat(fd)
+    }
+
+    /// Calls `with` for a path by which an entry that is not open can be reached; a link that stands there is followed
+    /// or not as `with` does.
+    fn by_path<T>(self, with: impl FnOnce(&Path, bool) -> Result<T, Errno>) -> Result<T, Errno> {
+        match self {
+            Self::Open(fd) | Self::Path(fd) => with(Path::new(&Self::proc_path(fd)), true),
+            Self::Plain(fd, path) => {
+                let (there, ours) = (rustix::fs::lstat(path)?, rustix::fs::fstat(fd)?);
+                // Somebody put another entry there.
+                if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino) {
+                    return Err(Errno::STALE);
+                }
+                with(path, false)
+            }
+        }
     }
 
     fn chown(self, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
@@ -55,7 +85,7 @@ impl Handle<'_> {
         let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
         match self {
             Self::Open(fd) => rustix::fs::fchown(fd, uid, gid),
-            Self::Path(fd) => rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH),
+            Self::Path(fd) | Self::Plain(fd, _) => rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH),
         }
     }
 
@@ -63,7 +93,7 @@ impl Handle<'_> {
         let mode = Mode::from_raw_mode(mode);
         match self {
             Self::Open(fd) => rustix::fs::fchmod(fd, mode),
-            Self::Path(fd) => rustix::fs::chmod(Self::proc_path(fd), mode),
+            _ => self.by_path(|path, _| rustix::fs::chmod(path, mode)),
         }
     }
 
@@ -71,7 +101,10 @@ impl Handle<'_> {
         let (name, value) = (xattr.name.as_slice(), xattr.value.as_slice());
         match self {
             Self::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
-            Self::Path(fd) => rustix::fs::setxattr(Self::proc_path(fd), name, value, XattrFlags::empty()),
+            _ => self.by_path(|path, follow| match follow {
+                true => rustix::fs::setxattr(path, name, value, XattrFlags::empty()),
+                false => rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()),
+            }),
         }
     }
 
@@ -79,7 +112,10 @@ impl Handle<'_> {
         let mut value = vec![0; xattr.value.len() + 1];
         let len = match self {
             Self::Open(fd) => rustix::fs::fgetxattr(fd, xattr.name.as_slice(), &mut value[..]),
-            Self::Path(fd) => rustix::fs::getxattr(Self::proc_path(fd), xattr.name.as_slice(), &mut value[..]),
+            _ => self.by_path(|path, follow| match follow {
+                true => rustix::fs::getxattr(path, xattr.name.as_slice(), &mut value[..]),
+                false => rustix::fs::lgetxattr(path, xattr.name.as_slice(), &mut value[..]),
+            }),
         };
         len.is_ok_and(|len| value[..len] == xattr.value)
     }
@@ -87,14 +123,20 @@ impl Handle<'_> {
     fn remove_xattr(self, name: &[u8]) -> Result<(), Errno> {
         match self {
             Self::Open(fd) => rustix::fs::fremovexattr(fd, name),
-            Self::Path(fd) => rustix::fs::removexattr(Self::proc_path(fd), name),
+            _ => self.by_path(|path, follow| match follow {
+                true => rustix::fs::removexattr(path, name),
+                false => rustix::fs::lremovexattr(path, name),
+            }),
         }
     }
 
     fn list_xattrs(self) -> Result<Vec<u8>, Errno> {
         let list = |buffer: &mut [u8]| match self {
             Self::Open(fd) => rustix::fs::flistxattr(fd, buffer),
-            Self::Path(fd) => rustix::fs::listxattr(Self::proc_path(fd), buffer),
+            _ => self.by_path(|path, follow| match follow {
+                true => rustix::fs::listxattr(path, buffer),
+                false => rustix::fs::llistxattr(path, buffer),
+            }),
         };
         let mut small = [0; 512];
         match list(&mut small) {
@@ -118,10 +160,11 @@ impl Handle<'_> {
         match self {
             Self::Open(fd) => rustix::fs::futimens(fd, &times),
             // Before Linux 5.8 the empty path is not known here.
-            Self::Path(fd) => match rustix::fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH) {
-                Err(Errno::INVAL | Errno::NOENT) => {
-                    rustix::fs::utimensat(rustix::fs::CWD, Self::proc_path(fd), &times, AtFlags::empty())
-                }
+            Self::Path(fd) | Self::Plain(fd, _) => match rustix::fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH) {
+                Err(Errno::INVAL | Errno::NOENT) => self.by_path(|path, follow| {
+                    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+                    rustix::fs::utimensat(rustix::fs::CWD, path, &times, flags)
+                }),
                 answer => answer,
             },
         }
@@ -214,7 +257,10 @@ impl Setting<'_> {
         if !self.attributes.xattrs {
             return;
         }
-        self.remove_unrecorded(meta);
+        // A symbolic link can have neither attributes of users nor an access control list.
+        if self.kind != Kind::Symlink {
+            self.remove_unrecorded(meta);
+        }
         for xattr in meta.xattrs.iter().filter(|xattr| !xattr.name.starts_with(ACL)) {
             // Like setuid: powers meant for a program of one owner are not given to another's.
             if xattr.name == CAPABILITY && !(owned.user && owned.group) {
@@ -249,9 +295,9 @@ impl Setting<'_> {
     fn mode(&mut self, meta: &Metadata, owned: Owned) -> u32 {
         let recorded = meta.mode & 0o7777;
         let allowed = match self.kind {
+            _ if owned.user && owned.group => SETUID | SETGID,
             // On a directory setgid gives no power, only its group to new entries.
             Kind::Directory if owned.group => SETGID,
-            _ if owned.user && owned.group => SETUID | SETGID,
             _ => 0,
         };
         let mode = recorded & !((SETUID | SETGID) & !allowed);

@@ -1,6 +1,6 @@
 //! Entries without bytes: directories, symbolic links, pipes, devices, further names of a file.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, Stat, makedev};
 use rustix::io::Errno;
@@ -29,6 +29,8 @@ pub enum Made {
     Done(Vec<Problem>),
     /// What was there is kept.
     Kept,
+    /// What was there is as recorded and got its attributes; some may not have been set.
+    Refreshed(Vec<Problem>),
     /// A socket: only a running service can make one.
     Skipped,
 }
@@ -64,7 +66,8 @@ impl Target {
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if !self.shared.attributes.root && is_directory && stat.st_mode & 0o700 != 0o700 {
             // If it is not ours, the entries will say so.
-            Handle::Path(fd.as_fd()).chmod(stat.st_mode & 0o7777 | 0o700).ok();
+            let plain = self.shared.plain_path(place, place.name);
+            Handle::unopened(fd.as_fd(), plain.as_deref()).chmod(stat.st_mode & 0o7777 | 0o700).ok();
         }
         Ok(DirectoryMade::Existed)
     }
@@ -96,7 +99,10 @@ impl Target {
         };
         let place = self.shared.beneath.place(path)?;
         if self.keeps(&place, |stat| is_same(&place, stat, node))? {
-            return Ok(Made::Kept);
+            return Ok(match self.shared.overwrite {
+                Overwrite::IfChanged => Made::Refreshed(self.refresh_other(&place, node)?),
+                _ => Made::Kept,
+            });
         }
         let mode = Mode::RUSR | Mode::WUSR;
         let ((), temporary) = self.shared.make_entry(&place, false, "make", |dir, name| match &node.kind {
@@ -113,12 +119,27 @@ impl Target {
         if FileType::from_raw_mode(rustix::fs::fstat(&fd).map_err(failed)?.st_mode) != kind {
             return Err(TargetError::Replaced { path: path.clone() });
         }
-        let attributes_of = if kind == FileType::Symlink { Kind::Symlink } else { Kind::Other };
-        let problems = self.shared.attributes.set(Handle::Path(fd.as_fd()), attributes_of, path, &node.meta);
+        let problems = self.set_other(&place, &name, fd.as_fd(), node);
         if temporary.is_some() {
             self.shared.rename_onto(&place, &name)?;
         }
         Ok(Made::Done(problems))
+    }
+
+    /// Gives an entry that is kept the recorded owner, mode and attributes.
+    fn refresh_other(&self, place: &Place<'_>, node: &Node) -> Result<Vec<Problem>, TargetError> {
+        let fd = place.open_entry()?;
+        let stat = rustix::fs::fstat(&fd).map_err(TargetError::io("look at", place.path))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            kind if kind == file_type(&node.kind) => Ok(self.set_other(place, place.name, fd.as_fd(), node)),
+            _ => Err(TargetError::Replaced { path: place.path.clone() }),
+        }
+    }
+
+    fn set_other(&self, place: &Place<'_>, name: &[u8], fd: BorrowedFd<'_>, node: &Node) -> Vec<Problem> {
+        let kind = if matches!(node.kind, NodeKind::Symlink(_)) { Kind::Symlink } else { Kind::Other };
+        let plain = self.shared.plain_path(place, name);
+        self.shared.attributes.set(Handle::unopened(fd, plain.as_deref()), kind, place.path, &node.meta)
     }
 
     /// Gives the file `existing` the further name `new`.

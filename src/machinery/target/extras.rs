@@ -1,9 +1,8 @@
-//! What is in the target but not in the snapshot: found, and removed on request.
+//! What is in the target but not in the snapshot: removed on request.
 //!
 //! Removing goes down into directories but never through a symbolic link and never into another file system,
 //! and holds one directory open however deep it goes.
 
-use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -12,7 +11,7 @@ use rustix::io::Errno;
 use super::beneath::{Place, open_one, open_unmounted};
 use super::error::TargetError;
 use super::path::RelativePath;
-use super::{LOST_AND_FOUND, Target, entries_of, temporary_prefix};
+use super::{Target, entries_of};
 
 /// A directory that is being emptied.
 struct Level {
@@ -27,21 +26,6 @@ struct Level {
 type Identity = (u64, u64);
 
 impl Target {
-    /// Names in a directory that are not in `keep`, in order. Files that are being restored are not among
-    /// them, nor the `lost+found` of the root.
-    pub fn extras(&self, path: &RelativePath, keep: &BTreeSet<Vec<u8>>) -> Result<Vec<Vec<u8>>, TargetError> {
-        let dir = self.shared.beneath.open_readable(path)?;
-        let found = entries_of(&dir).map_err(TargetError::io("read directory", path))?;
-        let ours = temporary_prefix();
-        let extra = |(name, kind): &(Vec<u8>, FileType)| {
-            let lost_and_found = path.is_root() && name == LOST_AND_FOUND && *kind == FileType::Directory;
-            !keep.contains(name) && !name.starts_with(ours.as_bytes()) && !lost_and_found
-        };
-        let mut names: Vec<_> = found.into_iter().filter(extra).map(|(name, _)| name).collect();
-        names.sort_unstable();
-        Ok(names)
-    }
-
     /// Removes an entry and all that is in it; answers with the number of entries removed. What is gone
     /// already is no error.
     pub fn remove_extra(&self, path: &RelativePath) -> Result<u64, TargetError> {

@@ -104,7 +104,7 @@ impl Target {
         self.reopen(path, token)?.write_at(offset, bytes)
     }
 
-    /// Finishes a file that is not held open.
+    /// Finishes a file that is not held open. One that cannot be finished is removed.
     pub fn finish_file(
         &self,
         path: &RelativePath,
@@ -112,7 +112,11 @@ impl Target {
         meta: &Metadata,
         size: u64,
     ) -> Result<Vec<Problem>, TargetError> {
-        self.reopen(path, token)?.finish(meta, size)
+        let file = self.reopen(path, token)?;
+        file.finish(meta, size).inspect_err(|_| {
+            // The first error is the one to tell of.
+            file.discard().ok();
+        })
     }
 
     /// Makes, fills and finishes a file whose bytes are all at hand, as pieces with their offsets. A file that
@@ -138,7 +142,11 @@ impl Target {
         let fd = place.open_entry()?;
         let stat = rustix::fs::fstat(&fd).map_err(TargetError::io("look at", path))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok(self.shared.attributes.set(Handle::Path(fd.as_fd()), Kind::Other, path, meta)),
+            FileType::RegularFile => {
+                let plain = self.shared.plain_path(&place, place.name);
+                let handle = Handle::unopened(fd.as_fd(), plain.as_deref());
+                Ok(self.shared.attributes.set(handle, Kind::Other, path, meta))
+            }
             kind => Err(TargetError::WrongKind { path: path.clone(), kind: name_of(kind) }),
         }
     }

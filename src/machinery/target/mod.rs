@@ -15,15 +15,18 @@ mod entries;
 mod error;
 mod extras;
 mod file;
+mod look;
 mod owner;
 mod path;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,6 +42,7 @@ use owner::Owners;
 pub use entries::{DirectoryMade, Made};
 pub use error::{Problem, ProblemKind, TargetError};
 pub use file::{FileToken, TargetFile};
+pub use look::{Found, Room, room_above};
 pub use owner::{BadOwnerMap, OwnerMap, Ownership};
 pub use path::RelativePath;
 
@@ -106,6 +110,10 @@ struct Shared {
     attributes: Attributes,
     overwrite: Overwrite,
     sparse: bool,
+    /// Where the root is, if `/proc` does not lead from handles to what they are handles of.
+    plain: Option<PathBuf>,
+    /// The root was made by us.
+    made: bool,
     temporaries: AtomicU64,
 }
 
@@ -122,11 +130,15 @@ impl Target {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(failed)?;
         }
-        match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        let made = match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
-            _ => {}
-        }
+            answer => answer.is_ok(),
+        };
         let root = open_root(path).map_err(|errno| failed(errno.into()))?;
+        let plain = match attributes::proc_leads_to(root.as_fd()) {
+            true => None,
+            false => Some(std::path::absolute(path).map_err(failed)?),
+        };
         let beneath = Beneath::new(root);
         if options.overwrite == Overwrite::Refuse {
             let found =
@@ -138,7 +150,7 @@ impl Target {
         let root = rustix::process::geteuid().is_root();
         let attributes = Attributes { owners, xattrs: options.xattrs, root, owners_skipped: AtomicU64::new(0) };
         let (overwrite, sparse) = (options.overwrite, options.sparse);
-        let shared = Shared { beneath, attributes, overwrite, sparse, temporaries: AtomicU64::new(0) };
+        let shared = Shared { beneath, attributes, overwrite, sparse, plain, made, temporaries: AtomicU64::new(0) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -157,6 +169,11 @@ impl Target {
                     && mtime(&stat) == meta.mtime
         });
         Ok(if keep { FilePlan::Keep } else { FilePlan::Write })
+    }
+
+    /// Whether the root was made when the target was opened.
+    pub fn is_new(&self) -> bool {
+        self.shared.made
     }
 
     /// Entries whose owner was left as it is, because only root can give files away.
@@ -219,6 +236,16 @@ impl Shared {
             self.beneath.forget();
         }
         Ok(())
+    }
+
+    /// Where an entry of that name is, if it is needed to reach it.
+    fn plain_path(&self, place: &Place<'_>, name: &[u8]) -> Option<PathBuf> {
+        let mut path = self.plain.clone()?;
+        if let Some((parent, _)) = place.path.split() {
+            path.push(OsStr::from_bytes(parent));
+        }
+        path.push(OsStr::from_bytes(name));
+        Some(path)
     }
 
     /// The name an entry has until it is finished.

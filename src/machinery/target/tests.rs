@@ -1,6 +1,5 @@
 //! Claims about the target as a whole. Some need root, and say nothing without it.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -275,7 +274,7 @@ fn a_directory_swapped_for_a_symlink_during_the_restore_leads_nowhere() {
     assert!(refused(target.make_other(&path("d/p"), &node(NodeKind::Fifo)).map(drop)));
     assert!(refused(target.hard_link(&path("d/l"), &path("moved/a")).map(drop)));
     assert!(refused(target.remove_extra(&path("d/a")).map(drop)));
-    assert!(refused(target.extras(&path("d"), &BTreeSet::new()).map(drop)));
+    assert!(refused(target.list(&path("d")).map(drop)));
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     assert_eq!(mode_of(outside.path()), before);
 }
@@ -561,6 +560,33 @@ fn pipes_and_devices_are_made_and_sockets_skipped() {
     });
 }
 
+/// A rescue shell or a chroot often has no /proc, by which the attributes of links, pipes and devices are reached:
+/// every link was a problem, and pipes kept mode 0600.
+#[test]
+fn without_proc_attributes_are_set_by_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |overwrite| {
+        let mut target = overwriting(dir.path(), overwrite);
+        Arc::get_mut(&mut target.shared).unwrap().plain = Some(dir.path().to_owned());
+        target
+    };
+    let target = open(Overwrite::Always);
+    target.make_directory(&path("d")).unwrap();
+    for name in ["d/p", "p"] {
+        no_problems(made(target.make_other(&path(name), &node(NodeKind::Fifo)).unwrap()));
+        // Over what is there, under a temporary name first.
+        no_problems(made(target.make_other(&path(name), &node(NodeKind::Fifo)).unwrap()));
+        let at = dir.path().join(name);
+        assert_eq!((mode_of(&at), mtime_of(&at)), (0o640, TIME));
+    }
+    no_problems(made(target.make_other(&path("d/l"), &node(NodeKind::Symlink(b"p".to_vec()))).unwrap()));
+    assert_eq!(mtime_of(dir.path().join("d/l")), TIME);
+    write(&target, "d/a", &meta(0o600), b"abc");
+    let target = open(Overwrite::IfChanged);
+    no_problems(target.refresh_file(&path("d/a"), &with_xattr(meta(0o4), "user.a", b"x")).unwrap());
+    assert_eq!((mode_of(dir.path().join("d/a")), xattr(dir.path().join("d/a"), "user.a").unwrap()), (4, b"x".to_vec()));
+}
+
 #[test]
 fn hard_links_are_names_of_one_file() {
     let (dir, target) = fresh();
@@ -626,7 +652,7 @@ fn an_existing_file_is_whole_until_the_new_one_is() {
     let file = target.create_file(&path("a"), 3).unwrap();
     file.write_at(0, b"new").unwrap();
     assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"old");
-    assert_eq!(target.extras(&RelativePath::root(), &BTreeSet::new()).unwrap(), [b"a"]);
+    assert_eq!(target.list(&RelativePath::root()).unwrap(), [(b"a".to_vec(), false)]);
     no_problems(file.finish(&meta(0o600), 3).unwrap());
     assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"new");
     target.create_file(&path("a"), 3).unwrap().discard().unwrap();
@@ -708,11 +734,15 @@ fn if_changed_keeps_links_pipes_and_devices_that_are_as_recorded() {
     let link = |to: &str| node(NodeKind::Symlink(to.into()));
     made(open_with(dir.path(), |_| ()).make_other(&path("l"), &link("a")).unwrap());
     let target = overwriting(dir.path(), Overwrite::IfChanged);
-    assert!(matches!(target.make_other(&path("l"), &link("a")), Ok(Made::Kept)));
+    assert!(matches!(target.make_other(&path("l"), &link("a")), Ok(Made::Refreshed(_))));
     made(target.make_other(&path("l"), &link("b")).unwrap());
     assert_eq!(fs::read_link(dir.path().join("l")).unwrap(), Path::new("b"));
     made(target.make_other(&path("l"), &node(NodeKind::Fifo)).unwrap());
-    assert!(matches!(target.make_other(&path("l"), &node(NodeKind::Fifo)), Ok(Made::Kept)));
+    assert!(matches!(target.make_other(&path("l"), &node(NodeKind::Fifo)), Ok(Made::Refreshed(_))));
+    // As it is but for its mode.
+    fs::set_permissions(dir.path().join("l"), fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(target.make_other(&path("l"), &node(NodeKind::Fifo)), Ok(Made::Refreshed(_))));
+    assert_eq!(mode_of(dir.path().join("l")), 0o640);
 }
 
 #[test]
@@ -748,17 +778,37 @@ fn directories_are_private_until_finished_and_the_root_is_one() {
 // --- extras ------------------------------------------------------------------------------------------------
 
 #[test]
-fn extras_are_what_is_not_in_the_snapshot_in_order() {
+fn what_is_in_a_directory_is_listed_in_order() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("d/z")).unwrap();
-    for name in ["kept", "d/b", "d/a", "d/kept"] {
+    for name in ["d/b", "d/a", "d/kept"] {
         fs::write(dir.path().join(name), "x").unwrap();
     }
     fs::create_dir(dir.path().join("lost+found")).unwrap();
     let target = overwriting(dir.path(), Overwrite::Always);
-    let keep = BTreeSet::from([b"kept".to_vec(), b"d".to_vec()]);
-    assert_eq!(target.extras(&RelativePath::root(), &keep).unwrap(), Vec::<Vec<u8>>::new());
-    assert_eq!(target.extras(&path("d"), &keep).unwrap(), [b"a", b"b", b"z"]);
+    let names = |at: &RelativePath| -> Vec<(String, bool)> {
+        let listed = target.list(at).unwrap().into_iter();
+        listed.map(|(name, directory)| (String::from_utf8(name).unwrap(), directory)).collect()
+    };
+    let expected = [("a", false), ("b", false), ("kept", false), ("z", true)].map(|(n, d)| (n.to_owned(), d));
+    assert_eq!(names(&path("d")), expected);
+    assert_eq!(names(&RelativePath::root()), [("d".to_owned(), true)]);
+}
+
+/// A file of several pieces that could not get its name stayed behind under a temporary one, and was in the next backup.
+#[test]
+fn a_file_that_cannot_be_finished_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), "old").unwrap();
+    let target = overwriting(dir.path(), Overwrite::Always);
+    let file = target.create_file(&path("a"), 3).unwrap();
+    let token = file.token().unwrap();
+    file.write_at(0, b"new").unwrap();
+    drop(file);
+    fs::remove_file(dir.path().join("a")).unwrap();
+    fs::create_dir_all(dir.path().join("a/full")).unwrap();
+    assert!(target.finish_file(&path("a"), &token, &meta(0o600), 3).is_err());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 #[test]

@@ -8,18 +8,22 @@ use crossbeam_channel::bounded;
 use crate::formats::tree::DataRun;
 use crate::machinery::repository::reader::{OpenFrame, OpenPack};
 use crate::machinery::repository::{Repository, RepositoryError};
-use crate::machinery::target::{Target, TargetError};
+use crate::machinery::target::{Problem, RelativePath, Target, TargetError};
+use crate::parts::crypto::keys::ContentHasher;
 use crate::words::causes::with_causes;
 use crate::words::ids::Reference;
 use crate::words::observer::Observer;
 
-use super::plan::{FileItem, Piece, Plan};
+use super::links::LinkKey;
+use super::plan::{FileItem, Piece, Plan, content_id};
 use super::{RestoreError, RestoreReport};
 
 /// Neighbouring frames are fetched by one request up to this many bytes.
 const FETCH_LEN_MAX: u64 = 4 << 20;
 /// Fetches at once from a server.
 const REMOTE_THREADS: usize = 8;
+/// Why a file is not restored although all its chunks are sound.
+const WRONG_CONTENT: &str = "its chunks are not the content that its content id names; the file was not restored";
 /// A frame that is not needed is fetched all the same if it is shorter than a request is worth.
 const GAP_LEN_MAX: u64 = 256 << 10;
 
@@ -29,18 +33,18 @@ struct Fetch {
     frames: Vec<(u32, Vec<Piece>)>,
 }
 
-/// Restores the planned files.
+/// Restores the planned files. Answers with those that had further names and were restored.
 pub fn execute(
     repository: &Arc<Repository>,
     target: &Target,
     plan: Plan,
     report: &mut RestoreReport,
     observer: &dyn Observer,
-) -> Result<(), RestoreError> {
+) -> Result<Vec<(LinkKey, RelativePath)>, RestoreError> {
     let Plan { files, frames, .. } = plan;
     let work = Work { repository, target, files: &files, observer, told: Mutex::new(Told::default()) };
     for file in files.iter().filter(|f| f.stored == 0) {
-        work.written(target.write_file(&file.path, &file.meta, file.size, &[]));
+        work.written(file, target.write_file(&file.path, &file.meta, file.file.size, &[]));
     }
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get()).max(2);
     // Where a request costs a journey, several are on their way at once.
@@ -83,7 +87,7 @@ pub fn execute(
         _ if observer.interrupted() => Err(RestoreError::Interrupted),
         (Some(e), _) => Err(e.into()),
         (None, Some(source)) => Err(RestoreError::Full { files: report.files, source }),
-        (None, None) => Ok(()),
+        (None, None) => Ok(told.named),
     }
 }
 
@@ -104,6 +108,8 @@ struct Told {
     files: u64,
     bytes: u64,
     problems: Vec<String>,
+    /// Files that further names may be linked to.
+    named: Vec<(LinkKey, RelativePath)>,
     fatal: Option<RepositoryError>,
     /// The first entry for which there was no room.
     full: Option<TargetError>,
@@ -249,13 +255,17 @@ impl Work<'_> {
         }
         self.observer.advance(bytes.len() as u64);
         let mut ranges = Vec::with_capacity(1);
-        if !spread(file.sparse.as_deref(), piece.at, bytes, &mut |offset, part| ranges.push((offset, part))) {
+        if !spread(file.file.sparse.as_deref(), piece.at, bytes, &mut |offset, part| ranges.push((offset, part))) {
             return self.fail(file, "its content does not fit its holes".to_owned());
         }
         if bytes.len() as u64 == file.stored {
-            self.written(self.target.write_file(&file.path, &file.meta, file.size, &ranges));
-            self.told().bytes += file.size;
-            return;
+            let mut hasher = ContentHasher::new(self.repository.domain_keys());
+            let entries = frame.entries(&piece.reference, count).unwrap_or_default();
+            entries.iter().for_each(|chunk| hasher.add(chunk.id));
+            if hasher.take() != file.file.content_id {
+                return self.fail(file, WRONG_CONTENT.to_owned());
+            }
+            return self.written(file, self.target.write_file(&file.path, &file.meta, file.file.size, &ranges));
         }
         let written = self.write_part(file, &ranges, bytes.len() as u64);
         if let Err(e) = written.or_else(|e| self.unless_full(e)) {
@@ -269,7 +279,7 @@ impl Work<'_> {
             match *token {
                 Some(token) => token,
                 None => {
-                    let created = self.target.create_file(&file.path, file.size)?;
+                    let created = self.target.create_file(&file.path, file.file.size)?;
                     *token.insert(created.token()?)
                 }
             }
@@ -278,17 +288,33 @@ impl Work<'_> {
             self.target.write_at(&file.path, &token, *offset, part)?;
         }
         if file.left.fetch_sub(len, Ordering::AcqRel) == len {
-            self.written(self.target.finish_file(&file.path, &token, &file.meta, file.size));
-            self.told().bytes += file.size;
+            match self.has_meant_content(file) {
+                Ok(true) => self.written(file, self.target.finish_file(&file.path, &token, &file.meta, file.file.size)),
+                Ok(false) => self.fail(file, WRONG_CONTENT.to_owned()),
+                Err(e) => self.fail(file, format!("its content cannot be compared: {}", with_causes(&e))),
+            }
         }
         Ok(())
     }
 
-    fn written(&self, result: Result<Vec<crate::machinery::target::Problem>, TargetError>) {
+    /// Whether a file that lies in several frames has the content that its node names: whoever writes a node chooses its
+    /// references, each leads to sound chunks, and only the id says to which.
+    fn has_meant_content(&self, file: &FileItem) -> Result<bool, RepositoryError> {
+        let found = match content_id(self.repository, &file.file) {
+            // A prune may have moved them since they were read.
+            Err(e) if e.is_missing() && self.repository.has_moved_on()? => content_id(self.repository, &file.file)?,
+            found => found?,
+        };
+        Ok(found == file.file.content_id)
+    }
+
+    fn written(&self, file: &FileItem, result: Result<Vec<Problem>, TargetError>) {
         let mut told = self.told();
         match result {
             Ok(problems) => {
                 told.files += 1;
+                told.bytes += file.file.size;
+                told.named.extend(file.key.clone().map(|key| (key, file.path.clone())));
                 told.problems.extend(problems.iter().map(|p| with_causes(p)));
             }
             Err(e) => {

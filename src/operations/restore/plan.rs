@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use crate::formats::tree::{DataRun, FileNode, Metadata};
+use crate::formats::tree::{FileNode, Metadata};
 use crate::machinery::repository::cache::places::BlockPlace;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::machinery::target::{FileToken, RelativePath};
-use crate::words::ids::{BlockId, Reference};
+use crate::parts::crypto::keys::ContentHasher;
+use crate::words::ids::{BlockId, ContentId, Reference};
 
 use super::super::cat::missing_block;
+use super::links::LinkKey;
 
 /// Files and pieces planned before they are fetched: bounds memory.
 const FILES_MAX: usize = 200_000;
@@ -23,10 +25,10 @@ pub struct FileItem {
     pub path: RelativePath,
     /// Its metadata.
     pub meta: Metadata,
-    /// Its length, holes included.
-    pub size: u64,
-    /// Its holes.
-    pub sparse: Option<Vec<DataRun>>,
+    /// Its length, content and holes.
+    pub file: FileNode,
+    /// What further names of it have in common with it.
+    pub key: Option<LinkKey>,
     /// Bytes that are stored of it.
     pub stored: u64,
     /// Bytes that are still to be written.
@@ -72,6 +74,7 @@ impl Plan {
         path: RelativePath,
         meta: Metadata,
         file: FileNode,
+        key: Option<LinkKey>,
     ) -> Result<(), RepositoryError> {
         let number = self.files.len() as u32;
         let mut pieces = Vec::new();
@@ -93,9 +96,8 @@ impl Plan {
             Ok(())
         })?;
         resolve_offsets(repository, &mut pieces)?;
-        let (size, sparse) = (file.size, file.sparse);
         let (left, token, failed) = (AtomicU64::new(at), Mutex::new(None), AtomicBool::new(false));
-        self.files.push(FileItem { path, meta, size, sparse, stored: at, left, token, failed });
+        self.files.push(FileItem { path, meta, file, key, stored: at, left, token, failed });
         self.pieces += pieces.len();
         for (frame, piece) in pieces {
             self.frames.entry(frame).or_default().push(piece);
@@ -111,6 +113,60 @@ impl Plan {
         let covers = |p: &&BlockPlace| (p.span.first..p.span.end()).contains(&reference.first);
         places.iter().find(covers).copied().ok_or_else(|| missing_block(reference))
     }
+}
+
+/// The content id of what a node's references lead to, from the directories of the packs: nothing is held but those.
+///
+/// The chunks themselves were compared with their ids when they were read.
+pub fn content_id(repository: &Repository, file: &FileNode) -> Result<ContentId, RepositoryError> {
+    let mut hasher = ContentHasher::new(repository.domain_keys());
+    let mut places: Option<(BlockId, Vec<BlockPlace>)> = None;
+    repository.for_each_extent(&file.content, &mut |extent| {
+        let mut rest = extent.reference;
+        while rest.count > 0 {
+            let known = places.take().filter(|(block, _)| *block == rest.block);
+            let known = match known {
+                Some(known) => known,
+                None => (rest.block, repository.cache().block(rest.block)?),
+            };
+            let count = add_ids(repository, &known.1, &rest, &mut hasher)?;
+            places = Some(known);
+            rest.first += count;
+            rest.count -= count;
+        }
+        Ok(())
+    })?;
+    Ok(hasher.take())
+}
+
+/// Adds the ids of the first chunks of a reference, as many as lie in one place, and says how many.
+fn add_ids(
+    repository: &Repository,
+    places: &[BlockPlace],
+    rest: &Reference,
+    hasher: &mut ContentHasher,
+) -> Result<u32, RepositoryError> {
+    let mut failure = None;
+    for place in places.iter().filter(|p| (p.span.first..p.span.end()).contains(&rest.first)) {
+        let pack = match repository.open_pack(place.frame.pack) {
+            Ok(pack) => pack,
+            Err(e) if e.is_damage() => {
+                failure = Some(e);
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        let count = rest.count.min(place.span.end() - rest.first);
+        let chunks = pack.directory.frames.get(place.frame.place as usize).and_then(|frame| {
+            let at = frame.position(rest.block, rest.first)?;
+            frame.chunks.get(at..at.checked_add(count as usize)?)
+        });
+        if let Some(chunks) = chunks {
+            chunks.iter().for_each(|chunk| hasher.add(chunk.id));
+            return Ok(count);
+        }
+    }
+    Err(failure.unwrap_or_else(|| missing_block(rest)))
 }
 
 /// Finds the offsets of pieces in the middle of an extent: only after a prune does an extent lie in several
