@@ -60,6 +60,9 @@ impl<'a> Progress<'a> {
         let quiet = arguments.quiet || arguments.json;
         let show = around.errors_are_terminal && !quiet && !arguments.no_progress;
         let bar = show.then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
+        if let Some(bar) = &bar {
+            around.errors.show(bar);
+        }
         Self {
             around,
             quiet,
@@ -76,22 +79,26 @@ impl<'a> Progress<'a> {
     pub fn finish(&self) -> Findings {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+            self.around.errors.hide();
         }
         std::mem::take(&mut *self.findings.lock().expect("nothing panics while it holds the lock"))
     }
 
     /// Prints a line beside the bar.
     pub fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.around.complain(text)),
-            None => self.around.complain(text),
-        }
+        self.around.complain(text);
     }
 
     /// Calls `ask` while no bar is in the way.
     pub fn suspended<T>(&self, ask: impl FnOnce() -> T) -> T {
         match &self.bar {
-            Some(bar) => bar.suspend(ask),
+            Some(bar) => {
+                // A bar that gives way twice waits for itself.
+                self.around.errors.hide();
+                let answer = bar.suspend(ask);
+                self.around.errors.show(bar);
+                answer
+            }
             None => ask(),
         }
     }

@@ -27,6 +27,7 @@ use super::error::{CliError, Result};
 use super::paths::absolute;
 use super::secret::{Passphrase, SecretSource};
 use super::surroundings::Surroundings;
+use super::text::escape;
 
 /// Where things of this user lie if nothing else is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,7 +221,9 @@ fn store_options(arguments: &GlobalArguments, around: &Surroundings) -> Result<S
     let variables = around.variables.clone();
     let lookup =
         Arc::new(move |name: &str| variables.get(OsStr::new(name)).and_then(|v| v.to_str()).map(str::to_owned));
-    Ok(StoreOptions { pairs, lookup, home: around.home.clone() })
+    let errors = around.errors.clone();
+    let notice = Arc::new(move |text: &str| errors.line(&format!("note: {}", escape(text.as_bytes()))));
+    Ok(StoreOptions { pairs, lookup, home: around.home.clone(), notice })
 }
 
 /// This machine's credential: by option, or by variable unless the options name a passphrase.

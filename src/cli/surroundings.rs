@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use indicatif::ProgressBar;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
@@ -24,6 +25,42 @@ const OUT_LEN: usize = 128 << 10;
 
 /// Asks a person for something that is not shown while it is typed.
 pub type AskSecret = Box<dyn Fn(&str) -> io::Result<Zeroizing<String>> + Send + Sync>;
+
+/// Standard error, with the progress bar that stands there.
+pub struct Console {
+    out: Mutex<Box<dyn Write + Send>>,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Console {
+    /// A console without a bar.
+    pub fn new(out: Box<dyn Write + Send>) -> Self {
+        Self { out: Mutex::new(out), bar: Mutex::default() }
+    }
+
+    /// From now on this bar gives way to lines.
+    pub fn show(&self, bar: &ProgressBar) {
+        *self.bar.lock().expect("nothing panics while it holds the lock") = Some(bar.clone());
+    }
+
+    /// There is no bar any more, or it is out of the way.
+    pub fn hide(&self) {
+        *self.bar.lock().expect("nothing panics while it holds the lock") = None;
+    }
+
+    /// Writes a line above the bar. That nobody can read it is no reason to stop.
+    pub fn line(&self, line: &str) {
+        let write = || {
+            let mut out = self.out.lock().expect("nothing panics while it holds the lock");
+            let _ = writeln!(out, "{line}");
+        };
+        let bar = self.bar.lock().expect("nothing panics while it holds the lock").clone();
+        match bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
 
 /// The world around one command.
 pub struct Surroundings {
@@ -46,7 +83,7 @@ pub struct Surroundings {
     /// Standard output.
     pub output: Mutex<Box<dyn Write + Send>>,
     /// Standard error.
-    pub errors: Mutex<Box<dyn Write + Send>>,
+    pub errors: Arc<Console>,
     /// Whether standard input is a terminal.
     pub input_is_terminal: bool,
     /// Whether standard output is a terminal.
@@ -90,7 +127,7 @@ impl Surroundings {
             errors_are_terminal: stderr.is_terminal(),
             input: Mutex::new(Some(Box::new(input))),
             output: Mutex::new(Box::new(BufWriter::with_capacity(OUT_LEN, out))),
-            errors: Mutex::new(Box::new(stderr)),
+            errors: Arc::new(Console::new(Box::new(stderr))),
             ask_secret: File::open("/dev/tty").is_ok().then(|| Box::new(ask_on_terminal) as AskSecret),
             signals,
             variables,
@@ -120,8 +157,7 @@ impl Surroundings {
 
     /// Writes a line to standard error. That nobody can read it is no reason to stop.
     pub fn complain(&self, line: &str) {
-        let mut errors = self.errors.lock().expect("nothing panics while it holds the lock");
-        let _ = writeln!(errors, "{line}");
+        self.errors.line(line);
     }
 
     /// Asks a question to which only `y` or `yes` agrees; nobody to ask is no.

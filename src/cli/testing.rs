@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use crate::words::world::System;
 
 use super::signals::Signals;
-use super::surroundings::Surroundings;
+use super::surroundings::{Console, Surroundings};
 
 /// What was written.
 #[derive(Clone, Default)]
@@ -52,7 +52,7 @@ pub fn recorded() -> (Surroundings, Written, Written) {
         world: Arc::new(System),
         input: Mutex::new(None),
         output: Mutex::new(Box::new(out.clone())),
-        errors: Mutex::new(Box::new(errors.clone())),
+        errors: Arc::new(Console::new(Box::new(errors.clone()))),
         input_is_terminal: false,
         output_is_terminal: false,
         errors_are_terminal: false,

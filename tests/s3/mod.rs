@@ -317,7 +317,7 @@ impl Server {
             _ => None,
         };
         let pairs = pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-        StoreOptions { pairs, lookup: Arc::new(lookup), home: None }
+        StoreOptions { pairs, lookup: Arc::new(lookup), ..StoreOptions::default() }
     }
 
     /// A store as `key` sees it.

@@ -131,7 +131,7 @@ impl Weed {
             "AWS_SECRET_ACCESS_KEY" => Some(SECRET.to_owned()),
             _ => None,
         };
-        StoreOptions { pairs, lookup: Arc::new(lookup), home: None }
+        StoreOptions { pairs, lookup: Arc::new(lookup), ..StoreOptions::default() }
     }
 
     /// A store below `prefix`, as `key` sees it.

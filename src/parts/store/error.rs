@@ -105,6 +105,12 @@ pub enum StoreError {
         /// What the store said.
         source: Cause,
     },
+    /// The object is in a class from which it must be brought back before it can be read.
+    #[error("cannot read {name}: it is in an archive class: restore it there first, then try again")]
+    Archived {
+        /// The object.
+        name: String,
+    },
     /// No space, inodes or quota are left.
     #[error("cannot {verb} {name}: the store is full")]
     Full {

@@ -22,6 +22,7 @@ mod url;
 mod versions;
 
 use std::ops::{ControlFlow, Range};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -31,7 +32,7 @@ pub use local::LocalStore;
 pub use memory::MemoryStore;
 pub use name::{NAME_LEN_MAX, check_folder, check_name};
 pub use object::ObjectStoreAdapter;
-pub use options::{Lookup, StoreOptions};
+pub use options::{Lookup, Notice, StoreOptions, quiet};
 pub use race::check_conditional_create;
 pub use s3::KEYS as S3_OPTIONS;
 pub use simulated::{Call, Damage, Fault, Outcome, Scope, SimulatedStore};
@@ -144,6 +145,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// What this store keeps of objects that were deleted or overwritten, if it is of a kind that may.
     fn versions(&self) -> Option<&dyn Versions> {
         None
+    }
+
+    /// For how long a request that fails in a way that may pass is tried again, at most.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
     }
 
     /// From now on this process alone writes here: a store that cannot create only what is absent looks first.

@@ -22,7 +22,7 @@ use crate::words::causes::with_causes;
 
 use super::counts::Counters;
 use super::name::{is_name, is_within};
-use super::s3::{BucketVersions, Redirected, limit};
+use super::s3::{ARCHIVED, BucketVersions, Refusal, WireError, advice, is_full, limit};
 use super::{
     Created, Foreign, Listed, RequestCounts, Store, StoreError, Verb, Version, Versions, check_folder, check_name,
     check_range,
@@ -46,6 +46,7 @@ pub struct ObjectStoreAdapter {
     storage_class: Option<String>,
     server: Option<Arc<Mutex<Option<String>>>>,
     versions: Option<Arc<BucketVersions>>,
+    patience: Duration,
 }
 
 /// What is particular to a store behind the adapter.
@@ -59,11 +60,14 @@ pub struct Manner {
     pub server: Option<Arc<Mutex<Option<String>>>>,
     /// How to ask for versions.
     pub versions: Option<Arc<BucketVersions>>,
+    /// For how long a failing request is tried again.
+    pub patience: Duration,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { conditional: true, storage_class: None, server: None, versions: None }
+        let patience = Duration::from_secs(180);
+        Self { conditional: true, storage_class: None, server: None, versions: None, patience }
     }
 }
 
@@ -90,9 +94,9 @@ impl ObjectStoreAdapter {
         manner: Manner,
     ) -> Self {
         let permits = Permits::new(requests_max.max(1));
-        let Manner { conditional, storage_class, server, versions } = manner;
+        let Manner { conditional, storage_class, server, versions, patience } = manner;
         let (runtime, counters, conditional) = (Some(runtime), Counters::default(), AtomicBool::new(conditional));
-        Self { inner, location, runtime, permits, counters, conditional, storage_class, server, versions }
+        Self { inner, location, runtime, permits, counters, conditional, storage_class, server, versions, patience }
     }
 
     /// How an object is put: only if it is absent where the store knows that, else as the only writer does.
@@ -287,6 +291,10 @@ impl Store for ObjectStoreAdapter {
         self.server.as_ref()?.lock().expect("nothing panics while it holds the lock").clone()
     }
 
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
     fn assume_single_writer(&self) {
         self.conditional.store(false, Ordering::Relaxed);
     }
@@ -353,67 +361,94 @@ fn listed(meta: ObjectMeta, prefix: &str, after: Option<&str>, foreign: &mut For
     Some(Listed { name: name.to_owned(), size: meta.size, modified_ms })
 }
 
-/// The redirection that the server answered with, if it did.
-fn redirected(error: &Error) -> Option<&Redirected> {
-    let mut at: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(e) = at {
-        if let Some(found) = e.downcast_ref() {
-            return Some(found);
-        }
-        at = e.source();
-    }
-    None
-}
-
 fn translate(verb: Verb, name: &str, error: Error) -> StoreError {
-    let text = with_causes(&error);
-    let name = name.to_owned();
-    if let Some(redirected) = redirected(&error) {
-        return StoreError::Explained { verb, name, why: redirected.to_string() };
+    if let Some(found) = WireError::find(&error) {
+        return of_wire(verb, name, found.clone());
     }
-    let advice = super::s3::advice(&text);
-    match (error, advice) {
-        // The bucket is missing, which is not the same as an object that is.
-        (error, Some(why)) if text.contains("NoSuchBucket") => explained(verb, name, why, error),
-        (Error::NotFound { .. }, _) if verb != Verb::List && verb != Verb::Create => StoreError::Missing { name },
-        _ if text.contains("AccessDenied") => StoreError::Denied { verb, name, source: permission(verb).into() },
-        (Error::PermissionDenied { .. } | Error::Unauthenticated { .. }, None) => {
+    let name = name.to_owned();
+    match error {
+        Error::NotFound { .. } if verb != Verb::List && verb != Verb::Create => StoreError::Missing { name },
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             StoreError::Denied { verb, name, source: permission(verb).into() }
         }
-        (error, Some(why)) => explained(verb, name, why, error),
-        (error, None) => StoreError::Other { verb, name, source: error.into() },
+        error => StoreError::Other { verb, name, source: once(error) },
     }
 }
 
-/// What is to be done about it, and what the server said only if nothing is known.
-fn explained(verb: Verb, name: String, why: &str, error: Error) -> StoreError {
-    match why.contains("full") {
-        true => StoreError::Full { verb, name, source: error.into() },
-        false => StoreError::Explained { verb, name, why: why.to_owned() },
+/// What went wrong on the way, each cause once.
+fn of_wire(verb: Verb, name: &str, error: WireError) -> StoreError {
+    let name = name.to_owned();
+    match error {
+        WireError::Refused(refusal) => of_refusal(verb, name, refusal),
+        WireError::GaveUp { full: true, .. } => StoreError::Full { verb, name, source: error.into() },
+        WireError::GaveUp { .. } | WireError::Silent(_) => StoreError::Other { verb, name, source: error.into() },
+        error => StoreError::Explained { verb, name, why: error.to_string() },
     }
+}
+
+fn of_refusal(verb: Verb, name: String, refusal: Refusal) -> StoreError {
+    if is_full(&refusal) {
+        return StoreError::Full { verb, name, source: refusal.into() };
+    }
+    if refusal.says(ARCHIVED) {
+        return StoreError::Archived { name };
+    }
+    if let Some(why) = advice(&refusal) {
+        let said = match refusal.own_words() {
+            // What is known for sure needs no more words.
+            Some(words) if !refusal.code.as_deref().is_some_and(|code| code == "NoSuchBucket") => {
+                format!(" (the server says: {words})")
+            }
+            _ => String::new(),
+        };
+        return StoreError::Explained { verb, name, why: format!("{why}{said}") };
+    }
+    match refusal.status {
+        401 | 403 => {
+            let said = refusal.own_words().map(|words| format!("the server says: {words}; ")).unwrap_or_default();
+            StoreError::Denied { verb, name, source: format!("{said}{}", permission(verb)).into() }
+        }
+        501 => StoreError::Explained { verb, name, why: format!("the server does not know how to do this: {refusal}") },
+        _ => StoreError::Other { verb, name, source: refusal.into() },
+    }
+}
+
+/// The cause of a library's error, without the repetitions.
+fn once(error: Error) -> super::Cause {
+    with_causes(&error).into()
 }
 
 /// The permission that a store's policy would have to give.
 fn permission(verb: Verb) -> String {
     let action = match verb {
         Verb::Create => "s3:PutObject",
-        Verb::Get | Verb::GetRange | Verb::Size => "s3:GetObject",
+        Verb::Get | Verb::GetRange | Verb::Size => {
+            "s3:GetObject there, and s3:ListBucket, without which what is missing is answered as if it were forbidden"
+        }
         Verb::Delete => "s3:DeleteObject",
         _ => "s3:ListBucket",
     };
-    format!("the credentials need {action} there")
+    match verb {
+        Verb::Get | Verb::GetRange | Verb::Size => format!("the credentials need {action}"),
+        _ => format!("the credentials need {action} there"),
+    }
 }
 
 fn translate_create(name: &str, error: Error) -> StoreError {
     // A time-out, a lost connection, a 5xx, even after retries: the object may be there, or come. What a server
     // refuses in so many words it has not stored.
-    match error {
-        error if redirected(&error).is_some() => translate(Verb::Create, name, error),
-        Error::Generic { .. } | Error::JoinError { .. } if super::s3::advice(&with_causes(&error)).is_none() => {
-            StoreError::Ambiguous { name: name.to_owned(), source: Box::new(error) }
-        }
-        error => translate(Verb::Create, name, error),
+    let unknown = match (WireError::find(&error), &error) {
+        (Some(WireError::GaveUp { full, .. }), _) => !full,
+        (Some(WireError::Silent(_)), _) => true,
+        (Some(_), _) => false,
+        (None, Error::Generic { .. } | Error::JoinError { .. }) => true,
+        (None, _) => false,
+    };
+    if !unknown {
+        return translate(Verb::Create, name, error);
     }
+    let source = WireError::find(&error).cloned().map_or_else(|| once(error), Into::into);
+    StoreError::Ambiguous { name: name.to_owned(), source }
 }
 
 /// How many requests may still begin.

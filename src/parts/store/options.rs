@@ -8,6 +8,14 @@ use std::sync::Arc;
 /// Looks an environment variable up. A function, so that tests need not change the process's own.
 pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
+/// Told what the user should know while a store keeps them waiting: one line, without control characters.
+pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Tells nobody.
+pub fn quiet() -> Notice {
+    Arc::new(|_| {})
+}
+
 /// Options of a store: pairs that were given, the environment, and where the user's files are.
 #[derive(Clone)]
 pub struct StoreOptions {
@@ -17,12 +25,14 @@ pub struct StoreOptions {
     pub lookup: Lookup,
     /// The user's home.
     pub home: Option<PathBuf>,
+    /// Who is told that a store keeps the user waiting.
+    pub notice: Notice,
 }
 
 impl Default for StoreOptions {
     /// No pairs, an empty environment, no home.
     fn default() -> Self {
-        Self { pairs: BTreeMap::new(), lookup: Arc::new(|_| None), home: None }
+        Self { pairs: BTreeMap::new(), lookup: Arc::new(|_| None), home: None, notice: quiet() }
     }
 }
 
@@ -34,9 +44,9 @@ impl fmt::Debug for StoreOptions {
 }
 
 impl StoreOptions {
-    /// A variable that is set and not empty.
+    /// A variable that is set and not empty, without blanks and line breaks around it: files of secrets end with one.
     pub fn variable(&self, name: &str) -> Option<String> {
-        (self.lookup)(name).filter(|v| !v.is_empty())
+        (self.lookup)(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
     }
 
     /// The first of these variables that is set and not empty.

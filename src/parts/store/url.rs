@@ -38,6 +38,12 @@ fn local_path(location: &str) -> Result<&str, StoreError> {
     match location.split_once(':') {
         Some(("file", rest)) => Ok(rest.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(rest)),
         Some(("local", rest)) => Ok(rest),
+        Some((scheme, rest)) if matches!(scheme, "http" | "https" | "S3") && rest.starts_with("//") => {
+            let why = "write s3://BUCKET/PREFIX?endpoint=https://HOST for a bucket at a server that is not Amazon's";
+            let shown = location.split(['?', '@']).next().unwrap_or(scheme).to_owned();
+            let location = if location.contains('@') { format!("{scheme}://***") } else { shown };
+            Err(StoreError::Unusable { location, why: why.to_owned() })
+        }
         Some((scheme, _)) if is_scheme(scheme) => Err(StoreError::Unsupported { scheme: scheme.to_owned() }),
         _ => Ok(location),
     }

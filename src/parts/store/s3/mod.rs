@@ -1,23 +1,35 @@
 //! Buckets: `s3://bucket/prefix` on Amazon and on everything that speaks its language.
 //!
 //! * [`settings`]: from a location, options and environment to what is meant
+//! * [`location`]: how people write where a bucket is
 //! * [`profile`]: the credentials files that `object_store` does not read
-//! * [`http`]: time limits that fit a request's size, and what the server says of itself
-//! * [`versions`]: what a bucket with versions keeps of what was deleted
+//! * [`handed`]: credentials that are handed out to web identities, containers and instances
+//! * [`http`]: requests with limits, and what an answer is worth
+//! * [`page`]: pages of listings
+//! * [`patience`]: how long a server is asked again
+//! * [`wire`]: what goes wrong between here and the server
 //! * [`advice`]: from what a server answers to what the user can do
+//! * [`versions`]: what a bucket with versions keeps of what was deleted
 
 mod advice;
+mod handed;
 mod http;
+mod location;
+mod page;
+mod patience;
 mod profile;
 mod settings;
 mod versions;
+mod wire;
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, resolve_bucket_region};
-use object_store::client::HttpConnector;
+use object_store::aws::{
+    AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCredentialProvider, Checksum, resolve_bucket_region,
+};
+use object_store::client::{HttpConnector, StaticCredentialProvider};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
@@ -26,37 +38,32 @@ use super::object::{Manner, ObjectStoreAdapter};
 use super::options::StoreOptions;
 use super::{StoreError, Verb};
 
-pub use advice::advice;
-pub use http::{Connector, Redirected, limit};
+pub use advice::{ARCHIVED, advice, is_full};
+use handed::{HandedCredentials, Source, is_secret, is_visible};
+pub use http::{Connector, limit};
+use patience::Patience;
 use profile::ProfileCredentials;
 pub use settings::KEYS;
 use settings::Settings;
 pub use versions::BucketVersions;
+pub use wire::{Refusal, WireError};
 
 /// How long connecting may take.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long the instance metadata service is given to show that it exists.
 const METADATA_LIMIT: Duration = Duration::from_secs(1);
 const METADATA_ADDRESS: ([u8; 4], u16) = ([169, 254, 169, 254], 80);
-
-/// Variables by which web identities and containers are handed credentials; `object_store` knows how.
-const HANDED: [&str; 8] = [
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_ENDPOINT_URL_STS",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_METADATA_ENDPOINT",
-];
+/// `object_store` counts from the beginning of each request; what ends the tries is [`Patience`], a little earlier.
+const BEYOND_PATIENCE: Duration = Duration::from_secs(100);
 
 /// Opens the bucket at `location`. Nothing is asked of the server, but for the region of a bucket at Amazon if none
 /// is named.
 pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter, StoreError> {
     let settings = Settings::parse(location, options)?;
     let runtime = super::object::runtime(&settings.shown())?;
-    let connector = Connector::trusting(certificates(&settings)?);
+    let patience = Patience::new(Duration::from_secs(settings.retry_seconds), options.notice.clone());
+    let proxy = http::proxy(options, settings.endpoint.as_deref().unwrap_or("https://"));
+    let connector = Connector::new(patience.clone(), certificates(&settings)?, proxy);
     let server = connector.server();
     let client = client_options(&settings);
     let unfit = |e: object_store::Error| StoreError::other(Verb::Open, &settings.shown(), e);
@@ -66,6 +73,7 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
         (None, Some(_)) => "us-east-1".to_owned(),
         (None, None) => find_region(&runtime, &settings, &client)?,
     };
+    let credentials = credentials(&settings, options, &region)?;
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&settings.bucket)
         .with_region(&region)
@@ -90,9 +98,11 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
             _ => Checksum::CRC64NVME,
         });
     }
-    let builder = with_credentials(builder, &settings, options)?;
+    builder = match &credentials {
+        Some(credentials) => builder.with_credentials(credentials.clone()),
+        None => builder.with_skip_signature(true),
+    };
     let store = builder.build().map_err(unfit)?;
-    let credentials = (!settings.skip_signature).then(|| store.credentials().clone());
     let bucket = settings.bucket_url(&region);
     let versions = BucketVersions::new(plain_client, credentials, region, bucket, &settings.prefix);
     let prefix = Path::parse(&settings.prefix).map_err(|e| settings.unusable(format!("its prefix: {e}")))?;
@@ -105,6 +115,7 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
         storage_class: settings.storage_class.clone(),
         server: Some(server),
         versions: Some(Arc::new(versions)),
+        patience: patience.limit(),
     };
     Ok(ObjectStoreAdapter::with(runtime, store, settings.shown(), settings.requests, manner))
 }
@@ -133,7 +144,7 @@ fn retry(settings: &Settings) -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig::default(),
         max_retries: 1000,
-        retry_timeout: Duration::from_secs(settings.retry_seconds),
+        retry_timeout: Duration::from_secs(settings.retry_seconds) + BEYOND_PATIENCE,
     }
 }
 
@@ -153,49 +164,51 @@ fn find_region(
     Err(settings.unusable(why))
 }
 
-/// The credentials that are configured, strongest first: keys in the environment, the files, what is handed to
-/// containers, the metadata of the instance.
-fn with_credentials(
-    mut builder: AmazonS3Builder,
+/// The credentials that are configured, strongest first: keys in the environment, the files, what is handed to web
+/// identities and containers, the metadata of the instance. `None`: requests are not signed.
+fn credentials(
     settings: &Settings,
     options: &StoreOptions,
-) -> Result<AmazonS3Builder, StoreError> {
+    region: &str,
+) -> Result<Option<AwsCredentialProvider>, StoreError> {
     if settings.skip_signature {
-        return Ok(builder.with_skip_signature(true));
+        return Ok(None);
     }
-    let keys = (options.variable("AWS_ACCESS_KEY_ID"), options.variable("AWS_SECRET_ACCESS_KEY"));
-    match (keys, &settings.profile) {
+    let unusable = |why: String| settings.unusable(why);
+    let [key_id, secret_key, token] =
+        ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| (name, options.variable(name)));
+    match (&key_id.1, &secret_key.1, &settings.profile) {
         // A profile that was named beside the location is meant; one of the environment is weaker than keys there.
-        ((Some(id), Some(secret)), _) if !settings.profile_by_option => {
-            builder = builder.with_access_key_id(id).with_secret_access_key(secret);
-            return Ok(match options.variable("AWS_SESSION_TOKEN") {
-                Some(token) => builder.with_token(token),
-                None => builder,
-            });
+        (Some(_), Some(_), _) if !settings.profile_by_option => {
+            let unfit = [&key_id, &token].into_iter().find(|(_, value)| value.as_ref().is_some_and(|v| !is_visible(v)));
+            let unfit = unfit.or((secret_key.1.as_ref().is_some_and(|v| !is_secret(v))).then_some(&secret_key));
+            if let Some((name, _)) = unfit {
+                return Err(unusable(format!("{name} holds a line break or another character that no key has")));
+            }
+            let (key_id, secret_key) = (key_id.1.unwrap_or_default(), secret_key.1.unwrap_or_default());
+            let keys = AwsCredential { key_id, secret_key, token: token.1 };
+            return Ok(Some(Arc::new(StaticCredentialProvider::new(keys))));
         }
-        ((Some(_), None) | (None, Some(_)), None) => {
+        (Some(_), None, None) | (None, Some(_), None) => {
             let why = "only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set: set both".to_owned();
-            return Err(settings.unusable(why));
+            return Err(unusable(why));
         }
         _ => {}
     }
-    if let Some(files) =
-        ProfileCredentials::find(options, settings.profile.as_deref()).map_err(|e| settings.unusable(e))?
-    {
-        return Ok(builder.with_credentials(Arc::new(files)));
+    if let Some(files) = ProfileCredentials::find(options, settings.profile.as_deref()).map_err(unusable)? {
+        return Ok(Some(Arc::new(files)));
     }
-    let handed: Vec<(&str, String)> = HANDED.iter().filter_map(|n| Some((*n, options.variable(n)?))).collect();
-    for (name, value) in &handed {
-        if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
-            builder = builder.with_config(key, value);
-        }
+    let unfit = |e: object_store::Error| StoreError::other(Verb::Open, &settings.shown(), e);
+    if let Some(source) = Source::named(options, region).map_err(unusable)? {
+        return Ok(Some(Arc::new(HandedCredentials::new(source).map_err(unfit)?)));
     }
     let metadata = || {
         let allowed = options.variable("AWS_EC2_METADATA_DISABLED").is_none_or(|v| !v.eq_ignore_ascii_case("true"));
         allowed && TcpStream::connect_timeout(&SocketAddr::from(METADATA_ADDRESS), METADATA_LIMIT).is_ok()
     };
-    if !handed.is_empty() || metadata() {
-        return Ok(builder);
+    if options.variable("AWS_METADATA_ENDPOINT").is_some() || metadata() {
+        let source = Source::instance(options).map_err(unusable)?;
+        return Ok(Some(Arc::new(HandedCredentials::new(source).map_err(unfit)?)));
     }
     Err(settings.unusable(
         "there are no credentials: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, nor a profile in \

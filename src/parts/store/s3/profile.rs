@@ -12,6 +12,7 @@ use object_store::aws::AwsCredential;
 use object_store::client::CredentialProvider;
 
 use super::super::options::StoreOptions;
+use super::handed::{is_secret, is_visible};
 
 type Sections = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -143,7 +144,11 @@ impl ProfileCredentials {
 fn keys(profile: &str, settings: &BTreeMap<String, String>) -> Result<AwsCredential, String> {
     let get = |key: &str| settings.get(key).filter(|v| !v.is_empty()).cloned();
     if let (Some(key_id), Some(secret_key)) = (get("aws_access_key_id"), get("aws_secret_access_key")) {
-        return Ok(AwsCredential { key_id, secret_key, token: get("aws_session_token") });
+        let token = get("aws_session_token");
+        if !is_visible(&key_id) || !is_secret(&secret_key) || token.as_ref().is_some_and(|t| !is_visible(t)) {
+            return Err(format!("profile {profile} holds a key with a blank or another character that no key has"));
+        }
+        return Ok(AwsCredential { key_id, secret_key, token });
     }
     match BEYOND_US.iter().find(|(key, _)| settings.contains_key(*key)) {
         Some((_, what)) => Err(format!(

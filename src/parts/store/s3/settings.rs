@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::super::StoreError;
 use super::super::options::StoreOptions;
+use super::handed::is_visible;
+use super::location::{self, Place, is_loopback};
 use super::profile;
 
 /// Every option, with a word for what it takes.
@@ -56,28 +58,55 @@ impl Settings {
     pub fn parse(location: &str, options: &StoreOptions) -> Result<Self, StoreError> {
         let unusable = |why: String| unusable(location, why);
         let (path, query) = location.split_once('?').unwrap_or((location, ""));
-        let mut pairs: BTreeMap<String, String> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let mut pairs = BTreeMap::new();
+        for (key, value) in url::form_urlencoded::parse(query.as_bytes()).into_owned() {
+            if pairs.get(&key).is_some_and(|known| *known != value) {
+                return Err(unusable(format!("option {key} has two values")));
+            }
+            pairs.insert(key, value.trim().to_owned());
+        }
         pairs.extend(options.pairs.clone());
         if let Some(unknown) = pairs.keys().find(|k| !KEYS.iter().any(|(known, _)| known == k)) {
             let known: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
             return Err(unusable(format!("there is no option {unknown:?}; there are {}", known.join(", "))));
         }
-        let (in_path, rest) = split_location(path).ok_or_else(|| unusable("write s3://BUCKET/PREFIX".to_owned()))?;
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let prefix = prefix.trim_end_matches('/').to_owned();
-        if bucket.is_empty() || prefix.split('/').any(|part| part.is_empty() && !prefix.is_empty()) {
-            return Err(unusable("write s3://BUCKET/PREFIX".to_owned()));
-        }
+        let Place { bucket, prefix, endpoint: in_path, region: in_host } = location::parse(path).map_err(unusable)?;
         let profile_by_option = pairs.contains_key("profile");
         let profile = pairs.remove("profile").or_else(|| options.variable("AWS_PROFILE"));
         let of_profile = |key: &str| profile::setting(options, profile.as_deref(), key);
-        let endpoint = (pairs.remove("endpoint").or(in_path))
-            .or_else(|| options.first_variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]))
-            .or_else(|| of_profile("endpoint_url"));
-        let endpoint = endpoint.map(|e| with_scheme(e.trim_end_matches('/')));
+        let named = |text: String| location::endpoint(&text, &bucket).map_err(unusable);
+        let endpoint = match (pairs.remove("endpoint").map(named).transpose()?, in_path) {
+            (Some(option), Some(path)) if option != path => {
+                return Err(unusable(format!(
+                    "the location names the server {path}, and option endpoint names {option}"
+                )));
+            }
+            (Some(option), None) if is_amazon(path) => {
+                return Err(unusable(format!("the location names Amazon, and option endpoint names {option}")));
+            }
+            (option, path) => option.or(path),
+        };
+        let elsewhere = || {
+            let variable = options.first_variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
+            variable.or_else(|| of_profile("endpoint_url")).map(named).transpose()
+        };
+        let endpoint = match endpoint {
+            // A location that names Amazon's server means it.
+            None if !is_amazon(path) => elsewhere()?,
+            endpoint => endpoint,
+        };
         let region = (pairs.remove("region"))
+            .or(in_host)
             .or_else(|| options.first_variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]))
             .or_else(|| of_profile("region"));
+        let words = [("region", &region), ("storage-class", &pairs.get("storage-class").cloned())];
+        for (key, value) in words {
+            let is_word =
+                |v: &String| !v.is_empty() && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+            if let Some(value) = value.as_ref().filter(|v| !is_word(v)) {
+                return Err(unusable(format!("{value:?} cannot be a {}", key.replace('-', " "))));
+            }
+        }
         let flag = |pairs: &mut BTreeMap<String, String>, key: &str, default: bool| match pairs.remove(key).as_deref() {
             None => Ok(default),
             Some("true" | "yes" | "1") => Ok(true),
@@ -121,10 +150,13 @@ impl Settings {
             ("sse-bucket-key", "aws_sse_bucket_key_enabled"),
         ];
         for (key, name) in names {
+            if pairs.get(key).is_some_and(|value| !is_visible(value)) {
+                return Err(unusable(format!("option {key} holds a blank or another character that it cannot have")));
+            }
             encryption.extend(pairs.remove(key).map(|value| (name, value)));
         }
         Ok(Self {
-            bucket: bucket.to_owned(),
+            bucket,
             prefix,
             endpoint,
             region,
@@ -183,39 +215,12 @@ impl Settings {
 }
 
 fn unusable(location: &str, why: String) -> StoreError {
-    // A query may hold what nobody else should read.
-    let location = location.split('?').next().unwrap_or(location).to_owned();
-    StoreError::Unusable { location, why }
+    StoreError::Unusable { location: location::shown(location), why }
 }
 
-/// The endpoint, if the location has one in it, and bucket and prefix.
-fn split_location(path: &str) -> Option<(Option<String>, &str)> {
-    let rest = path.strip_prefix("s3:")?;
-    for scheme in ["https://", "http://"] {
-        if let Some(after) = rest.strip_prefix(scheme) {
-            let (host, below) = after.split_once('/')?;
-            return Some((Some(format!("{scheme}{host}")), below));
-        }
-    }
-    Some((None, rest.strip_prefix("//").unwrap_or(rest)))
-}
-
-fn with_scheme(endpoint: &str) -> String {
-    match endpoint.contains("://") {
-        true => endpoint.to_owned(),
-        false if is_loopback(&format!("http://{endpoint}")) => format!("http://{endpoint}"),
-        false => format!("https://{endpoint}"),
-    }
-}
-
-fn is_loopback(endpoint: &str) -> bool {
-    let Ok(url) = url::Url::parse(endpoint) else { return false };
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+/// Whether a location without an endpoint names Amazon's server.
+fn is_amazon(path: &str) -> bool {
+    path.split('/').any(|part| part.ends_with(".amazonaws.com"))
 }
 
 #[cfg(test)]
@@ -227,7 +232,7 @@ mod tests {
     fn options(pairs: &[(&str, &str)], variables: &'static [(&str, &str)]) -> StoreOptions {
         let lookup = Arc::new(|name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()));
         let pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        StoreOptions { pairs, lookup, home: None }
+        StoreOptions { pairs, lookup, ..StoreOptions::default() }
     }
 
     fn parse(location: &str) -> Settings {
@@ -246,12 +251,7 @@ mod tests {
         assert_eq!(parse("s3:bucket").prefix, "");
         assert!(!parse("s3://dotted.name/x").virtual_hosted);
         let s = parse("s3:https://minio.example.org:9000/bucket/x");
-        assert_eq!((s.bucket.as_str(), s.prefix.as_str()), ("bucket", "x"));
-        assert_eq!(s.endpoint.as_deref(), Some("https://minio.example.org:9000"));
         assert_eq!(s.shown(), "s3://bucket/x at https://minio.example.org:9000");
-        for bad in ["s3://", "s3:///x", "s3://b//x", "s3://b/x//y"] {
-            assert!(refused(bad, &[]).contains("s3://BUCKET/PREFIX"), "{bad}");
-        }
     }
 
     #[test]
@@ -286,6 +286,23 @@ mod tests {
         assert!(refused("s3://b", &[("requests", "0")]).contains("from 1 to 256"));
         assert!(refused("s3://b", &[("conditional", "maybe")]).contains("true or false"));
         assert!(!refused("s3://b?secret=hunter2", &[]).contains("hunter2"));
+        assert!(!refused("s3://me:hunter2@host/b", &[]).contains("hunter2"));
+        assert!(refused("s3://b", &[("region", "eu west")]).contains("cannot be a region"));
+        assert!(refused("s3://b", &[("storage-class", "\u{fc}")]).contains("cannot be a storage class"));
+        assert!(refused("s3://b?sse-kms-key=a%0Ab", &[]).contains("sse-kms-key"));
+    }
+
+    #[test]
+    fn two_servers_are_refused() {
+        let pair = [("endpoint", "https://other.example.org")];
+        assert!(refused("s3:https://one.example.org/b", &pair).contains("names the server https://one.example.org"));
+        assert!(refused("s3:s3.amazonaws.com/b", &pair).contains("names Amazon"));
+        assert!(refused("s3://b?endpoint=one.org&endpoint=two.org", &[]).contains("has two values"));
+        // What the environment says is for locations that name none.
+        let env: &[(&str, &str)] = &[("AWS_ENDPOINT_URL", "https://env.example.org")];
+        let endpoint = |location: &str| Settings::parse(location, &options(&[], env)).unwrap().endpoint;
+        assert_eq!(endpoint("s3:one.example.org/b").as_deref(), Some("https://one.example.org"));
+        assert_eq!(endpoint("s3:s3.amazonaws.com/b"), None);
     }
 
     #[test]

@@ -7,16 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
-use object_store::client::{HttpClient, HttpRequest, HttpRequestBody};
+use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody};
 use serde::Deserialize;
 
 use super::super::{Cause, StoreError, Verb, Version, VersionKind};
 use super::advice::advice;
+use super::wire::{Refusal, WireError};
 
-/// So often a request is tried whose answer may be another the next time.
-const TRIES: u32 = 5;
-/// The pause before the second try; each further one is twice as long.
+/// The pause before the second try; each further one is twice as long, up to a limit.
 const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// The versions below one prefix of one bucket.
 pub struct BucketVersions {
@@ -83,12 +83,10 @@ impl BucketVersions {
 
     /// Whether the bucket keeps versions, or has kept some. A server that does not know the question keeps none.
     pub async fn kept(&self) -> Result<bool, StoreError> {
-        let (status, body) = self.ask(Verb::List, Method::GET, None, &[("versioning", "")]).await?;
-        match status {
-            200 => Ok(parse::<VersioningConfiguration>(&body)?.status.is_some_and(|s| !s.is_empty())),
-            405 | 501 => Ok(false),
-            400 if text(&body).contains("NotImplemented") => Ok(false),
-            _ => Err(refused(Verb::List, "the bucket's versioning", "s3:GetBucketVersioning", status, &body)),
+        match self.ask(Verb::List, Method::GET, None, &[("versioning", "")]).await? {
+            Ok(body) => Ok(parse::<VersioningConfiguration>(&body)?.status.is_some_and(|s| !s.is_empty())),
+            Err(refusal) if matches!(refusal.status, 405 | 501) || refusal.says("NotImplemented") => Ok(false),
+            Err(refusal) => Err(refused(Verb::List, "the bucket's versioning", "s3:GetBucketVersioning", &refusal)),
         }
     }
 
@@ -106,10 +104,9 @@ impl BucketVersions {
                 query.push(("version-id-marker", version));
             }
         }
-        let (status, body) = self.ask(Verb::List, Method::GET, None, &query).await?;
-        if status != 200 {
-            return Err(refused(Verb::List, "the bucket's versions", "s3:ListBucketVersions", status, &body));
-        }
+        let body = self.ask(Verb::List, Method::GET, None, &query).await?;
+        let of = |refusal| refused(Verb::List, "the bucket's versions", "s3:ListBucketVersions", &refusal);
+        let body = body.map_err(of)?;
         let page: ListVersionsResult = parse(&body)?;
         let next = match (page.is_truncated, page.next_key_marker) {
             (false, _) => None,
@@ -132,15 +129,14 @@ impl BucketVersions {
     /// Removes one version for good; one that is not there is removed already.
     pub async fn remove(&self, version: &Version) -> Result<(), StoreError> {
         let query = [("versionId", version.id.as_str())];
-        let (status, body) = self.ask(Verb::Delete, Method::DELETE, Some(&version.name), &query).await?;
-        match status {
-            200 | 204 | 404 if !text(&body).contains("NoSuchBucket") => Ok(()),
-            _ => Err(refused(
+        match self.ask(Verb::Delete, Method::DELETE, Some(&version.name), &query).await? {
+            Ok(_) => Ok(()),
+            Err(refusal) if refusal.status == 404 && !refusal.says("NoSuchBucket") => Ok(()),
+            Err(refusal) => Err(refused(
                 Verb::Delete,
                 &version.name,
                 "s3:DeleteObjectVersion (or the version is locked until its retention ends)",
-                status,
-                &body,
+                &refusal,
             )),
         }
     }
@@ -152,20 +148,30 @@ impl BucketVersions {
         method: Method,
         name: Option<&str>,
         query: &[(&str, &str)],
-    ) -> Result<(u16, Bytes), StoreError> {
+    ) -> Result<Result<Bytes, Refusal>, StoreError> {
         let what = name.unwrap_or("versions");
         let mut pause = PAUSE;
-        for last in (0..TRIES).map(|n| n + 1 == TRIES) {
+        loop {
             match self.ask_once(method.clone(), name, query).await {
-                Ok((status, _)) if !last && (status >= 500 && status != 501 || status == 429) => {}
-                Ok(answer) => return Ok(answer),
-                Err(error) if last => return Err(StoreError::other(verb, what, error)),
-                Err(_) => {}
+                Ok((200..=299, body)) => return Ok(Ok(body)),
+                Ok((status, body)) => {
+                    let refusal = Refusal::read(status, &body);
+                    if !refusal.may_pass() {
+                        return Ok(Err(refusal));
+                    }
+                }
+                Err(error) => match WireError::find(error.as_ref()) {
+                    Some(WireError::Refused(refusal)) => return Ok(Err(refusal.clone())),
+                    Some(WireError::Silent(_)) => {}
+                    Some(found) => return Err(StoreError::other(verb, what, found.clone())),
+                    None if is_passing(error.as_ref()) => {}
+                    None => return Err(StoreError::other(verb, what, error)),
+                },
             }
+            // The client says when it is enough.
             tokio::time::sleep(pause).await;
-            pause *= 2;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
-        unreachable!("the last try returns")
     }
 
     async fn ask_once(
@@ -189,6 +195,15 @@ impl BucketVersions {
     }
 }
 
+/// Whether the connection failed in a way that another try may not.
+fn is_passing(error: &(dyn std::error::Error + 'static)) -> bool {
+    let kind = error.downcast_ref::<HttpError>().map(HttpError::kind);
+    matches!(
+        kind,
+        Some(HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Timeout | HttpErrorKind::Interrupted)
+    )
+}
+
 /// Percent-encodes as signatures want it: all but unreserved characters (RFC 3986, 2.3) and those of `plain`.
 fn encoded(text: &str, plain: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -206,22 +221,16 @@ fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, StoreError> {
     quick_xml::de::from_reader(body).map_err(|e| StoreError::other(Verb::List, "versions", e))
 }
 
-fn text(body: &[u8]) -> String {
-    String::from_utf8_lossy(body).into_owned()
-}
-
-fn refused(verb: Verb, name: &str, permission: &str, status: u16, body: &[u8]) -> StoreError {
-    let (name, said) = (name.to_owned(), text(body));
-    match (status, advice(&said)) {
-        (401 | 403, None) => denied(verb, name, permission),
-        (_, Some(_)) if said.contains("AccessDenied") => denied(verb, name, permission),
+fn refused(verb: Verb, name: &str, permission: &str, refusal: &Refusal) -> StoreError {
+    let name = name.to_owned();
+    match (refusal.status, advice(refusal)) {
         (_, Some(why)) => StoreError::Explained { verb, name, why: why.to_owned() },
-        (_, None) => StoreError::Other { verb, name, source: format!("status {status}: {said}").into() },
+        (401 | 403, None) => {
+            let said = refusal.own_words().map(|words| format!("the server says: {words}; ")).unwrap_or_default();
+            StoreError::Denied { verb, name, source: format!("{said}the credentials need {permission}").into() }
+        }
+        (_, None) => StoreError::Explained { verb, name, why: refusal.to_string() },
     }
-}
-
-fn denied(verb: Verb, name: String, permission: &str) -> StoreError {
-    StoreError::Denied { verb, name, source: format!("the credentials need {permission}").into() }
 }
 
 #[cfg(test)]
@@ -261,8 +270,8 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_permission() {
-        let error =
-            refused(Verb::List, "versions", "s3:ListBucketVersions", 403, b"<Error><Code>AccessDenied</Code></Error>");
+        let refusal = Refusal::read(403, b"<Error><Code>AccessDenied</Code></Error>");
+        let error = refused(Verb::List, "versions", "s3:ListBucketVersions", &refusal);
         let text = crate::words::causes::with_causes(&error);
         assert!(matches!(error, StoreError::Denied { .. }) && text.contains("s3:ListBucketVersions"), "{text}");
     }
