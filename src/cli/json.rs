@@ -265,6 +265,9 @@ pub struct RestoreJson {
     pub deleted: u64,
     /// Entries that could not be restored, or not fully. Not 0: the restore is incomplete.
     pub problems: u64,
+    /// Objects that must be brought back from an archive class first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub archived: Vec<String>,
     /// How long it took.
     pub duration_ms: u64,
     /// What was found on the way.
@@ -549,6 +552,9 @@ pub struct VerifyJson {
     pub unnamed: u64,
     /// Live packs.
     pub packs: u64,
+    /// Objects that must be brought back from an archive class first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub archived: Vec<String>,
     /// Packs that were read and found sound.
     pub packs_sound: u64,
     /// Live packs that no verification that is remembered has read.

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::formats::config::Parameters;
 use crate::formats::credential::CredentialFile;
 use crate::formats::envelope::FormatError;
+use crate::machinery::repository::conditional::remember_race;
 use crate::machinery::repository::local::{LocalState, machine_id};
 use crate::machinery::repository::{self, LocalPlaces, Repository, RepositoryError};
 use crate::parts::store::{self, Store, StoreOptions};
@@ -181,7 +182,8 @@ impl Settings {
         };
         if race {
             // This machine need not race again.
-            LocalState::open(&places(arguments, around)?.state, id)?.set_endpoint(&store.location())?;
+            let local = LocalState::open(&places(arguments, around)?.state, id)?;
+            remember_race(&local, &*store, around.world.now_ms())?;
         }
         Ok(id)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::formats::tree::{DataRun, FileNode, NodeKind};
 use crate::machinery::repository::reader::OpenFrame;
+use crate::machinery::repository::reader::missing_block;
 use crate::machinery::repository::snapshots::Snapshot;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::parts::crypto::keys::ContentHasher;
@@ -125,12 +126,6 @@ fn stream(
     Ok(is_meant.then_some(sparse.written))
 }
 
-/// The error for a block that has no place.
-pub fn missing_block(reference: &Reference) -> RepositoryError {
-    let (first, last) = (reference.first, reference.end() - 1);
-    RepositoryError::Missing { name: format!("block {} (chunks {first} to {last})", reference.block) }
-}
-
 /// Frames that were opened lately.
 pub(super) struct Frames<'a> {
     repository: &'a Repository,
@@ -145,32 +140,16 @@ impl<'a> Frames<'a> {
         Self { repository, open: HashMap::new(), order: Default::default(), len: 0 }
     }
 
-    /// The frame that holds the first chunk of `reference`. Every place is tried before it is called damaged.
+    /// The frame that holds the first chunk of `reference`, wherever it can be read.
     pub fn frame(&mut self, reference: &Reference) -> Result<Arc<OpenFrame>, RepositoryError> {
-        match self.frame_as_known(reference) {
-            // A prune may have moved it.
-            Err(e) if e.is_missing() && self.repository.has_moved_on()? => self.frame_as_known(reference),
-            found => found,
-        }
-    }
-
-    fn frame_as_known(&mut self, reference: &Reference) -> Result<Arc<OpenFrame>, RepositoryError> {
-        let mut failure = None;
         for place in self.repository.cache().block(reference.block)? {
-            if !(place.span.first..place.span.end()).contains(&reference.first) {
-                continue;
-            }
-            if let Some(frame) = self.open.get(&place.frame.row) {
+            let holds = (place.span.first..place.span.end()).contains(&reference.first);
+            if let Some(frame) = self.open.get(&place.frame.row).filter(|_| holds) {
                 return Ok(frame.clone());
             }
-            let read = self.repository.open_pack(place.frame.pack);
-            match read.and_then(|pack| self.repository.read_frame(&pack, place.frame.place)) {
-                Ok(frame) => return Ok(self.keep(place.frame.row, frame)),
-                Err(e) if e.is_damage() => failure = Some(e),
-                Err(e) => return Err(e),
-            }
         }
-        Err(failure.unwrap_or_else(|| missing_block(reference)))
+        let (place, frame) = self.repository.frame_of(reference, None)?;
+        Ok(self.keep(place.row, frame))
     }
 
     fn keep(&mut self, row: i64, frame: OpenFrame) -> Arc<OpenFrame> {

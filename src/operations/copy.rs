@@ -10,6 +10,7 @@ use crate::formats::description::{self, Figures, RunDescription, SnapshotOrigin}
 use crate::formats::record::{Outcome, RunKind, SnapshotEntry};
 use crate::formats::tree::{Content, FileNode, NodeKind};
 use crate::machinery::repository::packer::PackerThreads;
+use crate::machinery::repository::reader::missing_block;
 use crate::machinery::repository::run::{Lane, Publication, Run, introduction};
 use crate::machinery::repository::snapshots::Snapshot;
 use crate::machinery::repository::trees::{ListBuilder, TreeBuilder};
@@ -20,7 +21,7 @@ use crate::words::ids::{ChunkId, ContentId, Extent, Reference, SnapshotId};
 use crate::words::observer::{Observer, Severity, Unit};
 use crate::words::world::random;
 
-use super::cat::{Frames, missing_block};
+use super::cat::Frames;
 
 /// Contents and trees remembered, so that what several snapshots share is read once.
 const REMEMBERED_MAX: usize = 1 << 20;

@@ -47,6 +47,10 @@ pub enum Fault {
     DropAfter,
     /// Sends so many bytes of the answer's body, then closes.
     Cut(usize),
+    /// Changes this byte of the answer's body, or the last one.
+    Flip(usize),
+    /// Answers so, in these words, and does nothing.
+    Says(u16, &'static str, &'static str),
     /// Says that the bucket is in this region.
     Elsewhere(&'static str),
     /// Answers only after this time.
@@ -86,6 +90,8 @@ pub struct Bucket {
     log: Mutex<Vec<Asked>>,
     /// Whether it knows ranges, or sends all of an object.
     pub ranges: std::sync::atomic::AtomicBool,
+    /// What it answers when it is asked whether it keeps versions.
+    pub versions: std::sync::atomic::AtomicBool,
     page: usize,
 }
 
@@ -186,6 +192,12 @@ impl S3 for Mem {
         answer(HeadObjectOutput { content_length, e_tag, last_modified, ..Default::default() })
     }
 
+    async fn get_bucket_versioning(&self, _: S3Request<GetBucketVersioningInput>) -> Answer<GetBucketVersioningOutput> {
+        let kept = self.0.versions.load(std::sync::atomic::Ordering::Relaxed);
+        let status = kept.then(|| BucketVersioningStatus::from_static(BucketVersioningStatus::ENABLED));
+        answer(GetBucketVersioningOutput { status, ..Default::default() })
+    }
+
     async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
         self.0.objects.lock().unwrap().remove(&request.input.key);
         answer(DeleteObjectOutput::default())
@@ -260,6 +272,7 @@ impl Server {
             policy: Mutex::default(),
             log: Mutex::default(),
             ranges: true.into(),
+            versions: false.into(),
             page,
         };
         Self::listen(Arc::new(bucket), 0)
@@ -351,6 +364,24 @@ impl Server {
         objects.get(key).map(|o| (o.class.clone(), o.encryption.clone())).expect("the object is there")
     }
 
+    /// Moves what lies below `prefix` to a storage class.
+    pub fn set_class(&self, prefix: &str, class: &str) {
+        let mut objects = self.bucket.objects.lock().unwrap();
+        let below = objects.iter_mut().filter(|(key, _)| key.starts_with(prefix));
+        below.for_each(|(_, object)| object.class = Some(class.to_owned()));
+    }
+
+    /// Everything that another server holds, from now on here.
+    pub fn copy_from(&self, other: &Self) {
+        *self.bucket.objects.lock().unwrap() = other.bucket.objects.lock().unwrap().clone();
+    }
+
+    /// Replaces an object by the one of another server, as a server does that lets everybody win.
+    pub fn take_over(bucket: &Bucket, other: &Bucket, key: &str) {
+        let object = other.objects.lock().unwrap().get(key).cloned().expect("the other has it");
+        bucket.objects.lock().unwrap().insert(key.to_owned(), object);
+    }
+
     /// Puts an object behind everybody's back.
     pub fn put(&self, key: &str, bytes: &'static [u8], class: Option<&str>) {
         let class = class.map(str::to_owned);
@@ -376,7 +407,11 @@ type Response = http::Response<s3s::Body>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 fn refusal(status: u16, code: &str) -> Response {
-    let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as told</Message></Error>");
+    refusal_in_words(status, code, "as told")
+}
+
+fn refusal_in_words(status: u16, code: &str, message: &str) -> Response {
+    let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>");
     let response = http::Response::builder().status(status).header("content-type", "application/xml");
     response.body(s3s::Body::from(body)).unwrap()
 }
@@ -432,6 +467,7 @@ impl Front {
     ) -> Result<Response, BoxError> {
         match &fault {
             Some(Fault::Status(status, code)) => return Ok(refusal(*status, code)),
+            Some(Fault::Says(status, code, message)) => return Ok(refusal_in_words(*status, code, message)),
             Some(Fault::DropBefore) => return Err("dropped".into()),
             Some(Fault::Elsewhere(region)) => {
                 let mut response = refusal(301, "PermanentRedirect");
@@ -461,6 +497,19 @@ impl Front {
                 let frames = futures_util::stream::iter([Ok(part), Err(std::io::Error::other("cut"))]);
                 let body = s3s::Body::http_body_unsync(http_body_util::StreamBody::new(frames));
                 Ok(http::Response::from_parts(head, body))
+            }
+            Some(Fault::Flip(at)) => {
+                let (head, body) = response.into_parts();
+                let bytes = http_body_util::BodyExt::collect(body)
+                    .await
+                    .map_err(|e| -> BoxError { e.to_string().into() })?
+                    .to_bytes();
+                let mut bytes = bytes.to_vec();
+                let at = at.min(bytes.len().saturating_sub(1));
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1;
+                }
+                Ok(http::Response::from_parts(head, s3s::Body::from(Bytes::from(bytes))))
             }
             _ => Ok(response),
         }

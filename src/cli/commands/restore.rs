@@ -243,9 +243,14 @@ fn tell(
             skipped: report.skipped,
             deleted: report.deleted,
             problems: report.problems_count,
+            archived: report.archived.iter().cloned().collect(),
             duration_ms: took_ms,
             findings,
         });
+    }
+    if !report.archived.is_empty() {
+        let text = "were not read, and the files that need them not restored";
+        session.around.complain(&super::verify::told_archived(report.archived.iter(), text));
     }
     if report.problems_count > 0 {
         let problems = things(report.problems_count, "entry was", "entries were");

@@ -45,7 +45,7 @@ pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
                 };
                 let seen = repository.state();
                 let report = verify(repository, depth, &session.progress)?;
-                if found > 0 {
+                if found > 0 && report.archived.is_empty() {
                     heal(session, repository, &seen, &report);
                 }
                 if !arguments.no_record
@@ -63,7 +63,11 @@ pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
     let took_ms = started.elapsed().as_millis() as u64;
     session.finish();
     tell(session, depth, &report, covered, took_ms)?;
-    Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Failed })
+    Ok(match (report.findings.is_empty(), report.archived.is_empty()) {
+        (true, true) => Exit::Done,
+        (true, false) => Exit::Problems,
+        (false, _) => Exit::Failed,
+    })
 }
 
 /// Takes in lost packs that are there again. That it cannot be written down is no reason not to verify.
@@ -139,6 +143,9 @@ fn tell(
     for finding in &report.findings {
         told_finding(finding).iter().for_each(|line| session.around.complain(line));
     }
+    if !report.archived.is_empty() {
+        session.around.complain(&told_archived(report.archived.iter(), "were not read"));
+    }
     if session.global.json {
         return session.print_json(&VerifyJson {
             r#type: "verify",
@@ -153,6 +160,7 @@ fn tell(
             unnamed: report.unnamed,
             findings: report.findings.iter().map(Into::into).collect(),
             packs: report.packs,
+            archived: report.archived.clone(),
             packs_sound: report.sound.len() as u64,
             packs_never_read: covered.map(|c| c.never),
             oldest_read: covered.and_then(|c| c.oldest_ms).and_then(rfc3339),
@@ -179,6 +187,7 @@ fn tell(
         looked.push(format!("{} read", size(report.bytes_read)));
     }
     let verdict = match (report.findings.len() as u64, depth) {
+        (0, _) if !report.archived.is_empty() => "no damage found; what is in an archive class was not read".to_owned(),
         (0, "read_data") => "everything would come back".to_owned(),
         (0, "read_part") => {
             format!("no damage found in {} of {}", report.sound.len(), things(report.packs, "pack", "packs"))
@@ -189,6 +198,16 @@ fn tell(
     };
     let covered = covered.map(|c| format!("\n{}", told_coverage(&c, session))).unwrap_or_default();
     session.print(&format!("{}, in {}\n{verdict}{covered}", looked.join(", "), duration(took_ms)))
+}
+
+/// Which objects must be brought back from an archive, all of them: each request for one takes hours.
+pub(super) fn told_archived<'a>(names: impl ExactSizeIterator<Item = &'a String>, what: &str) -> String {
+    let count = things(names.len() as u64, "object", "objects");
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    format!(
+        "warning: {count} in an archive class {what}: bring them back, then run this again:\n  {}",
+        names.join("\n  ")
+    )
 }
 
 /// A finding and what it hurts, in lines.

@@ -233,10 +233,10 @@ impl Repository {
 
     /// Whether the object at this number is a record that was signed for this place by somebody who may sign.
     pub(super) fn is_genuine(&self, state: &State, number: u64) -> Result<bool> {
-        let bytes = match self.store.get(&names::record(number)) {
+        let bytes = match self.get(&names::record(number)) {
             Ok(bytes) => bytes,
             Err(e) if e.is_missing() => return Ok(false),
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(e),
         };
         Ok(match SignedRecord::decode(&bytes, |e| self.keys.secret(e)) {
             Ok(signed) => signed.record.number == number && is_signed(state, &signed),
@@ -328,10 +328,10 @@ impl Repository {
     pub(super) fn is_overruled(&self, state: &State, number: u64, bytes: &[u8]) -> Result<bool> {
         let mut after = as_void(state, number, bytes)?.0;
         loop {
-            let next = match self.store.get(&names::record(after.number + 1)) {
+            let next = match self.get(&names::record(after.number + 1)) {
                 Ok(next) => next,
                 Err(e) if e.is_missing() => return Ok(false),
-                Err(e) => return Err(e.into()),
+                Err(e) => return Err(e),
             };
             if let Ok(signed) = self.open_record(&after, &next)
                 && is_the_owners_word(&after, &signed, after.number == number)

@@ -56,6 +56,14 @@ pub enum RepositoryError {
         /// What is wrong with it.
         cause: FormatError,
     },
+    /// An object was damaged when it was read first, and sound when it was read again.
+    #[error(
+        "{name} was damaged when it was read first and sound when it was read again: check the memory of this machine, and what lies between it and the store"
+    )]
+    Unsteady {
+        /// The object.
+        name: String,
+    },
     /// An object was written by a newer program.
     #[error("{name} cannot be read: {cause}")]
     Newer {
@@ -200,6 +208,14 @@ impl RepositoryError {
                 | Self::Missing { .. }
                 | Self::Store(StoreError::Missing { .. } | StoreError::BadRange { .. })
         )
+    }
+
+    /// The object that must be brought back from an archive before it can be read, if that is it.
+    pub fn archived(&self) -> Option<&str> {
+        match self {
+            Self::Store(StoreError::Archived { name }) => Some(name),
+            _ => None,
+        }
     }
 
     /// Whether the history forks here.

@@ -41,6 +41,7 @@ const SETTLED: &str = "settled";
 const CHANGING: &str = "changing";
 /// File that says which store was found to keep racing writers apart.
 const ENDPOINT: &str = "endpoint";
+const VERSIONS: &str = "versions";
 /// File with this machine's number, beside the repositories' folders.
 const MACHINE: &str = "machine";
 
@@ -69,6 +70,19 @@ pub fn machine_id(root: &Path, world: &dyn World) -> Result<MachineId> {
 #[derive(Debug, Clone)]
 pub struct LocalState {
     folder: PathBuf,
+}
+
+/// A store that this machine has met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetStore {
+    /// Where it is.
+    pub location: String,
+    /// Whether it kept versions when it was asked last.
+    pub versions: bool,
+    /// When that was, in milliseconds since the epoch.
+    pub asked_ms: i64,
+    /// When it was last found to keep racing writers apart.
+    pub raced_ms: i64,
 }
 
 /// Last position of the log that this machine has seen.
@@ -193,14 +207,30 @@ impl LocalState {
         lock(&self.folder)
     }
 
-    /// The store that was last found to keep racing writers apart.
-    pub fn endpoint(&self) -> Option<String> {
-        fs::read_to_string(self.folder.join(ENDPOINT)).ok().map(|text| text.trim().to_owned())
+    /// The store that was last found to keep racing writers apart; `None` also if that cannot be read: then it is tried
+    /// again.
+    pub fn met_store(&self) -> Option<MetStore> {
+        let text = fs::read_to_string(self.folder.join(ENDPOINT)).ok()?;
+        let mut lines = text.lines();
+        let location = lines.next()?.to_owned();
+        let versions = lines.next()? == VERSIONS;
+        let mut time = || lines.next()?.parse().ok();
+        Some(MetStore { location, versions, asked_ms: time()?, raced_ms: time()? })
     }
 
     /// Remembers the store that was found to keep racing writers apart.
-    pub fn set_endpoint(&self, location: &str) -> Result<()> {
-        write_whole(&self.folder, ENDPOINT, format!("{location}\n").as_bytes())
+    pub fn set_met_store(&self, met: &MetStore) -> Result<()> {
+        let versions = if met.versions { VERSIONS } else { "no versions" };
+        let text = format!("{}\n{versions}\n{}\n{}\n", met.location, met.asked_ms, met.raced_ms);
+        write_whole(&self.folder, ENDPOINT, text.as_bytes())
+    }
+
+    /// Forgets it: the next writer races.
+    pub fn forget_store(&self) -> Result<()> {
+        match fs::remove_file(self.folder.join(ENDPOINT)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(RepositoryError::local(self.folder.join(ENDPOINT))(e)),
+            _ => Ok(()),
+        }
     }
 
     /// When this machine last compared a listing of the store with the log, in milliseconds since the epoch.
@@ -432,7 +462,9 @@ mod tests {
                 scope.spawn(move || {
                     for i in 0..20 {
                         state.set_head(Head { number: i, hash: ObjectHash([n; 32]) }).unwrap();
-                        state.set_endpoint(&"x".repeat(usize::from(n) * 100)).unwrap();
+                        let location = "x".repeat(usize::from(n) * 100);
+                        state.set_met_store(&MetStore { location, versions: true, asked_ms: 1, raced_ms: 1 }).unwrap();
+                        assert!(state.met_store().is_some());
                         assert!(state.head().unwrap().is_some());
                     }
                 });

@@ -23,6 +23,7 @@ use super::error::{RepositoryError, Result};
 use super::local::Head;
 use super::put::{Stands, settle};
 use super::transitions::{self, Broken, LogEntry, Signed, Verdict};
+use super::whole;
 
 /// One record as it was folded: for `log` and `verify`.
 #[derive(Debug, Clone)]
@@ -401,6 +402,9 @@ impl Repository {
             let bytes = Bytes::from(bytes);
             match settle(&*self.store, &names::record(record.number), &bytes)? {
                 Stands::Theirs => state = self.refresh_to(record.number)?,
+                Stands::Ours if !self.still_stands(&names::record(record.number), &bytes)? => {
+                    state = self.refresh_to(record.number)?;
+                }
                 Stands::Ours => {
                     let mut next = (*state).clone();
                     let folded = self.fold_one(&mut next, record.number, &bytes)?;
@@ -433,9 +437,13 @@ impl Repository {
         }
     }
 
-    /// Reads an object; what is missing is looked for once more, because a listing may be older than a sweep.
+    /// Reads a whole object, once more if its bytes are not those that its name or checksum stands for.
     pub fn get(&self, name: &str) -> Result<Bytes> {
-        Ok(self.store.get(name)?)
+        let whole = whole::read(&*self.store, name)?;
+        if whole.unsteady {
+            self.note_unsteady(name);
+        }
+        Ok(whole.bytes)
     }
 }
 

@@ -12,6 +12,7 @@
 //! * [`cache`] and [`local`]: what this machine keeps
 
 pub mod cache;
+pub mod conditional;
 pub mod doubt;
 pub mod error;
 pub mod index;
@@ -28,6 +29,7 @@ pub mod run;
 pub mod snapshots;
 pub mod transitions;
 pub mod trees;
+pub mod whole;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -50,7 +52,7 @@ use crate::parts::crypto::password::COST_MIN;
 use crate::parts::crypto::recovery;
 use crate::parts::crypto::secret::Secret;
 use crate::parts::crypto::sign::Verifier;
-use crate::parts::store::{Store, StoreError, check_conditional_create};
+use crate::parts::store::{Store, StoreError};
 use crate::words::ids::{MachineId, ObjectHash, RepositoryId};
 use crate::words::text::printable;
 use crate::words::world::{World, random};
@@ -240,8 +242,8 @@ fn foreign(store: &dyn Store) -> Result<BTreeSet<String>> {
 
 /// Reads and checks the config of a store.
 pub fn read_config(store: &dyn Store) -> Result<(Config, Bytes)> {
-    let bytes = match store.get(names::CONFIG) {
-        Ok(bytes) => bytes,
+    let bytes = match whole::read(store, names::CONFIG) {
+        Ok(whole) => whole.bytes,
         Err(StoreError::Missing { .. }) => return Err(no_config(store)),
         Err(e) => return Err(e.into()),
     };
@@ -285,7 +287,7 @@ fn master_key(store: &dyn Store, config: &Config, passphrase: &[u8]) -> Result<(
     let words = recovery::normalize(passphrase);
     let (mut damaged, mut foreign) = (None, None);
     for name in &slots {
-        let bytes = store.get(name)?;
+        let bytes = whole::read(store, name)?.bytes;
         let opened = Slot::decode(&bytes).map_err(SlotError::from).and_then(|slot| match &words {
             Some(words) if slot.way == Way::Words => slot.open(words.as_bytes()),
             _ => slot.open(passphrase),
@@ -454,10 +456,10 @@ impl Repository {
 
     /// Whether the record that a checkpoint stands for is the one in the log.
     fn leads_to(&self, checkpoint: &State) -> Result<bool> {
-        let bytes = match self.store.get(&names::record(checkpoint.number)) {
+        let bytes = match self.get(&names::record(checkpoint.number)) {
             Ok(bytes) => bytes,
             Err(e) if e.is_missing() => return Ok(false),
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(e),
         };
         // After a void record the state's hash covers more than its bytes; the next valid one is compared.
         let stands = !checkpoint.valid || record::hash(&bytes) == checkpoint.hash;
@@ -491,16 +493,6 @@ impl Repository {
                           try again when it has ended",
             ),
         }
-    }
-
-    /// Races once with every server that this machine meets: one that several can win at would lose records.
-    fn check_endpoint(&self) -> Result<()> {
-        let location = self.store.location();
-        if !self.store.is_remote() || self.local.endpoint().as_deref() == Some(&location) {
-            return Ok(());
-        }
-        check_conditional_create(&*self.store, random(&*self.world))?;
-        self.local.set_endpoint(&location)
     }
 
     /// The state before any record: where a full check begins.
@@ -542,6 +534,16 @@ impl Repository {
     /// Remembers damage that was met and could be worked around.
     fn note_damage(&self, error: RepositoryError) {
         self.damage.lock().expect("nothing panics while it holds the lock").push(error);
+    }
+
+    /// Remembers, once for each object, that reading it again helped.
+    fn note_unsteady(&self, name: &str) {
+        let name = name.to_owned();
+        let mut damage = self.damage.lock().expect("nothing panics while it holds the lock");
+        let is_known = |e: &RepositoryError| matches!(e, RepositoryError::Unsteady { name: known } if *known == name);
+        if !damage.iter().any(is_known) {
+            damage.push(RepositoryError::Unsteady { name });
+        }
     }
 
     /// Damage that was met and could be worked around so far.

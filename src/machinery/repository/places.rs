@@ -118,9 +118,19 @@ impl Repository {
 
     fn segment(&self, name: &ObjectHash, segment: &SegmentState, content: bool) -> Result<SegmentContent> {
         let object = names::segment(segment.run, name);
-        let damaged = RepositoryError::object(&object);
+        self.twice(|| self.segment_once(name, &object, segment, content))
+    }
+
+    fn segment_once(
+        &self,
+        name: &ObjectHash,
+        object: &str,
+        segment: &SegmentState,
+        content: bool,
+    ) -> Result<SegmentContent> {
+        let damaged = RepositoryError::object(object);
         if content {
-            let bytes = self.get(&object)?;
+            let bytes = self.get(object)?;
             if ObjectHash(*blake3::hash(&bytes).as_bytes()) != *name {
                 return Err(damaged(FormatError::Checksum));
             }
@@ -128,7 +138,7 @@ impl Repository {
         }
         // The index key authenticates each part; the record that names the segment is signed.
         let end = (ENVELOPE_LEN as u64).saturating_add(segment.parts[0]).saturating_add(segment.parts[1]);
-        let bytes = self.store.get_range(&object, 0..end)?;
+        let bytes = self.store.get_range(object, 0..end)?;
         let open = || {
             let mut texts = Vec::with_capacity(PARTS);
             let mut at = ENVELOPE_LEN;

@@ -14,7 +14,7 @@ use crate::formats::state::PackState;
 use crate::words::ids::{ChunkId, ObjectHash, Reference};
 
 use super::Repository;
-use super::cache::places::{FramePlace, MetaPlace, PackPlace};
+use super::cache::places::{BlockPlace, FramePlace, MetaPlace, PackPlace};
 use super::error::{RepositoryError, Result};
 use super::index::is_dead;
 
@@ -133,11 +133,70 @@ impl<K: std::hash::Hash + Eq + Copy, V: Clone> Recent<K, V> {
     }
 }
 
+/// The error for a block that has no place.
+pub fn missing_block(reference: &Reference) -> RepositoryError {
+    let (first, last) = (reference.first, reference.end() - 1);
+    RepositoryError::Missing { name: format!("block {} (chunks {first} to {last})", reference.block) }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().expect("nothing panics while it holds the lock")
 }
 
 impl Repository {
+    /// Reads, and once more what does not open: a line, a proxy or a memory may have changed one answer, and nothing is
+    /// called damaged for that.
+    pub(super) fn twice<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
+        match read() {
+            Err(RepositoryError::Damaged { name, .. }) => {
+                let again = read();
+                if again.is_ok() {
+                    self.note_unsteady(&name);
+                }
+                again
+            }
+            found => found,
+        }
+    }
+
+    /// The frame that holds the first chunk of `reference`, and where it was read: every place but those in the pack
+    /// `not_in` is tried before it is called damaged or missing.
+    pub fn frame_of(&self, reference: &Reference, not_in: Option<i64>) -> Result<(FramePlace, OpenFrame)> {
+        match self.frame_as_known(reference, not_in, true) {
+            // A prune may have moved it.
+            Err(e) if e.is_missing() && self.has_moved_on()? => self.frame_as_known(reference, not_in, true),
+            found => found,
+        }
+    }
+
+    fn frame_as_known(
+        &self,
+        reference: &Reference,
+        not_in: Option<i64>,
+        may_have_base: bool,
+    ) -> Result<(FramePlace, OpenFrame)> {
+        let mut failure = None;
+        for BlockPlace { span, frame: place } in self.cache.block(reference.block)? {
+            if Some(place.pack) == not_in || !(span.first..span.end()).contains(&reference.first) {
+                continue;
+            }
+            let read = self.open_pack(place.pack).and_then(|pack| {
+                let directory = pack.directory.frames.get(place.place as usize);
+                if !may_have_base && directory.is_some_and(|f| f.base.is_some()) {
+                    return Err(pack.damaged(FormatError::Malformed("a base has a base".to_owned())));
+                }
+                self.read_frame(&pack, place.place)
+            });
+            match read {
+                Ok(frame) if frame.take(reference).is_some() => return Ok((place, frame)),
+                Ok(_) => {}
+                Err(e) if e.is_damage() || e.archived().is_some() => failure = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+        Err(failure.unwrap_or_else(|| missing_block(reference)))
+    }
+
     /// The bytes of a tree or list node. Every place it is at is tried before it is called damaged or missing.
     pub fn node(&self, id: &ChunkId) -> Result<Bytes> {
         match self.node_as_known(id) {
@@ -244,16 +303,17 @@ impl Repository {
 
     fn open_pack_at(&self, place: PackPlace) -> Result<OpenPack> {
         let object = names::pack(place.kind, place.run, &place.name);
-        let damaged = RepositoryError::object(&object);
-        let envelope = self.store.get_range(&object, 0..ENVELOPE_LEN as u64)?;
-        let at = place.directory.offset;
-        let sealed = self.store.get_range(&object, at..at.saturating_add(u64::from(place.directory.len)))?;
-        let open = || {
-            let reader = PackReader::new(place.kind, &envelope, |e| self.keys.secret(e))?;
-            let directory = reader.directory(&sealed, place.directory)?;
-            Ok((reader, directory))
-        };
-        let (reader, directory) = open().map_err(damaged)?;
+        let (reader, directory) = self.twice(|| {
+            let envelope = self.store.get_range(&object, 0..ENVELOPE_LEN as u64)?;
+            let at = place.directory.offset;
+            let sealed = self.store.get_range(&object, at..at.saturating_add(u64::from(place.directory.len)))?;
+            let open = || {
+                let reader = PackReader::new(place.kind, &envelope, |e| self.keys.secret(e))?;
+                let directory = reader.directory(&sealed, place.directory)?;
+                Ok((reader, directory))
+            };
+            open().map_err(RepositoryError::object(&object))
+        })?;
         Ok(OpenPack::new(place, object, reader, directory))
     }
 
@@ -291,7 +351,7 @@ impl Repository {
     /// All that a segment would say of a pack, read from the pack itself.
     pub fn summary_of_pack(&self, name: &ObjectHash, pack: &PackState) -> Result<PackSummary> {
         let object = names::pack(pack.kind, pack.run, name);
-        let bytes = self.store.get(&object)?;
+        let bytes = self.get(&object)?;
         if ObjectHash(*blake3::hash(&bytes).as_bytes()) != *name {
             return Err(RepositoryError::object(&object)(FormatError::Checksum));
         }
@@ -319,10 +379,21 @@ impl Repository {
         self.open_frame(pack, number, sealed.to_vec())
     }
 
-    /// Opens a frame whose sealed bytes are here; recomputes every chunk id.
+    /// Opens a frame whose sealed bytes are here; recomputes every chunk id. What does not open is fetched once more.
     pub fn open_frame(&self, pack: &OpenPack, number: u32, sealed: Vec<u8>) -> Result<OpenFrame> {
-        let compressed = pack.compressed(number, sealed)?;
-        self.open_compressed(pack, number, compressed)
+        Ok(self.open_fetched(pack, number, sealed)?.0)
+    }
+
+    fn open_fetched(&self, pack: &OpenPack, number: u32, sealed: Vec<u8>) -> Result<(OpenFrame, Vec<u8>)> {
+        let first = std::cell::Cell::new(Some(sealed));
+        self.twice(|| {
+            let sealed = match first.take() {
+                Some(sealed) => sealed,
+                None => self.store.get_range(&pack.object, pack.range(number, number + 1)?)?.to_vec(),
+            };
+            let compressed = pack.compressed(number, sealed)?;
+            Ok((self.open_compressed(pack, number, compressed.clone())?, compressed))
+        })
     }
 
     /// As [`Repository::open_frame`], and also hands out the frame as it was compressed: it can be sealed anew, unless
@@ -333,8 +404,7 @@ impl Repository {
         number: u32,
         sealed: Vec<u8>,
     ) -> Result<(OpenFrame, Option<CompressedFrame>)> {
-        let bytes = pack.compressed(number, sealed)?;
-        let frame = self.open_compressed(pack, number, bytes.clone())?;
+        let (frame, bytes) = self.open_fetched(pack, number, sealed)?;
         let FrameDirectory { codec, base, spans, chunks, .. } = frame.directory.clone();
         Ok((frame, base.is_none().then_some(CompressedFrame { spans, chunks, codec, bytes })))
     }
@@ -367,16 +437,8 @@ impl Repository {
         let mut out = Vec::new();
         let mut rest = *reference;
         while rest.count > 0 {
-            let places = self.cache.block(rest.block)?;
-            let place = places.iter().find(|p| (p.span.first..p.span.end()).contains(&rest.first));
-            let missing = || RepositoryError::Missing { name: format!("block {}", rest.block) };
-            let pack = self.open_pack(place.ok_or_else(missing)?.frame.pack)?;
-            let number = place.ok_or_else(missing)?.frame.place;
-            if pack.directory.frames.get(number as usize).is_some_and(|f| f.base.is_some()) {
-                return Err(pack.damaged(FormatError::Malformed("a base has a base".to_owned())));
-            }
-            let frame = self.read_frame(&pack, number)?;
-            let (bytes, count) = frame.take(&rest).ok_or_else(missing)?;
+            let (_, frame) = self.frame_as_known(&rest, None, false)?;
+            let (bytes, count) = frame.take(&rest).ok_or_else(|| missing_block(&rest))?;
             out.extend_from_slice(bytes);
             rest.first += count;
             rest.count -= count;

@@ -1,5 +1,6 @@
 //! Carrying a plan out: each frame is fetched, opened and decompressed once, and its bytes go where they belong.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -82,6 +83,7 @@ pub fn execute(
     let told = work.told.into_inner().expect("nothing panics while it holds the lock");
     report.files += told.files;
     report.bytes += told.bytes;
+    report.archived.extend(told.archived);
     told.problems.into_iter().for_each(|p| report.problem(observer, p));
     match (told.fatal, told.full) {
         _ if observer.interrupted() => Err(RestoreError::Interrupted),
@@ -111,6 +113,8 @@ struct Told {
     /// Files that further names may be linked to.
     named: Vec<(LinkKey, RelativePath)>,
     fatal: Option<RepositoryError>,
+    /// Packs that must be brought back from an archive first.
+    archived: BTreeSet<String>,
     /// The first entry for which there was no room.
     full: Option<TargetError>,
 }
@@ -136,7 +140,7 @@ impl Work<'_> {
     fn fetch(&self, fetch: Fetch) -> Result<(), RepositoryError> {
         let pack = match self.repository.open_pack(fetch.pack) {
             Ok(pack) => pack,
-            Err(e) if e.is_damage() => {
+            Err(e) if e.is_damage() || e.archived().is_some() => {
                 return fetch.frames.iter().try_for_each(|(_, pieces)| self.elsewhere(pieces, fetch.pack, &e));
             }
             Err(e) => return Err(e),
@@ -172,7 +176,7 @@ impl Work<'_> {
             Ok(bytes) => bytes,
             Err(e) => {
                 let e = RepositoryError::from(e);
-                if e.is_damage() {
+                if e.is_damage() || e.archived().is_some() {
                     return frames.iter().try_for_each(|(_, pieces)| self.elsewhere(pieces, pack.place.row, &e));
                 }
                 return Err(e);
@@ -193,12 +197,9 @@ impl Work<'_> {
     /// Looks for the pieces of a frame that is damaged, or gone, in other packs; what is nowhere else makes its file
     /// fail.
     fn elsewhere(&self, pieces: &[Piece], not_in: i64, damage: &RepositoryError) -> Result<(), RepositoryError> {
-        if damage.is_missing() {
-            // A prune may have moved them.
-            self.repository.has_moved_on()?;
-        }
         for piece in pieces {
             if !self.piece_elsewhere(piece, not_in)? {
+                self.told().archived.extend(damage.archived().map(str::to_owned));
                 self.fail(&self.files[piece.file as usize], with_causes(damage));
             }
         }
@@ -209,23 +210,11 @@ impl Work<'_> {
     fn piece_elsewhere(&self, piece: &Piece, not_in: i64) -> Result<bool, RepositoryError> {
         let (mut rest, mut at) = (piece.reference, piece.at);
         while rest.count > 0 {
-            let mut found = None;
-            for place in self.repository.cache().block(rest.block)? {
-                let holds = (place.span.first..place.span.end()).contains(&rest.first);
-                if place.frame.pack == not_in || !holds {
-                    continue;
-                }
-                let opened = self.repository.open_pack(place.frame.pack);
-                match opened.and_then(|pack| self.repository.read_frame(&pack, place.frame.place)) {
-                    Ok(open) => {
-                        found = Some(open);
-                        break;
-                    }
-                    Err(e) if e.is_damage() => {}
-                    Err(e) => return Err(e),
-                }
-            }
-            let Some(open) = found else { return Ok(false) };
+            let open = match self.repository.frame_of(&rest, Some(not_in)) {
+                Ok((_, open)) => open,
+                Err(e) if e.is_damage() || e.archived().is_some() => return Ok(false),
+                Err(e) => return Err(e),
+            };
             let Some((bytes, count)) = open.take(&rest) else { return Ok(false) };
             let part = Piece { file: piece.file, at, reference: Reference { count, ..rest } };
             at += bytes.len() as u64;

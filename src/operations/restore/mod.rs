@@ -12,6 +12,7 @@ mod plan;
 mod survey;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,6 +77,8 @@ pub struct RestoreReport {
     pub skipped: u64,
     /// Extras deleted.
     pub deleted: u64,
+    /// Objects that are in an archive class: what they hold was not restored.
+    pub archived: BTreeSet<String>,
     /// Entries that could not be restored, or not fully.
     pub problems_count: u64,
     /// The first of them, and why. Not empty: the restore is incomplete.

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::formats::tree::{FileNode, Metadata};
 use crate::machinery::repository::cache::places::BlockPlace;
+use crate::machinery::repository::reader::missing_block;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::machinery::target::{FileToken, RelativePath};
 use crate::parts::crypto::keys::ContentHasher;
 use crate::words::ids::{BlockId, ContentId, Reference};
 
-use super::super::cat::missing_block;
 use super::links::LinkKey;
 
 /// Files and pieces planned before they are fetched: bounds memory.

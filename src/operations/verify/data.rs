@@ -73,18 +73,22 @@ pub fn check(
     let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
     let (sender, todo) = bounded::<PackPlace>(1);
     let (wrong, failure) = (Mutex::new(Vec::new()), Mutex::new(None));
+    let archived = Mutex::new(Vec::new());
     let mut sent = 0;
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            let (todo, wrong, failure) = (todo.clone(), &wrong, &failure);
+            let (todo, wrong, failure, archived) = (todo.clone(), &wrong, &failure, &archived);
             scope.spawn(move || {
                 for pack in todo {
                     if observer.interrupted() {
                         continue;
                     }
-                    let len = pack.len;
+                    let (len, row) = (pack.len, pack.row);
                     match check_pack(repository, pack) {
                         Ok(found) => locked(wrong).extend(found),
+                        Err(e) if e.archived().is_some() => {
+                            locked(archived).extend(e.archived().map(|name| (row, name.to_owned())));
+                        }
                         Err(e) => drop(locked(failure).get_or_insert(e)),
                     }
                     observer.advance(len);
@@ -108,12 +112,17 @@ pub fn check(
     if let Some(e) = failure.into_inner().expect("nothing panics while it holds the lock") {
         return Err(e);
     }
-    report.bytes_read += packs.iter().map(|p| p.len).sum::<u64>();
+    let mut archived = archived.into_inner().expect("nothing panics while it holds the lock");
+    archived.sort_by(|a, b| a.1.cmp(&b.1));
+    let unread: std::collections::HashSet<i64> = archived.iter().map(|(row, _)| *row).collect();
+    report.archived.extend(archived.into_iter().map(|(_, name)| name));
+    report.bytes_read += packs.iter().filter(|p| !unread.contains(&p.row)).map(|p| p.len).sum::<u64>();
     let wrong = wrong.into_inner().expect("nothing panics while it holds the lock");
     let hurt: std::collections::HashSet<i64> = wrong.iter().map(|w| w.pack.row).collect();
     // What could not be compared with its segment was read, and is not vouched for.
     let unknown: std::collections::HashSet<ObjectHash> = repository.cache().without_content()?.into_iter().collect();
-    let sound = packs.iter().filter(|p| !hurt.contains(&p.row) && !unknown.contains(&p.name));
+    let is_sound = |p: &&PackPlace| !hurt.contains(&p.row) && !unread.contains(&p.row) && !unknown.contains(&p.name);
+    let sound = packs.iter().filter(is_sound);
     report.sound.extend(sound.map(|p| p.name));
     for Wrong { pack, what, frames } in wrong {
         let finding = report.find(names::pack(pack.kind, pack.run, &pack.name), what);

@@ -5,7 +5,8 @@ use crate::formats::envelope::{Envelope, Kind, check_checksum};
 use crate::formats::names::{self, ObjectName, PackKind};
 use crate::machinery::repository::RepositoryError;
 use crate::machinery::repository::listing::all_objects;
-use crate::parts::store::Store;
+use crate::machinery::repository::whole::{self, Whole};
+use crate::parts::store::{Store, StoreError};
 use crate::words::ids::{ObjectHash, RunId};
 use crate::words::observer::{Observer, Severity, Unit};
 
@@ -55,14 +56,19 @@ pub fn verify_keyless(store: &dyn Store, observer: &dyn Observer) -> Result<Veri
             latest = Some((number, name.clone()));
         }
         report.objects += 1;
-        match store.get(&name) {
-            Ok(bytes) => {
+        match whole::read(store, &name) {
+            Ok(Whole { bytes, unsteady }) => {
+                if unsteady {
+                    let text = RepositoryError::Unsteady { name: name.clone() }.to_string();
+                    observer.finding(Severity::Warning, &text);
+                }
                 report.bytes_read += size;
                 if let Err(what) = check(&object, &bytes) {
                     report.find(name, what);
                 }
             }
             Err(e) if e.is_missing() => {}
+            Err(StoreError::Archived { name }) => report.archived.push(name),
             Err(e) => return Err(e.into()),
         }
         observer.advance(size);
