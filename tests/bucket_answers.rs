@@ -228,7 +228,8 @@ fn a_server_that_can_only_delete_one_object_is_pruned() {
 #[test]
 fn a_server_that_begins_to_keep_versions_is_raced_with_again() {
     let (server, root) = (Server::start(), tree());
-    let day = |n: u64| -> Arc<dyn World> { Arc::new(Scripted::new(4_000_000_000_000 + n * 86_400_000, 100 + n)) };
+    let day =
+        |n: u64| -> Arc<dyn World> { Arc::new(Scripted::new(4_000_000_000_000 + n as i64 * 86_400_000, 100 + n)) };
     let bench = Bench { world: day(0), ..Bench::on(server.store(OWNER_KEY)) };
     bench.backup(&[root.path()]);
     server.bucket.versions.store(true, Ordering::Relaxed);

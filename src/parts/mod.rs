@@ -4,4 +4,5 @@ pub mod children;
 pub mod chunk;
 pub mod compress;
 pub mod crypto;
+pub mod patterns;
 pub mod store;

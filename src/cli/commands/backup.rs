@@ -79,6 +79,8 @@ fn options(
             larger_than: arguments.exclude_larger_than,
             one_file_system: arguments.one_file_system,
             measure: session.global.verbose > 0,
+            // Set once the sources are known.
+            ..ExcludeOptions::default()
         },
         dry_run: arguments.dry_run,
         read_all: arguments.read_all,

@@ -13,13 +13,14 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use globset::GlobBuilder;
-use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use crate::parts::patterns::Patterns;
 
 use super::directory::Directory;
 use super::file::open_file;
@@ -85,6 +86,10 @@ pub struct ExcludeOptions {
     pub larger_than: Option<u64>,
     /// Leave out the contents of directories on other file systems than the root of the source.
     pub one_file_system: bool,
+    /// All sources: a pattern that begins with the absolute path of one counts only there.
+    pub roots: Vec<PathBuf>,
+    /// Absolute paths that are left out in any case: what the program itself writes meanwhile.
+    pub own: Vec<PathBuf>,
     /// Count the bytes below every directory that a pattern leaves out. It costs a walk through them; without it only
     /// presets that leave out data worth having are counted so.
     pub measure: bool,
@@ -118,7 +123,9 @@ pub struct RuleSummary {
 #[derive(Debug, Clone)]
 pub struct ExcludeRules {
     tally: Arc<Tally>,
-    set: Gitignore,
+    set: Patterns,
+    /// Of each pattern of the set, which line it is.
+    lines: Arc<[usize]>,
 }
 
 /// The rules without a root, and their counters.
@@ -131,6 +138,7 @@ struct Tally {
     larger_than: Option<(u64, usize)>,
     one_file_system: Option<usize>,
     measure: bool,
+    roots: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -153,8 +161,8 @@ impl ExcludeRules {
     /// Makes rules for the source whose absolute path is `root`.
     pub fn new(options: &ExcludeOptions, root: &Path) -> Result<Self, ExcludeError> {
         let tally = Arc::new(Tally::gather(options)?);
-        let set = tally.compile(root)?;
-        Ok(Self { tally, set })
+        let (set, lines) = tally.compile(root)?;
+        Ok(Self { tally, set, lines })
     }
 
     /// The same rules as options that need neither presets nor files, for whoever asks later; `None` if there are none.
@@ -176,18 +184,19 @@ impl ExcludeRules {
 
     /// Rules that leave nothing out.
     pub fn none() -> Self {
-        Self { tally: Arc::default(), set: Gitignore::empty() }
+        Self { tally: Arc::default(), set: Patterns::default(), lines: Arc::default() }
     }
 
     /// The same rules for another root; they count together.
     pub fn for_root(&self, root: &Path) -> Result<Self, ExcludeError> {
-        Ok(Self { tally: Arc::clone(&self.tally), set: self.tally.compile(root)? })
+        let (set, lines) = self.tally.compile(root)?;
+        Ok(Self { tally: Arc::clone(&self.tally), set, lines })
     }
 
     /// Decides about an entry by its path below the root, and counts it. Its parents were decided about before.
     pub fn decide(&self, path_below_root: &Path, stat: &Stat) -> Decision {
-        if let Match::Ignore(glob) = self.matched(path_below_root, stat) {
-            return self.leave(glob, stat);
+        if let Some(rule) = self.matched(path_below_root, stat) {
+            return self.leave(rule, stat);
         }
         match self.tally.larger_than {
             Some((len_max, rule)) if stat.kind == FileKind::File && stat.size > len_max => self.leave(rule, stat),
@@ -254,14 +263,14 @@ impl ExcludeRules {
         self.tally.rules.iter().map(summary).collect()
     }
 
-    /// The rule whose pattern decides about an entry.
-    fn matched(&self, below: &Path, stat: &Stat) -> Match<usize> {
-        let matched = self.set.matched(below, stat.kind == FileKind::Directory);
-        let found = matched.map(|glob| self.tally.lines[line_of(glob.from())].rule);
-        if let Match::Whitelist(rule) = found {
+    /// The rule whose pattern leaves an entry out.
+    fn matched(&self, below: &Path, stat: &Stat) -> Option<usize> {
+        let found = self.set.matched(below.as_os_str().as_bytes(), stat.kind == FileKind::Directory)?;
+        let rule = self.tally.lines[self.lines[found.line]].rule;
+        if found.negated {
             self.tally.rules[rule].count(0);
         }
-        found
+        (!found.negated).then_some(rule)
     }
 
     fn leave(&self, rule: usize, stat: &Stat) -> Decision {
@@ -272,7 +281,7 @@ impl ExcludeRules {
 
 impl Tally {
     fn gather(options: &ExcludeOptions) -> Result<Self, ExcludeError> {
-        let mut tally = Self { measure: options.measure, ..Self::default() };
+        let mut tally = Self { measure: options.measure, roots: options.roots.clone(), ..Self::default() };
         for name in &options.presets {
             let preset = Preset::find(name).ok_or_else(|| ExcludeError::UnknownPreset { name: name.clone() })?;
             let rule = tally.rule(format!("--exclude-preset {name}"), true);
@@ -291,8 +300,12 @@ impl Tally {
             }
             let rule = tally.rule(format!("--exclude {pattern}"), true);
             // On a command line `#` begins no comment.
-            let escape = if pattern.starts_with('#') { "\\" } else { "" };
-            tally.lines.push(Line { rule, pattern: format!("{escape}{pattern}") });
+            tally.lines.push(Line { rule, pattern: pattern.clone() });
+        }
+        let own: Vec<String> = options.own.iter().filter_map(|path| exactly(path)).collect();
+        if !own.is_empty() {
+            let rule = tally.rule("the repository's own files".to_owned(), false);
+            tally.lines.extend(own.into_iter().map(|pattern| Line { rule, pattern }));
         }
         for name in &options.if_present {
             if name.is_empty() || name.contains('/') {
@@ -314,17 +327,22 @@ impl Tally {
         self.rules.len() - 1
     }
 
-    fn compile(&self, root: &Path) -> Result<Gitignore, ExcludeError> {
-        let invalid = |pattern: &str, error: ignore::Error| ExcludeError::Pattern {
-            pattern: pattern.to_owned(),
-            why: error.to_string(),
-        };
-        let mut builder = GitignoreBuilder::new("");
+    /// The patterns that count below `root`, and which lines they are.
+    fn compile(&self, root: &Path) -> Result<(Patterns, Arc<[usize]>), ExcludeError> {
+        let (mut patterns, mut lines) = (Vec::with_capacity(self.lines.len()), Vec::with_capacity(self.lines.len()));
         for (i, line) in self.lines.iter().enumerate() {
-            let pattern = anchor(&line.pattern, root);
-            builder.add_line(Some(number_as_path(i)), &pattern).map_err(|e| invalid(&line.pattern, e))?;
+            let pattern = match anchor(&line.pattern, root) {
+                Some(anchored) => anchored,
+                // It is meant for another source.
+                None if self.roots.iter().any(|other| anchor(&line.pattern, other).is_some()) => continue,
+                None => line.pattern.clone(),
+            };
+            patterns.push(pattern);
+            lines.push(i);
         }
-        builder.build().map_err(|e| invalid("", e))
+        let set = Patterns::new(patterns.iter().map(String::as_str));
+        let set = set.map_err(|e| ExcludeError::Pattern { pattern: patterns.join(", "), why: e.to_string() })?;
+        Ok((set, lines.into()))
     }
 }
 
@@ -342,21 +360,11 @@ impl Rule {
     }
 }
 
-// The matcher says of a match only its text and the file that the pattern came from, and one text may stand in two
-// rules. So every pattern comes from a "file" that is called like its number.
-fn number_as_path(line: usize) -> PathBuf {
-    PathBuf::from(line.to_string())
-}
-
-fn line_of(from: Option<&Path>) -> usize {
-    from.and_then(Path::to_str).and_then(|s| s.parse().ok()).expect("every pattern was added with its number")
-}
-
-/// Rewrites a pattern that begins with the source's own absolute path as one that is anchored there.
+/// Rewrites a pattern that begins with the source's own absolute path as one that is anchored there; `None` if it does not.
 ///
 /// Its first component must be the root's to the letter; else `/*/cache`, which is anchored at the source already,
 /// would also be a path. The others may hold wildcards.
-fn anchor(pattern: &str, root: &Path) -> String {
+fn anchor(pattern: &str, root: &Path) -> Option<String> {
     let (not, body) = match pattern.strip_prefix('!') {
         Some(body) => ("!", body),
         None => ("", pattern),
@@ -375,7 +383,14 @@ fn anchor(pattern: &str, root: &Path) -> String {
         }
         (!rest.trim_matches('/').is_empty()).then_some(rest)
     };
-    relative().map_or_else(|| pattern.to_owned(), |rest| format!("{not}/{rest}"))
+    relative().map(|rest| format!("{not}/{rest}"))
+}
+
+/// The pattern for one path and nothing else; `None` if it is not UTF-8.
+fn exactly(path: &Path) -> Option<String> {
+    let special = |c: char| matches!(c, '\\' | '*' | '?' | '[' | ' ' | '!' | '#');
+    let text = path.to_str()?;
+    Some(text.chars().flat_map(|c| [special(c).then_some('\\'), Some(c)]).flatten().collect())
 }
 
 fn component_matches(pattern: &str, component: &OsStr) -> bool {
@@ -392,7 +407,8 @@ fn read_pattern_file(path: &Path) -> Result<Vec<String>, ExcludeError> {
         return Err(failed(io::Error::other("it is longer than 16 MiB")));
     }
     let lines = text.trim_start_matches('\u{feff}').lines();
-    Ok(lines.filter(|l| !l.trim().is_empty() && !l.starts_with('#')).map(str::to_owned).collect())
+    // A tab is a name, for git too.
+    Ok(lines.filter(|l| !l.trim_matches(' ').is_empty() && !l.starts_with('#')).map(str::to_owned).collect())
 }
 
 fn is_cachedir_tag(dir: &Directory) -> bool {
@@ -408,7 +424,6 @@ fn preset_names() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::ffi::OsStrExt;
 
     fn patterns(patterns: &[&str]) -> ExcludeOptions {
         ExcludeOptions { patterns: patterns.iter().map(|p| (*p).to_owned()).collect(), ..ExcludeOptions::default() }
@@ -459,9 +474,33 @@ mod tests {
             assert!(keeps(&rules, path), "{}", path.escape_ascii());
         }
         // The pattern for the source itself, or above it, leaves nothing of it out.
-        assert_eq!(anchor("/data/dss/", Path::new("/data/dss")), "/data/dss/");
-        assert_eq!(anchor("/*/cache", Path::new("/data")), "/*/cache");
-        assert_eq!(anchor("/tmp/x", Path::new("/")), "/tmp/x");
+        assert_eq!(anchor("/data/dss/", Path::new("/data/dss")), None);
+        assert_eq!(anchor("/*/cache", Path::new("/data")), None);
+        assert_eq!(anchor("/tmp/x", Path::new("/")).as_deref(), Some("/tmp/x"));
+    }
+
+    /// `backup /srv /var --exclude /var/archives` left out /srv/var/archives too (Backup-Manager#25).
+    #[test]
+    fn an_absolute_pattern_counts_only_in_the_source_that_it_names() {
+        let roots = vec![PathBuf::from("/srv"), PathBuf::from("/var")];
+        let options =
+            ExcludeOptions { roots: roots.clone(), ..patterns(&["/var/archives", "!/var/archives/x", "/cache"]) };
+        let srv = ExcludeRules::new(&options, &roots[0]).unwrap();
+        let var = srv.for_root(&roots[1]).unwrap();
+        assert!(keeps(&srv, b"var/archives/a") && !keeps(&srv, b"cache"));
+        assert!(!keeps(&var, b"archives") && !keeps(&var, b"cache"));
+        assert!(srv.unmatched().iter().all(|rule| !rule.contains("archives/a")));
+    }
+
+    #[test]
+    fn own_places_are_left_out_whatever_they_are_called() {
+        let own = vec![PathBuf::from("/data/dss/a [b]*/repo")];
+        let options = ExcludeOptions { own, ..patterns(&["!repo"]) };
+        let rules = ExcludeRules::new(&options, Path::new("/data/dss")).unwrap();
+        assert!(!keeps(&rules, b"a [b]*/repo/x") && keeps(&rules, b"a b/repo"));
+        assert!(rules.unmatched().iter().all(|rule| !rule.contains("own files")));
+        let recorded = rules.recorded().unwrap();
+        assert!(!keeps(&ExcludeRules::new(&recorded, Path::new("/data/dss")).unwrap(), b"a [b]*/repo"));
     }
 
     /// A project may be called like a directory of the server; its recipes were lost with a pattern that is not
@@ -551,7 +590,7 @@ mod tests {
             caches: true,
             if_present: vec![".nobackup".to_owned()],
             one_file_system: true,
-            measure: false,
+            ..ExcludeOptions::default()
         };
         let rules = ExcludeRules::new(&options, Path::new("/data/dss")).unwrap();
         let recorded = rules.recorded().unwrap();
@@ -595,7 +634,7 @@ mod tests {
         assert!(with(preset).to_string().contains("dss:temp"));
         let tag = ExcludeOptions { if_present: vec!["a/b".to_owned()], ..ExcludeOptions::default() };
         assert!(matches!(with(tag), ExcludeError::TagName { .. }));
-        for bad in ["", "a{b", "[z-a]"] {
+        for bad in ["", " "] {
             assert!(matches!(with(patterns(&[bad])), ExcludeError::Pattern { .. }), "{bad}");
         }
     }

@@ -271,7 +271,8 @@ fn check_allowed(
 
 /// One set of rules for all roots: their counters are shared.
 fn exclude_rules(options: &BackupOptions) -> Result<Option<ExcludeRules>, BackupError> {
-    options.paths.first().map(|root| ExcludeRules::new(&options.exclude, root)).transpose().map_err(BackupError::from)
+    let exclude = ExcludeOptions { roots: options.paths.clone(), ..options.exclude.clone() };
+    options.paths.first().map(|root| ExcludeRules::new(&exclude, root)).transpose().map_err(BackupError::from)
 }
 
 fn worst(reports: &[SourceReport]) -> Outcome {

@@ -71,6 +71,7 @@ impl<'a> Limits<'a> {
             if_present: left_out.if_present,
             larger_than: left_out.larger_than,
             one_file_system: left_out.one_file_system,
+            roots: snapshot.described.paths.iter().map(|p| PathBuf::from(OsStr::from_bytes(p))).collect(),
             ..ExcludeOptions::default()
         };
         let mut tags: Vec<Vec<u8>> = options.if_present.iter().map(|name| name.clone().into_bytes()).collect();

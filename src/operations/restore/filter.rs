@@ -10,11 +10,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
-
 use crate::formats::tree::{Node, NodeKind};
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::machinery::target::RelativePath;
+use crate::parts::patterns::Patterns;
 use crate::words::ids::ChunkId;
 
 use super::RestoreError;
@@ -25,13 +24,13 @@ const NAMES_MAX: usize = 64;
 /// What is restored and what is left out.
 pub struct Filter {
     include: Option<Include>,
-    exclude: Gitignore,
+    exclude: Patterns,
     excludes: Vec<Pattern>,
 }
 
 /// What is asked for.
 struct Include {
-    set: Gitignore,
+    set: Patterns,
     patterns: Vec<Pattern>,
     /// Paths that are asked for as they are, byte for byte.
     only: BTreeSet<Vec<u8>>,
@@ -39,7 +38,7 @@ struct Include {
 
 struct Pattern {
     text: String,
-    alone: Gitignore,
+    alone: Patterns,
     /// It takes out what others take in.
     negated: bool,
     /// Where it can match; `None`: anywhere.
@@ -95,21 +94,21 @@ impl Filter {
 
     /// Whether an entry is left out; those above it were asked about before.
     pub fn excluded(&self, path: &RelativePath, directory: bool) -> bool {
-        let found = self.exclude.matched(as_path(path), directory);
-        if !found.is_none() {
+        let found = self.exclude.matched(path.as_bytes(), directory);
+        if found.is_some() {
             note_matches(&self.excludes, path, directory);
         }
-        found.is_ignore()
+        found.is_some_and(|found| !found.negated)
     }
 
     /// Whether the entry itself is asked for; `above` says that a directory above it is.
     pub fn included(&self, path: &RelativePath, directory: bool, above: bool) -> bool {
         let Some(include) = &self.include else { return true };
-        let found = include.set.matched(as_path(path), directory);
-        if !found.is_none() {
+        let found = include.set.matched(path.as_bytes(), directory);
+        if found.is_some() {
             note_matches(&include.patterns, path, directory);
         }
-        found.is_ignore() || include.only.contains(path.as_bytes()) || (above && !found.is_whitelist())
+        found.map_or(above, |found| !found.negated) || include.only.contains(path.as_bytes())
     }
 
     /// Patterns to include that matched nothing so far.
@@ -212,7 +211,7 @@ fn unmatched(patterns: &[Pattern]) -> Vec<String> {
 /// Notes which patterns match an entry: of several, a set names only the one that decides.
 fn note_matches(patterns: &[Pattern], path: &RelativePath, directory: bool) {
     for pattern in patterns.iter().filter(|p| !p.matched.get()) {
-        pattern.matched.set(!pattern.alone.matched(as_path(path), directory).is_none());
+        pattern.matched.set(pattern.alone.matched(path.as_bytes(), directory).is_some());
     }
 }
 
@@ -239,7 +238,7 @@ impl Pattern {
 
 /// The components of an anchored pattern; `None` for one that may match at any depth, or is not understood here.
 fn parts(pattern: &str) -> Option<Vec<Part>> {
-    if pattern.trim_end() != pattern || pattern.contains(['{', '}']) || has_slash_in_class(pattern) {
+    if pattern.trim_end() != pattern || has_slash_in_class(pattern) {
         return None;
     }
     let body = pattern.strip_suffix('/').unwrap_or(pattern);
@@ -268,18 +267,12 @@ fn part(text: &str) -> Option<Part> {
     if name.is_empty() { None } else { Some(Part::Name(name.into_bytes())) }
 }
 
-fn compile(patterns: &[String]) -> Result<Gitignore, RestoreError> {
-    let mut builder = GitignoreBuilder::new("");
-    for pattern in patterns {
-        let refused = |source| RestoreError::Pattern { pattern: pattern.clone(), source };
-        if pattern.trim().is_empty() {
-            return Err(refused(ignore::Error::Glob { glob: None, err: "it is empty".to_owned() }));
-        }
-        // Comments belong in files, and were left out there.
-        let escape = if pattern.starts_with('#') { "\\" } else { "" };
-        builder.add_line(None, &format!("{escape}{pattern}")).map_err(refused)?;
+fn compile(patterns: &[String]) -> Result<Patterns, RestoreError> {
+    if patterns.iter().any(|pattern| pattern.trim().is_empty()) {
+        return Err(RestoreError::Pattern { pattern: String::new(), why: "it is empty".to_owned() });
     }
-    builder.build().map_err(|source| RestoreError::Pattern { pattern: patterns.join(", "), source })
+    let compiled = Patterns::new(patterns.iter().map(String::as_str));
+    compiled.map_err(|e| RestoreError::Pattern { pattern: patterns.join(", "), why: e.to_string() })
 }
 
 /// A path of the target for those that take paths.
@@ -311,7 +304,7 @@ mod tests {
         assert_eq!(next(&[r"/a\*/\[b\]/"], "a*"), names(&["[b]"]));
         assert_eq!(next(&["/h*/x/y"], "home"), names(&["x"]));
         for (pattern, at) in
-            [("/h*/x", ""), ("a", ""), ("a/", "b"), ("/a/**/b", "a/c"), ("**/a", "x"), ("/{a,b/c}/d", "a")]
+            [("/h*/x", ""), ("a", ""), ("a/", "b"), ("/a/**/b", "a/c"), ("**/a", "x"), ("/a[/]b/d", "a")]
         {
             assert_eq!(next(&[pattern], at), None, "{pattern} in {at}");
         }

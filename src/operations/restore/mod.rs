@@ -92,12 +92,12 @@ pub enum RestoreError {
     #[error(transparent)]
     Target(#[from] TargetError),
     /// A pattern cannot be understood.
-    #[error("the pattern {pattern} cannot be understood")]
+    #[error("the pattern {pattern:?} cannot be used: {why}")]
     Pattern {
         /// The pattern.
         pattern: String,
         /// Why.
-        source: ignore::Error,
+        why: String,
     },
     /// No pattern matches anything.
     #[error("nothing matches {}", .patterns.join(", "))]
