@@ -33,6 +33,30 @@ pub fn absolute_all(paths: &[PathBuf], cwd: &Path) -> Vec<PathBuf> {
     all
 }
 
+/// As [`absolute_all`], for paths that are read: `..` behind a symbolic link leads to where the link's target lies.
+pub fn on_disk(paths: &[PathBuf], cwd: &Path) -> Vec<PathBuf> {
+    let resolved = |path: &PathBuf| {
+        let mut out = PathBuf::from("/");
+        for component in cwd.join(path).components() {
+            match component {
+                Component::ParentDir => {
+                    // Where the system would go; a link that leads nowhere is told when the path is read.
+                    if let Ok(target) = out.is_symlink().then(|| out.canonicalize()).transpose()
+                        && let Some(target) = target
+                    {
+                        out = target;
+                    }
+                    out.pop();
+                }
+                Component::Normal(name) => out.push(name),
+                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            }
+        }
+        out
+    };
+    absolute_all(&paths.iter().map(resolved).collect::<Vec<_>>(), cwd)
+}
+
 /// `SNAPSHOT` or `SNAPSHOT:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotSpec {

@@ -223,6 +223,7 @@ pub fn options(paths: &[&Path]) -> BackupOptions {
         exclude: ExcludeOptions::default(),
         dry_run: false,
         read_all: false,
+        compare: Default::default(),
         allow_empty: false,
         command: "test".to_owned(),
     }

@@ -94,6 +94,12 @@ pub struct BackupArguments {
     /// Read every file, also those that look unchanged
     #[arg(long, visible_alias = "force")]
     pub read_all: bool,
+    /// Do not compare times of change: for trees in which links are made or attributes set all the time
+    #[arg(long)]
+    pub ignore_ctime: bool,
+    /// Do not compare inode numbers: for file systems that give them anew (sshfs, mergerfs, some NFS and SMB)
+    #[arg(long)]
+    pub ignore_inode: bool,
     /// Save a stream also if it is empty; without this, an empty stream fails and is not saved
     #[arg(long)]
     pub allow_empty: bool,

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 
 use crate::formats::record::Outcome;
 use crate::machinery::source::{CommandSource, ExcludeOptions};
-use crate::operations::backup::{BackupOptions, BackupReport, SourceReport, StreamSource, backup};
+use crate::operations::backup::{BackupOptions, BackupReport, Compare, SourceReport, StreamSource, backup};
+use crate::parts::store;
 use crate::words::observer::{Observer, Severity};
 
 use super::super::arguments::BackupArguments;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::json::{BackupJson, InitJson, outcome};
-use super::super::paths::absolute_all;
+use super::super::paths::on_disk;
 use super::super::secret::HIDDEN_VARIABLES;
 use super::super::session::Session;
-use super::super::settings::Settings;
+use super::super::settings::{Settings, places};
 use super::super::surroundings::Surroundings;
 use super::super::text::{count, duration, escape, size, things};
 use super::super::time::{self, DayMeans};
@@ -26,9 +27,10 @@ use super::init::make_if_missing;
 pub fn run(session: &Session, arguments: &BackupArguments, typed: String) -> Result<Exit> {
     let around = session.around;
     let mut settings = Settings::find(session.global, around, arguments.init)?;
-    let options = options(session, &settings, arguments, typed)?;
+    let mut options = options(session, &settings, arguments, typed)?;
     let made = if arguments.init { make_if_missing(session, &mut settings)? } else { None };
     let repository = settings.open(session.global, around)?;
+    leave_out_own(session, &settings, &mut options)?;
     session.listen()?;
     let report = session.with(&repository, |repository| Ok(backup(repository, options, &session.progress)?))?;
     tell(session, &report, arguments.dry_run, made)?;
@@ -36,6 +38,28 @@ pub fn run(session: &Session, arguments: &BackupArguments, typed: String) -> Res
         Exit::Done if !report.damage.is_empty() => Exit::Problems,
         exit => exit,
     })
+}
+
+/// Leaves out what this very program writes meanwhile, if it lies in a source: a repository that saves itself grows by all
+/// that it holds each night.
+fn leave_out_own(session: &Session, settings: &Settings, options: &mut BackupOptions) -> Result<()> {
+    let around = session.around;
+    let places = places(session.global, around)?;
+    let folder = store::local_folder(&settings.location).map(|path| around.cwd.join(path));
+    let own = [(folder, "repository"), (Some(places.cache), "cache"), (Some(places.state), "state folder")];
+    for (path, what) in own.into_iter().filter_map(|(path, what)| Some((path?.canonicalize().ok()?, what))) {
+        for root in &options.paths {
+            let Ok(real) = root.canonicalize() else { continue };
+            let Some(below) = path.strip_prefix(&real).ok().filter(|below| !below.as_os_str().is_empty()) else {
+                continue;
+            };
+            let place = root.join(below);
+            let text = format!("{} is left out: it is the {what} of this backup", place.display());
+            session.progress.finding(Severity::Note, &text);
+            options.exclude.own.push(place);
+        }
+    }
+    Ok(())
 }
 
 fn exit(outcome: Outcome) -> Exit {
@@ -84,6 +108,7 @@ fn options(
         },
         dry_run: arguments.dry_run,
         read_all: arguments.read_all,
+        compare: Compare { ctime: !arguments.ignore_ctime, inode: !arguments.ignore_inode },
         allow_empty: arguments.allow_empty,
         command: typed,
     })
@@ -106,10 +131,10 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// The paths, absolute; those that lie below others are said, because they need not be named.
+/// The paths, absolute.
 fn paths(session: &Session, arguments: &BackupArguments) -> Vec<PathBuf> {
     let named: Vec<PathBuf> = arguments.paths.iter().filter(|p| !is_stdin(p)).cloned().collect();
-    let mut all = absolute_all(&named, &session.around.cwd);
+    let mut all = on_disk(&named, &session.around.cwd);
     for path in &mut all {
         // A slash at the end means the directory that a link points to.
         let slash = |p: &&PathBuf| p.as_os_str().as_bytes().ends_with(b"/") && same(p, path, session.around);
@@ -117,19 +142,13 @@ fn paths(session: &Session, arguments: &BackupArguments) -> Vec<PathBuf> {
             match named.iter().any(|p| slash(&p)) {
                 true => path.push(""),
                 false => session.progress.finding(
-                    Severity::Note,
+                    Severity::Warning,
                     &format!(
                         "{} is a symbolic link, and is saved as one; end it with / for what it points to",
                         path.display()
                     ),
                 ),
             }
-        }
-    }
-    for path in &all {
-        if let Some(above) = all.iter().find(|a| *a != path && path.starts_with(a)) {
-            let text = format!("{} is saved with {}", path.display(), above.display());
-            session.progress.finding(Severity::Note, &text);
         }
     }
     all

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::formats::description::Figures;
 use crate::formats::record::Outcome;
 use crate::machinery::repository::Repository;
-use crate::machinery::source::{Event, ExcludeRules, FileKind, Listing, WalkOptions, stat_root, walk};
+use crate::machinery::repository::cache::files::SeenFile;
+use crate::machinery::source::{Event, ExcludeRules, FileKind, Listing, Problem, Stat, WalkOptions, stat_root, walk};
 use crate::words::observer::{Observer, Severity, Unit};
 
-use super::paths::{roots, seen_by_last, source_of};
-use super::tree::is_unchanged;
+use super::paths::{plan, seen_by_last, source_of};
+use super::tree::{Compare, RowKey, Unchanged, compared};
 use super::{BackupError, BackupOptions, BackupReport, SourceReport};
 
 /// Walks the sources and counts. Streams are not run.
@@ -20,23 +21,36 @@ pub(super) fn dry_run(
     rules: &Option<ExcludeRules>,
     observer: &dyn Observer,
 ) -> Result<BackupReport, BackupError> {
-    let roots = roots(&options.paths);
+    let roots = plan(options)?.0;
     let source = source_of(options);
     let seen = if options.read_all { None } else { seen_by_last(repository, &source)? };
     observer.phase("looking", None, Unit::Items);
     let mut figures = Figures::default();
     let mut sources = Vec::new();
     if let Some(rules) = rules {
-        for root in &roots {
-            let stat = stat_root(root).map_err(|source| BackupError::Root { path: root.clone(), source })?;
+        for (number, root) in roots.iter().map(|root| &root.path).enumerate() {
+            let key = RowKey(options.source.is_some().then(|| format!("{number}").into_bytes()));
+            let stat = match stat_root(root) {
+                Ok(stat) => stat,
+                Err(e) => {
+                    figures.unreadable += 1;
+                    observer.finding(Severity::Error, &Problem::reading(root, &e).to_string());
+                    continue;
+                }
+            };
             if stat.kind != FileKind::Directory {
-                (figures.files, figures.files_read) = (figures.files + 1, figures.files_read + 1);
-                (figures.bytes, figures.bytes_read) = (figures.bytes + stat.size, figures.bytes_read + stat.size);
+                let name = root.file_name().unwrap_or_default().as_bytes();
+                let row = seen.as_ref().and_then(|s| s.directory(repository.cache(), &key.of_single(root)));
+                match stat.kind {
+                    FileKind::File => {
+                        add_file(&mut figures, row.as_ref().and_then(|r| r.get(name)), &stat, options.compare);
+                    }
+                    _ => figures.others += 1,
+                }
                 continue;
             }
-            let annotate = |listing: &Listing| {
-                seen.as_ref().and_then(|s| s.directory(repository.cache(), listing.path.as_os_str().as_bytes()))
-            };
+            let annotate =
+                |listing: &Listing| seen.as_ref().and_then(|s| s.directory(repository.cache(), &key.of(listing)));
             walk(root, &rules.for_root(root)?, &WalkOptions::default(), annotate, |event| {
                 if observer.interrupted() {
                     return Err(BackupError::Interrupted);
@@ -51,13 +65,8 @@ pub(super) fn dry_run(
                     match entry.stat.kind {
                         FileKind::Directory => continue,
                         FileKind::File => {
-                            figures.files += 1;
-                            figures.bytes += entry.stat.size;
                             let known = row.as_ref().and_then(|r| r.get(&entry.name));
-                            if !known.is_some_and(|f| is_unchanged(f, &entry.stat)) {
-                                figures.files_read += 1;
-                                figures.bytes_read += entry.stat.size;
-                            }
+                            add_file(&mut figures, known, &entry.stat, options.compare);
                         }
                         _ => figures.others += 1,
                     }
@@ -77,4 +86,13 @@ pub(super) fn dry_run(
         });
     }
     Ok(BackupReport { run: None, sources, resumed: (0, 0), damage: Vec::new(), outcome: Outcome::Complete })
+}
+
+fn add_file(figures: &mut Figures, known: Option<&SeenFile>, stat: &Stat, compare: Compare) {
+    figures.files += 1;
+    figures.bytes = figures.bytes.saturating_add(stat.size);
+    if known.is_none_or(|file| compared(file, stat, compare) == Unchanged::No) {
+        figures.files_read += 1;
+        figures.bytes_read = figures.bytes_read.saturating_add(stat.size);
+    }
 }

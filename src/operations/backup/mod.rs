@@ -30,6 +30,8 @@ use crate::words::world::random;
 
 use tree::Stop;
 
+pub use tree::Compare;
+
 /// What to back up, and how.
 pub struct BackupOptions {
     /// Absolute paths, without `.` and `..`; all of them become one snapshot.
@@ -54,6 +56,8 @@ pub struct BackupOptions {
     pub dry_run: bool,
     /// Reads every file, also those that look unchanged.
     pub read_all: bool,
+    /// What a file must have in common with the last backup's to look unchanged.
+    pub compare: Compare,
     /// A stream of no bytes is saved; else it fails.
     pub allow_empty: bool,
     /// What was asked, without secrets: kept with the run.
@@ -228,10 +232,15 @@ fn check_sources(options: &BackupOptions, streams: &[StreamSource]) -> Result<()
     for stream in streams {
         check_name(stream.name().as_bytes()).map_err(|_| BackupError::StreamName(stream.name().to_owned()))?;
     }
+    // Of several paths one may be missing; if all are, nothing is begun.
+    let mut missing = None;
     for path in &options.paths {
-        stat_root(path).map_err(|source| BackupError::Root { path: path.clone(), source })?;
+        match stat_root(path) {
+            Ok(_) => return Ok(()),
+            Err(source) => drop(missing.get_or_insert(BackupError::Root { path: path.clone(), source })),
+        }
     }
-    Ok(())
+    missing.map_or(Ok(()), Err)
 }
 
 /// What everyone would hold to be void is not begun.

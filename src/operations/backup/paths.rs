@@ -10,13 +10,13 @@ use crate::formats::record::Outcome;
 use crate::formats::tree::{FileTime, Metadata, Node, NodeKind};
 use crate::machinery::repository::cache::files::FileCacheReader;
 use crate::machinery::repository::{Repository, RepositoryError};
-use crate::machinery::source::{ExcludeOptions, ExcludeRules, FileKind, stat_root};
+use crate::machinery::source::{ExcludeOptions, ExcludeRules, FileKind, Problem, Reach, reach, stat_root};
 use crate::words::ids::ChunkId;
 use crate::words::observer::{Severity, Unit};
 use crate::words::text::printable;
 
 use super::read::name_of;
-use super::tree::{TreeBackup, build, count};
+use super::tree::{Stop, TreeBackup, build, count};
 use super::{BackupError, BackupOptions, Counted, SourceReport, Stored, Work, exclude_rules};
 
 /// Raises a flag however its scope is left: threads of the scope look at it.
@@ -39,7 +39,7 @@ pub(super) fn backup_paths(work: &mut Work, rules: &ExcludeRules) -> Result<Sour
         observer.phase("backing up", None, Unit::Bytes);
         if let Some(rules) = &counting {
             let over = &over;
-            let roots = roots(&options.paths);
+            let roots: Vec<PathBuf> = plan(options)?.0.into_iter().map(|root| root.path).collect();
             scope.spawn(move || count(&roots, rules, observer, over));
         }
         match once(work, rules, !options.read_all) {
@@ -57,24 +57,32 @@ pub(super) fn backup_paths(work: &mut Work, rules: &ExcludeRules) -> Result<Sour
 fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<SourceReport, BackupError> {
     let repository = work.run.repository().clone();
     let started_ms = repository.world.now_ms();
-    let roots = roots(&work.options.paths);
+    let (planned, covered) = plan(work.options)?;
+    for (path, by) in covered {
+        let text = format!("{} is saved with {}", path.display(), by.display());
+        work.observer.finding(Severity::Note, &text);
+    }
     let source = source_of(work.options);
     let rows_of = FileCacheReader::open(repository.cache(), source.as_bytes())?.map(|s| s.snapshot);
     let seen = if use_cache { seen_by_last(&repository, &source)? } else { None };
     let counted = Counted::of(work.run);
     let mut backup = TreeBackup::new(work.run, work.observer, seen);
     let mut top = Directory::default();
-    for root in &roots {
-        let rules = rules.for_root(root)?;
-        let stat = stat_root(root).map_err(|source| BackupError::Root { path: root.clone(), source })?;
-        let name = root.file_name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
-        let node = match stat.kind {
-            FileKind::Directory => backup.directory(root, &name, &rules)?,
-            _ => backup.single(root)?,
-        };
-        if let Some(node) = node {
-            top.insert(root, node);
+    // What hangs in another source comes before it, the deepest first.
+    let (hanging, standing): (Vec<_>, Vec<_>) = planned.iter().enumerate().partition(|(_, root)| root.at.is_some());
+    for (number, root) in hanging.into_iter().rev().chain(standing) {
+        // The same place by another path every night has one name.
+        backup.compare = work.options.compare;
+        backup.row_key = work.options.source.is_some().then(|| format!("{number}").into_bytes());
+        let Some(node) = one_root(&mut backup, &root.path, &rules.for_root(&root.path)?)? else { continue };
+        match &root.at {
+            Some(at) => backup.hang(at.clone(), root.path.clone(), node),
+            None => top.insert(&root.path, node),
         }
+    }
+    let roots: Vec<PathBuf> = planned.into_iter().map(|root| root.path).collect();
+    if backup.figures.files == 0 {
+        lacks_all(&repository, work.options, &source, &mut backup)?;
     }
     let root = top.root(&mut backup);
     let tree = top.store(&mut backup, Path::new("/"))?;
@@ -111,6 +119,95 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
         rules_unmatched: rules.unmatched(),
         rules: rules.summary(),
     })
+}
+
+/// Saves one source; `None` if it cannot be read, which was told.
+fn one_root(backup: &mut TreeBackup, root: &Path, rules: &ExcludeRules) -> Result<Option<Node>, Stop> {
+    let name = root.file_name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
+    let stat = match stat_root(root) {
+        Ok(stat) => stat,
+        Err(e) => {
+            // What was named and is not there makes the whole incomplete; the others are saved all the same.
+            backup.figures.unreadable += 1;
+            backup.say(Severity::Error, Problem::reading(root, &e).to_string());
+            return Ok(None);
+        }
+    };
+    let what = match stat.kind {
+        FileKind::Directory => return backup.directory(root, &name, rules),
+        FileKind::BlockDevice => Some("a block device"),
+        FileKind::CharDevice => Some("a character device"),
+        FileKind::Fifo => Some("a pipe"),
+        FileKind::Socket => Some("a socket"),
+        FileKind::File | FileKind::Symlink => None,
+    };
+    if let Some(what) = what {
+        let path = root.display();
+        let text = format!(
+            "{path} is {what}, and is saved as one, without what can be read from it; --from-command 'NAME=cat {path}' saves that"
+        );
+        backup.say(Severity::Warning, text);
+    }
+    backup.single(root)
+}
+
+/// Warns if a source that had files is empty now: perhaps it is not mounted.
+fn lacks_all(
+    repository: &Repository,
+    options: &BackupOptions,
+    source: &str,
+    backup: &mut TreeBackup,
+) -> Result<(), RepositoryError> {
+    let mut all = repository.snapshots()?;
+    all.retain(|s| s.described.host == options.host && s.described.source == source);
+    let Some(before) = all.pop().filter(|before| before.described.figures.files > 0) else { return Ok(()) };
+    let files = before.described.figures.files;
+    backup.figures.vanished += 1;
+    let text =
+        format!("{source} holds no files, and had {files} in snapshot {}: is everything mounted?", before.id.short());
+    backup.say(Severity::Warning, text);
+    Ok(())
+}
+
+/// A path to walk.
+pub(super) struct Planned {
+    pub path: PathBuf,
+    /// The directory of another walk that it lies below, and that walk comes no further.
+    pub at: Option<PathBuf>,
+}
+
+/// Paths that need no walk of their own, each with the one whose walk comes to it.
+pub(super) type Covered = Vec<(PathBuf, PathBuf)>;
+
+/// The paths to walk, sorted, and those that the walks of others come to.
+pub(super) fn plan(options: &BackupOptions) -> Result<(Vec<Planned>, Covered), BackupError> {
+    let (mut planned, mut covered): (Vec<Planned>, Covered) = Default::default();
+    // With counters of their own: nobody is told of what is asked here.
+    let Some(rules) = exclude_rules(options)? else { return Ok((planned, covered)) };
+    let mut todo: Vec<PathBuf> = options.paths.clone();
+    todo.sort();
+    todo.dedup();
+    let mut todo: std::collections::VecDeque<PathBuf> = todo.into();
+    while let Some(path) = todo.pop_front() {
+        let above = planned.iter().filter(|p| path.starts_with(&p.path)).max_by_key(|p| p.path.components().count());
+        let Some(above) = above else {
+            planned.push(Planned { path, at: None });
+            continue;
+        };
+        let by = above.path.clone();
+        match reach(&by, &path, &rules.for_root(&by)?) {
+            _ if by == path => {}
+            Reach::Whole => covered.push((path, by)),
+            Reach::Until(at) => planned.push(Planned { path, at: Some(at) }),
+            // The link is saved as one: what it leads to stands where it is.
+            Reach::Link => match path.canonicalize() {
+                Ok(real) if real != path => todo.push_back(real),
+                _ => planned.push(Planned { path, at: None }),
+            },
+        }
+    }
+    planned.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok((planned, covered))
 }
 
 /// The rules as they are kept with the snapshot.
@@ -150,7 +247,7 @@ fn source_name(roots: &[PathBuf]) -> String {
 
 /// The directories that lead from `/` to the roots.
 #[derive(Default)]
-struct Directory {
+pub(super) struct Directory {
     nodes: BTreeMap<Vec<u8>, Node>,
     below: BTreeMap<Vec<u8>, Directory>,
     /// The root of everything was a source itself.
@@ -158,7 +255,7 @@ struct Directory {
 }
 
 impl Directory {
-    fn insert(&mut self, root: &Path, node: Node) {
+    pub fn insert(&mut self, root: &Path, node: Node) {
         let names: Vec<&[u8]> = root
             .components()
             .filter_map(|c| if let Component::Normal(name) = c { Some(name.as_bytes()) } else { None })
@@ -190,6 +287,12 @@ impl Directory {
         if let Some((id, _)) = self.whole {
             return Ok(id);
         }
+        let nodes = self.entries(backup, path)?;
+        build(backup.run(), nodes.into_values().collect())
+    }
+
+    /// What the directory at `path` holds, by name.
+    pub fn entries(self, backup: &mut TreeBackup, path: &Path) -> Result<BTreeMap<Vec<u8>, Node>, RepositoryError> {
         let mut nodes = self.nodes;
         for (name, directory) in self.below {
             let path = path.join(name_of(&name));
@@ -200,6 +303,6 @@ impl Directory {
             let id = directory.store(backup, &path)?;
             nodes.insert(name.clone(), Node { name, meta, kind: NodeKind::Directory(id) });
         }
-        build(backup.run(), nodes.into_values().collect())
+        Ok(nodes)
     }
 }

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -15,6 +16,8 @@ use crate::machinery::source::{
     Directory, FileKind, OwnerNames, Problem, SourceFile, Stat, changed, open_file, read_metadata,
 };
 
+use crate::words::world::World;
+
 use super::content::{Cutter, Group, Piece};
 
 /// Files longer than this are read as streams.
@@ -23,8 +26,12 @@ pub const BATCHED_LEN_MAX: u64 = 4 << 20;
 pub const BATCH_LEN: u64 = 4 << 20;
 /// See [`BATCH_LEN`].
 pub const BATCH_FILES: usize = 512;
+/// What is read first of a file that says it is empty.
+const UNSIZED_LEN: usize = 4096;
 /// How often a file that changes while it is read is read.
 pub const READS_MAX: u32 = 3;
+/// A file that was changed so lately is still being written: reading it once more would find it changed again.
+const IN_USE: Duration = Duration::from_secs(1);
 
 /// A file to read.
 #[derive(Debug, Clone)]
@@ -54,9 +61,18 @@ pub struct ReadFile {
     /// Its name.
     pub name: Vec<u8>,
     /// What was read, or why not.
-    pub outcome: Result<FileContent, Problem>,
+    pub outcome: Result<Outcome, Problem>,
     /// Problems with its attributes.
     pub problems: Vec<Problem>,
+}
+
+/// What came of a file in a batch.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was read.
+    Read(FileContent),
+    /// It is longer than its listing said: it is read as a stream, so that it is not held in memory.
+    Long(FileJob),
 }
 
 /// What was read of a file.
@@ -64,6 +80,8 @@ pub struct ReadFile {
 pub struct FileContent {
     /// Its stat after the last byte was read.
     pub stat: Stat,
+    /// What the clock said before the first byte was read, in milliseconds since the epoch.
+    pub read_ms: i64,
     /// Its metadata.
     pub meta: Metadata,
     /// Its holes, if it has any.
@@ -81,6 +99,8 @@ pub struct FileContent {
 /// A batch that was read.
 #[derive(Debug)]
 pub struct ReadBatch {
+    /// The root of the walk, open.
+    pub root: Arc<Directory>,
     /// The files in their order.
     pub files: Vec<ReadFile>,
     /// Their bytes.
@@ -95,14 +115,14 @@ pub struct Readers {
 
 impl Readers {
     /// Starts them.
-    pub fn start(threads: usize, cutter: &Cutter, owners: &Arc<OwnerNames>) -> Self {
+    pub fn start(threads: usize, cutter: &Cutter, owners: &Arc<OwnerNames>, world: &Arc<dyn World>) -> Self {
         let (jobs, todo) = bounded::<(Batch, Sender<ReadBatch>)>(threads * 4);
         let threads = (0..threads).map(|_| {
-            let (todo, cutter, owners) = (todo.clone(), cutter.clone(), owners.clone());
+            let (todo, cutter, owners, world) = (todo.clone(), cutter.clone(), owners.clone(), world.clone());
             std::thread::spawn(move || {
                 for (batch, reply) in todo {
                     // The one who asked may have given up meanwhile.
-                    let _ = reply.send(read_batch(batch, &cutter, &owners));
+                    let _ = reply.send(read_batch(batch, &cutter, &owners, &*world));
                 }
             })
         });
@@ -125,7 +145,7 @@ impl Drop for Readers {
     }
 }
 
-fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames) -> ReadBatch {
+fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames, world: &dyn World) -> ReadBatch {
     let mut bytes = Vec::with_capacity(BATCH_LEN as usize + (64 << 10));
     let mut files = Vec::with_capacity(batch.files.len());
     let mut open: Option<(u64, io::Result<Directory>)> = None;
@@ -137,14 +157,19 @@ fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames) -> ReadBatch {
         let (_, directory) = open.as_ref().expect("set just now");
         let mut problems = Vec::new();
         let path = job.path.0.join(name_of(&job.name));
+        let read_ms = world.now_ms();
         let outcome = match directory {
-            Ok(directory) => read_file(directory, &job.name, cutter, owners, &mut bytes, &mut problems),
+            Ok(directory) => read_file(directory, &job.name, (cutter, owners), &mut bytes, &mut problems),
             Err(e) => Err(clone_error(e)),
         };
-        let outcome = outcome.map_err(|e| Problem::reading(&path, &e));
+        let outcome = match outcome {
+            Ok(Some(content)) => Ok(Outcome::Read(FileContent { read_ms, ..content })),
+            Ok(None) => Ok(Outcome::Long(job.clone())),
+            Err(e) => Err(Problem::reading(&path, &e)),
+        };
         files.push(ReadFile { directory: job.directory, name: job.name, outcome, problems });
     }
-    ReadBatch { files, bytes }
+    ReadBatch { root: batch.root, files, bytes }
 }
 
 fn clone_error(e: &io::Error) -> io::Error {
@@ -187,28 +212,44 @@ pub fn look(file: &SourceFile) -> io::Result<(Stat, Option<Vec<DataRun>>)> {
     Ok((stat, sparse))
 }
 
+/// Reads a file into `bytes`; `None` if it is too long for that by now.
 fn read_file(
     directory: &Directory,
     name: &[u8],
-    cutter: &Cutter,
-    owners: &OwnerNames,
+    (cutter, owners): (&Cutter, &OwnerNames),
     bytes: &mut Vec<u8>,
     problems: &mut Vec<Problem>,
-) -> io::Result<FileContent> {
+) -> io::Result<Option<FileContent>> {
     let Opened { file, mut stat, mut sparse } = open(directory, name)?;
     let at = bytes.len();
     let mut reads = 0;
     let changed = loop {
         bytes.truncate(at);
+        if stored_len(stat.size, sparse.as_deref()) as u64 > BATCHED_LEN_MAX {
+            return Ok(None);
+        }
         reads += 1;
-        let read = read_runs(&file, stat.size, sparse.as_deref(), bytes);
+        let read = match stat.size {
+            0 => read_unsized(&file, bytes),
+            size => read_runs(&file, size, sparse.as_deref(), bytes),
+        };
+        if bytes.len() - at > BATCHED_LEN_MAX as usize {
+            bytes.truncate(at);
+            return Ok(None);
+        }
         if let Err(e) = read {
             bytes.truncate(at);
             return Err(e);
         }
         let (after, sparse_after) = look(&file)?;
-        let same = !changed(&stat, &after) && bytes.len() - at == stored_len(stat.size, sparse.as_deref());
+        let len = bytes.len() - at;
+        // What says that it is empty and is not (files of /proc, documents in some mounts) is as long as it was.
+        let is_unsized = stat.size == 0 && after.size == 0 && len > 0;
+        let same = !changed(&stat, &after) && (is_unsized || len == stored_len(stat.size, sparse.as_deref()));
         stat = after;
+        if same && is_unsized {
+            stat.size = len as u64;
+        }
         if same {
             break false;
         }
@@ -216,6 +257,9 @@ fn read_file(
             // What was read is what there is: its own length counts, and it has no holes.
             sparse = None;
             bytes.truncate(at);
+            if stat.size > BATCHED_LEN_MAX {
+                return Ok(None);
+            }
             read_runs(&file, stat.size, None, bytes)?;
             stat.size = (bytes.len() - at) as u64;
             break true;
@@ -226,7 +270,7 @@ fn read_file(
     problems.extend(found);
     let mut pieces = Vec::new();
     let lane = cutter.cut_whole(&bytes[at..], &mut pieces);
-    Ok(FileContent { stat, meta, sparse, lane, pieces, at, changed })
+    Ok(Some(FileContent { stat, read_ms: 0, meta, sparse, lane, pieces, at, changed }))
 }
 
 /// Bytes that are stored of a file of this size.
@@ -252,12 +296,35 @@ fn read_runs(file: &SourceFile, size: u64, sparse: Option<&[DataRun]>, bytes: &m
     Ok(())
 }
 
+/// Appends what a file holds that says it is empty, up to a little more than a batch takes.
+fn read_unsized(file: &SourceFile, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let (start, mut part) = (bytes.len(), vec![0; UNSIZED_LEN]);
+    loop {
+        let n = file.read_at(&mut part, (bytes.len() - start) as u64)?;
+        bytes.extend_from_slice(&part[..n]);
+        if n == 0 || (bytes.len() - start) as u64 > BATCHED_LEN_MAX {
+            return Ok(());
+        }
+        // Most have one page.
+        part.resize(64 << 10, 0);
+    }
+}
+
+/// Whether a file is still being written.
+pub fn is_in_use(stat: &Stat) -> bool {
+    let changed = UNIX_EPOCH + Duration::new(u64::try_from(stat.ctime.secs).unwrap_or(0), stat.ctime.nanos);
+    // A clock that differs tells nothing.
+    SystemTime::now().duration_since(changed).is_ok_and(|since| since < IN_USE)
+}
+
 /// Reads a long file as a stream of groups: once, from its stat and holes at the beginning.
 ///
 /// Returns how many bytes were read.
 pub fn stream_file(opened: &Opened, cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool) -> io::Result<u64> {
     opened.file.will_read_all();
-    let whole = [DataRun { hole: 0, data: opened.stat.size }];
+    // One that says it is empty is read to its end.
+    let size = if opened.stat.size == 0 { u64::MAX } else { opened.stat.size };
+    let whole = [DataRun { hole: 0, data: size }];
     let runs = opened.sparse.as_deref().unwrap_or(&whole);
     let (mut next, mut offset, mut left, mut total) = (0, 0, 0, 0);
     let mut read = |buffer: &mut [u8]| -> io::Result<usize> {
@@ -280,4 +347,48 @@ pub fn stream_file(opened: &Opened, cutter: &Cutter, emit: &mut dyn FnMut(Group)
     };
     cutter.cut_stream(&mut read, emit)?;
     Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::config::Parameters;
+    use crate::machinery::repository::{LocalPlaces, Repository, init};
+    use crate::parts::store::MemoryStore;
+    use crate::words::world::Scripted;
+
+    /// A file of 0 bytes in the listing had 1.2 GB when it was read, and all of it was held in memory.
+    #[test]
+    fn a_file_that_grew_is_not_held_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let places = LocalPlaces { cache: folder.path().join("cache"), state: folder.path().join("state") };
+        let (store, world) = (Arc::new(MemoryStore::new()), Arc::new(Scripted::new(1, 2)));
+        init(&*store, b"x", Parameters::default(), None, &*world).unwrap();
+        let repository = Repository::open(store, b"x", &places, world).unwrap();
+        let (cutter, owners) = (Cutter::new(&repository), OwnerNames::from_system());
+        let directory = Directory::open(dir.path()).unwrap();
+        let (mut bytes, mut problems) = (b"before".to_vec(), Vec::new());
+        let mut read = |len: usize, bytes: &mut Vec<u8>| {
+            std::fs::write(dir.path().join("a"), vec![7; len]).unwrap();
+            read_file(&directory, b"a", (&cutter, &owners), bytes, &mut problems).unwrap()
+        };
+        assert!(read(BATCHED_LEN_MAX as usize + 1, &mut bytes).is_none());
+        assert_eq!(bytes, b"before");
+        assert_eq!(read(1000, &mut bytes).unwrap().stat.size, 1000);
+        assert_eq!(bytes.len(), 1006);
+    }
+
+    #[test]
+    fn what_was_changed_a_second_ago_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a"), "a").unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        let stat = directory.stat(b"a").unwrap();
+        assert!(is_in_use(&stat));
+        let old = crate::formats::tree::FileTime { secs: stat.ctime.secs - 60, nanos: 0 };
+        assert!(!is_in_use(&Stat { ctime: old, ..stat }));
+        let ahead = crate::formats::tree::FileTime { secs: stat.ctime.secs + 3600, nanos: 0 };
+        assert!(!is_in_use(&Stat { ctime: ahead, ..stat }));
+    }
 }

@@ -28,14 +28,68 @@ use crate::words::observer::{Observer, Severity};
 
 use super::content::{Cutter, Group, Piece};
 use super::read::{
-    BATCH_FILES, BATCH_LEN, BATCHED_LEN_MAX, Batch, FileContent, FileJob, READS_MAX, ReadBatch, Readers, look, name_of,
-    open, stored_len, stream_file,
+    BATCH_FILES, BATCH_LEN, BATCHED_LEN_MAX, Batch, FileContent, FileJob, Outcome, READS_MAX, ReadBatch, Readers,
+    is_in_use, look, name_of, open, stored_len, stream_file,
 };
 
 /// Batches that may be read or wait to be stored at once: bounds memory.
 const BATCHES_MAX: usize = 10;
-/// A file touched so lately is not cached: it may change again without its time showing it.
-const RACY_MS: i64 = 2000;
+/// A file that was changed so shortly before it was read is not cached: it may have changed again afterwards without its
+/// time showing it.
+const RACY_MS: u64 = 2000;
+
+/// Files with several names that are remembered while one of them is read.
+const LINKED_MAX: usize = 200_000;
+
+/// What a file must have in common with what the last backup saw to be taken for unchanged, beside its length and time of
+/// modification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compare {
+    /// Its time of change, which also a new name, owner or mode sets.
+    pub ctime: bool,
+    /// Its inode number, which some network and union file systems give anew.
+    pub inode: bool,
+}
+
+impl Default for Compare {
+    fn default() -> Self {
+        Self { ctime: true, inode: true }
+    }
+}
+
+/// How a file compares with what the last backup saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unchanged {
+    /// It is read.
+    No,
+    /// Its content; its attributes may differ.
+    Content,
+    /// All of it.
+    All,
+}
+
+/// What rows of the file cache are called: by the path of a directory, or, for a source with a name of its own that may
+/// be mounted elsewhere each night, by the number of the root and the path below it.
+#[derive(Debug, Clone, Default)]
+pub struct RowKey(pub Option<Vec<u8>>);
+
+impl RowKey {
+    /// The row of a directory.
+    pub fn of(&self, listing: &Listing) -> Vec<u8> {
+        match &self.0 {
+            None => listing.path.as_os_str().as_bytes().to_vec(),
+            Some(root) => [root, &b"/"[..], listing.below.as_os_str().as_bytes()].concat(),
+        }
+    }
+
+    /// The row of a source that is a single entry: no directory is called so.
+    pub fn of_single(&self, path: &Path) -> Vec<u8> {
+        match &self.0 {
+            None => path.join(".").as_os_str().as_bytes().to_vec(),
+            Some(root) => [root, &b"/."[..]].concat(),
+        }
+    }
+}
 
 /// What stopped a tree.
 #[derive(Debug)]
@@ -88,6 +142,8 @@ impl ContentSink {
 
 /// What the scanning thread finds out about a directory.
 struct Note {
+    /// What the clock said before its entries were looked at.
+    read_ms: i64,
     meta: Metadata,
     problems: Vec<Problem>,
     /// Per entry, in their order.
@@ -100,6 +156,8 @@ enum Found {
     Directory,
     /// As the file cache has it.
     Unchanged(SeenFile),
+    /// With the content that the file cache has.
+    SameContent(SeenFile),
     /// A regular file to read.
     Read,
     /// Anything else, complete.
@@ -113,6 +171,8 @@ struct Pending {
     parent: Option<u64>,
     name: Vec<u8>,
     path: PathBuf,
+    /// What its row in the file cache is called.
+    key: Vec<u8>,
     meta: Metadata,
     nodes: Vec<Node>,
     seen: Vec<SeenFile>,
@@ -123,7 +183,17 @@ struct Pending {
 enum Action {
     Batch(Receiver<ReadBatch>),
     Long(FileJob, Arc<Directory>),
+    /// A further name of a file that is read before it.
+    Again(FileJob, Arc<Directory>, Stat),
     Leave(u64),
+}
+
+/// A file with several names.
+enum Linked {
+    /// It is being read.
+    Reading,
+    /// It was read: the stat that its content belongs to, when it was, and its node.
+    Read(Box<(Stat, i64, Node)>),
 }
 
 /// One tree backup in progress.
@@ -143,7 +213,17 @@ pub struct TreeBackup<'a> {
     pub findings: Vec<String>,
     /// Whether anything was reused unread.
     pub reused: bool,
+    /// What an unchanged file has in common with what was seen.
+    pub compare: Compare,
+    /// What the next root's rows are called by, instead of its path.
+    pub row_key: Option<Vec<u8>>,
+    /// By directory of the next walk: what is saved already and hangs below it, with its path.
+    hanging: HashMap<PathBuf, Vec<(PathBuf, Node)>>,
+    /// Files with several names, by device and inode.
+    linked: HashMap<(u64, u64), Linked>,
     sink: ContentSink,
+    /// Numbers of devices, by what the system calls them.
+    devices: HashMap<u64, u64>,
     directories: HashMap<u64, Pending>,
     next_directory: u64,
     open: Vec<u64>,
@@ -163,7 +243,7 @@ impl<'a> TreeBackup<'a> {
         let cutter = Cutter::new(&repository);
         let owners = Arc::new(OwnerNames::from_system());
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
-        let readers = Readers::start(threads, &cutter, &owners);
+        let readers = Readers::start(threads, &cutter, &owners, &repository.world);
         let sink = ContentSink::new(&repository);
         Self {
             run,
@@ -177,7 +257,12 @@ impl<'a> TreeBackup<'a> {
             figures: Figures::default(),
             findings: Vec::new(),
             reused: false,
+            compare: Compare::default(),
+            row_key: None,
+            hanging: HashMap::new(),
+            linked: HashMap::new(),
             sink,
+            devices: HashMap::new(),
             directories: HashMap::new(),
             next_directory: 0,
             open: Vec::new(),
@@ -187,6 +272,11 @@ impl<'a> TreeBackup<'a> {
             batch_len: 0,
             threads,
         }
+    }
+
+    /// Has `node`, which was saved from `path`, hang below the directory `at` when that is walked.
+    pub fn hang(&mut self, at: PathBuf, path: PathBuf, node: Node) {
+        self.hanging.entry(at).or_default().push((path, node));
     }
 
     /// The run that everything is stored by.
@@ -207,7 +297,11 @@ impl<'a> TreeBackup<'a> {
         let owners = self.owners.clone();
         let seen = self.seen.take();
         let options = WalkOptions { threads: self.threads, ..WalkOptions::default() };
-        let annotate = |listing: &Listing| note(&repository, &owners, seen.as_ref(), listing);
+        let (key, compare) = (RowKey(self.row_key.clone()), self.compare);
+        let annotate = |listing: &Listing| {
+            let row = seen.as_ref().and_then(|s| s.directory(repository.cache(), &key.of(listing)));
+            note(&repository, &owners, row.as_ref(), compare, listing)
+        };
         let mut result = None;
         let walked = walk(root, rules, &options, annotate, |event| {
             if self.observer.interrupted() {
@@ -251,6 +345,7 @@ impl<'a> TreeBackup<'a> {
             parent: self.open.last().copied(),
             name,
             path: listing.path.clone(),
+            key: RowKey(self.row_key.clone()).of(&listing),
             meta: note.meta,
             nodes: Vec::with_capacity(listing.entries.len()),
             seen: Vec::with_capacity(listing.entries.len()),
@@ -263,7 +358,12 @@ impl<'a> TreeBackup<'a> {
             match found {
                 Found::Directory => {}
                 Found::Unchanged(file) => {
-                    len_unchanged += counted_len(&entry);
+                    len_unchanged = u64::saturating_add(len_unchanged, counted_len(&entry));
+                    self.unchanged(&mut pending, file);
+                }
+                Found::SameContent(file) => {
+                    pending.unchanged = false;
+                    len_unchanged = len_unchanged.saturating_add(counted_len(&entry));
                     self.unchanged(&mut pending, file);
                 }
                 Found::Read => {
@@ -273,7 +373,7 @@ impl<'a> TreeBackup<'a> {
                 Found::Other(node) => {
                     pending.unchanged = false;
                     self.figures.others += 1;
-                    self.remember(&mut pending, &entry.stat, node);
+                    self.remember(&mut pending, &entry.stat, note.read_ms, node);
                 }
                 Found::Lost => pending.unchanged = false,
             }
@@ -289,11 +389,12 @@ impl<'a> TreeBackup<'a> {
         Ok(())
     }
 
-    fn unchanged(&mut self, pending: &mut Pending, file: SeenFile) {
+    fn unchanged(&mut self, pending: &mut Pending, mut file: SeenFile) {
+        self.number_device(&mut file.node);
         match &file.node.kind {
             NodeKind::File(f) => {
                 self.figures.files += 1;
-                self.figures.bytes += f.size;
+                self.figures.bytes = self.figures.bytes.saturating_add(f.size);
                 self.reused = true;
             }
             _ => self.figures.others += 1,
@@ -302,10 +403,19 @@ impl<'a> TreeBackup<'a> {
         pending.seen.push(file);
     }
 
-    fn remember(&self, pending: &mut Pending, stat: &Stat, node: Node) {
-        let newest = stat.mtime.max(stat.ctime);
-        let touched_ms = newest.secs.saturating_mul(1000) + i64::from(newest.nanos / 1_000_000);
-        let racy = self.repository.world.now_ms() - touched_ms < RACY_MS;
+    /// Devices of hard links are numbered as they come: what the system calls them changes with each boot, and with each
+    /// snapshot of a subvolume, and would make unchanged directories differ.
+    fn number_device(&mut self, node: &mut Node) {
+        let Some(link) = &mut node.meta.link else { return };
+        let next = self.devices.len() as u64 + 1;
+        link.device = *self.devices.entry(link.device).or_insert(next);
+    }
+
+    fn remember(&mut self, pending: &mut Pending, stat: &Stat, read_ms: i64, mut node: Node) {
+        self.number_device(&mut node);
+        // Every change sets this time, whatever the time of modification is set to.
+        let changed_ms = stat.ctime.secs.saturating_mul(1000) + i64::from(stat.ctime.nanos / 1_000_000);
+        let racy = read_ms.saturating_sub(changed_ms).unsigned_abs() < RACY_MS;
         let torn = matches!(&node.kind, NodeKind::File(f) if f.changed_while_read);
         if !racy && !torn {
             let (inode, device, ctime) = (stat.inode, stat.device, stat.ctime);
@@ -317,6 +427,26 @@ impl<'a> TreeBackup<'a> {
     /// Gives a file to the readers, or puts it into the queue if it is long.
     fn hand_out(&mut self, root: &Arc<Directory>, directory: u64, path: &Arc<(PathBuf, PathBuf)>, entry: Entry) {
         let job = FileJob { directory, path: path.clone(), name: entry.name };
+        if entry.stat.nlink > 1 {
+            let key = (entry.stat.device, entry.stat.inode);
+            match self.linked.get(&key) {
+                Some(Linked::Read(_)) => {
+                    // It was read already, if it is still what was read.
+                    self.queue.push_back(Action::Again(job, root.clone(), entry.stat));
+                    self.in_flight += 1;
+                    return;
+                }
+                // A long one stands in the queue before this.
+                Some(Linked::Reading) if entry.stat.size > BATCHED_LEN_MAX => {
+                    self.queue.push_back(Action::Again(job, root.clone(), entry.stat));
+                    self.in_flight += 1;
+                    return;
+                }
+                Some(Linked::Reading) => {}
+                None if self.linked.len() < LINKED_MAX => drop(self.linked.insert(key, Linked::Reading)),
+                None => {}
+            }
+        }
         if entry.stat.size > BATCHED_LEN_MAX {
             self.send_batch(root);
             self.queue.push_back(Action::Long(job, root.clone()));
@@ -359,6 +489,10 @@ impl<'a> TreeBackup<'a> {
                 self.in_flight -= 1;
                 self.store_long(job, &root)
             }
+            Some(Action::Again(job, root, stat)) => {
+                self.in_flight -= 1;
+                self.store_again(job, &root, &stat)
+            }
             Some(Action::Leave(directory)) => self.leave(directory, result),
             None => Ok(()),
         }
@@ -372,7 +506,8 @@ impl<'a> TreeBackup<'a> {
             file.problems.iter().for_each(|p| self.problem(p));
             match file.outcome {
                 Err(problem) => self.problem(&problem),
-                Ok(read) => {
+                Ok(Outcome::Long(job)) => self.store_long(job, &batch.root)?,
+                Ok(Outcome::Read(read)) => {
                     let len = stored_len(read.stat.size, read.sparse.as_deref());
                     let bytes = &batch.bytes[read.at..read.at + len];
                     self.sink.add(self.run, read.lane, &read.pieces, bytes)?;
@@ -385,24 +520,44 @@ impl<'a> TreeBackup<'a> {
 
     fn file_done(&mut self, directory: u64, name: Vec<u8>, read: FileContent) -> Result<(), Stop> {
         let (content, content_id, len) = self.sink.take(self.run)?;
-        let FileContent { stat, meta, sparse, changed, .. } = read;
+        let FileContent { stat, read_ms, meta, sparse, changed, .. } = read;
         self.figures.files += 1;
         self.figures.files_read += 1;
-        self.figures.bytes += stat.size;
-        self.figures.bytes_read += len;
+        self.figures.bytes = self.figures.bytes.saturating_add(stat.size);
+        self.figures.bytes_read = self.figures.bytes_read.saturating_add(len);
         if stat.size <= BATCHED_LEN_MAX {
             // Longer ones tell as they go.
             self.observer.advance(stat.size);
         }
         let node = FileNode { size: stat.size, content, content_id, sparse, changed_while_read: changed };
+        let node = Node { name, meta, kind: NodeKind::File(node) };
+        if let Some(linked) = self.linked.get_mut(&(stat.device, stat.inode)).filter(|_| !changed) {
+            *linked = Linked::Read(Box::new((stat, read_ms, node.clone())));
+        }
         let mut pending = self.directories.remove(&directory).expect("a directory is open until its Leave");
         if changed {
             self.figures.changed += 1;
-            let path = pending.path.join(name_of(&name));
+            let path = pending.path.join(name_of(&node.name));
             self.say(Severity::Warning, format!("{}: it changed while it was read", path.display()));
         }
-        self.remember(&mut pending, &stat, Node { name, meta, kind: NodeKind::File(node) });
+        self.remember(&mut pending, &stat, read_ms, node);
         self.directories.insert(directory, pending);
+        Ok(())
+    }
+
+    /// Stores a further name of a file that was read, if it still is what was read.
+    fn store_again(&mut self, job: FileJob, root: &Directory, stat: &Stat) -> Result<(), Stop> {
+        let known = match self.linked.get(&(stat.device, stat.inode)) {
+            Some(Linked::Read(read)) if !changed(&read.0, stat) => Some((read.1, read.2.clone())),
+            _ => None,
+        };
+        let Some((read_ms, node)) = known else { return self.store_long(job, root) };
+        self.figures.files += 1;
+        self.figures.bytes = self.figures.bytes.saturating_add(stat.size);
+        self.observer.advance(stat.size);
+        let mut pending = self.directories.remove(&job.directory).expect("a directory is open until its Leave");
+        self.remember(&mut pending, stat, read_ms, Node { name: job.name, ..node });
+        self.directories.insert(job.directory, pending);
         Ok(())
     }
 
@@ -425,8 +580,10 @@ impl<'a> TreeBackup<'a> {
             }
         };
         let mut reads = 0;
+        let mut read_ms;
         let torn = loop {
             reads += 1;
+            read_ms = self.repository.world.now_ms();
             let observer = self.observer;
             let stream = |cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool| {
                 stream_file(&opened, cutter, &mut |group| {
@@ -450,13 +607,19 @@ impl<'a> TreeBackup<'a> {
                     return Ok(());
                 }
             };
-            let complete = read == stored_len(opened.stat.size, opened.sparse.as_deref()) as u64;
+            // What says that it is empty and is not is as long as it was.
+            let is_unsized = opened.stat.size == 0 && after.size == 0 && read > 0;
+            let complete = is_unsized || read == stored_len(opened.stat.size, opened.sparse.as_deref()) as u64;
             if complete && !changed(&opened.stat, &after) {
+                if is_unsized {
+                    opened.stat.size = read;
+                }
                 break false;
             }
-            if reads >= READS_MAX && complete {
+            // Reading once more what is written all the time stores it once more, and finds it changed again.
+            if complete && (reads >= READS_MAX || is_in_use(&after)) {
                 // Sound as far as it goes: the length and holes that it had when it was read.
-                let size = opened.stat.size;
+                let size = if is_unsized { read } else { opened.stat.size };
                 opened.stat = Stat { size, ..after };
                 break true;
             }
@@ -475,7 +638,7 @@ impl<'a> TreeBackup<'a> {
         problems.iter().for_each(|p| self.problem(p));
         let (stat, sparse) = (opened.stat, opened.sparse);
         let lane = Lane::Fine;
-        let read = FileContent { stat, meta, sparse, lane, pieces: Vec::new(), at: 0, changed: torn };
+        let read = FileContent { stat, read_ms, meta, sparse, lane, pieces: Vec::new(), at: 0, changed: torn };
         self.file_done(job.directory, job.name, read)
     }
 
@@ -520,14 +683,24 @@ impl<'a> TreeBackup<'a> {
 
     fn leave(&mut self, directory: u64, result: &mut Option<Node>) -> Result<(), Stop> {
         let pending = self.directories.remove(&directory).expect("a directory is left once");
-        let Pending { parent, name, path, meta, mut nodes, mut seen, unchanged } = pending;
+        let Pending { parent, name, path, key, meta, mut nodes, mut seen, unchanged } = pending;
+        if let Some(hanging) = self.hanging.remove(&path) {
+            let mut below = super::paths::Directory::default();
+            for (at, node) in hanging {
+                below.insert(at.strip_prefix(&path).unwrap_or(&at), node);
+            }
+            let entries = below.entries(self, &path)?;
+            // A mount point without what is mounted there gives way to it.
+            nodes.retain(|node| !entries.contains_key(&node.name));
+            nodes.extend(entries.into_values());
+        }
         nodes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let id = build(self.run, nodes)?;
         if unchanged {
-            self.rows.unchanged(path.as_os_str().as_bytes());
+            self.rows.unchanged(&key);
         } else {
             seen.sort_unstable_by(|a, b| a.node.name.cmp(&b.node.name));
-            self.rows.changed(path.as_os_str().as_bytes(), &SeenDirectory { files: seen });
+            self.rows.changed(&key, &SeenDirectory { files: seen });
         }
         let node = Node { name, meta, kind: NodeKind::Directory(id) };
         match parent {
@@ -555,35 +728,52 @@ impl<'a> TreeBackup<'a> {
                 return Ok(None);
             }
         };
-        if stat.kind != FileKind::File {
-            self.figures.others += 1;
-            return Ok(match other(&parent, &name, &stat, &self.owners) {
-                Ok((node, problems)) => {
-                    problems.iter().for_each(|p| self.problem(p));
-                    Some(node)
-                }
-                Err(e) => {
-                    self.problem(&Problem::reading(path, &e));
-                    None
-                }
-            });
-        }
-        // As the only file of a directory that is not kept.
+        // As the only entry of a directory that is not kept; its row has a name that no directory has.
+        let key = RowKey(self.row_key.clone()).of_single(path);
+        let row = self.seen.as_ref().and_then(|s| s.directory(self.repository.cache(), &key));
+        let is_known = |f: &&SeenFile| compared(f, &stat, self.compare) == Unchanged::All;
+        let known = row.as_ref().and_then(|r| r.get(&name)).filter(is_known).cloned();
         let serial = self.next_directory;
         self.next_directory += 1;
-        let (path, below) = (parent.path().to_owned(), PathBuf::new());
-        let pending = Pending {
+        let (folder, below) = (parent.path().to_owned(), PathBuf::new());
+        let mut pending = Pending {
             parent: None,
             name: Vec::new(),
-            path: path.clone(),
+            path: folder.clone(),
+            key: Vec::new(),
             meta: Metadata::default(),
             nodes: Vec::new(),
             seen: Vec::new(),
-            unchanged: false,
+            unchanged: known.is_some(),
         };
-        self.directories.insert(serial, pending);
-        self.store_long(FileJob { directory: serial, path: Arc::new((path, below)), name }, &parent)?;
-        Ok(self.directories.remove(&serial).and_then(|mut d| d.nodes.pop()))
+        if let Some(mut file) = known {
+            if let Some(link) = &mut file.node.meta.link {
+                link.device = stat.device;
+            }
+            self.observer.advance(if stat.kind == FileKind::File { stat.size } else { 0 });
+            self.unchanged(&mut pending, file);
+            self.directories.insert(serial, pending);
+        } else if stat.kind == FileKind::File {
+            self.directories.insert(serial, pending);
+            self.store_long(FileJob { directory: serial, path: Arc::new((folder, below)), name }, &parent)?;
+        } else {
+            self.figures.others += 1;
+            let read_ms = self.repository.world.now_ms();
+            match other(&parent, &name, &stat, &self.owners) {
+                Ok((node, problems)) => {
+                    problems.iter().for_each(|p| self.problem(p));
+                    self.remember(&mut pending, &stat, read_ms, node);
+                }
+                Err(e) => self.problem(&Problem::reading(path, &e)),
+            }
+            self.directories.insert(serial, pending);
+        }
+        let Some(pending) = self.directories.remove(&serial) else { return Ok(None) };
+        match pending.unchanged {
+            true => self.rows.unchanged(&key),
+            false => self.rows.changed(&key, &SeenDirectory { files: pending.seen }),
+        }
+        Ok(pending.nodes.into_iter().next())
     }
 
     /// Metadata of a directory that leads to a source.
@@ -660,7 +850,8 @@ pub fn count(roots: &[PathBuf], rules: &ExcludeRules, observer: &dyn Observer, o
             |_| (),
             |event| {
                 if let Event::Enter(listing, ()) = event {
-                    observer.grow(listing.entries.iter().map(counted_len).sum());
+                    let sum = listing.entries.iter().map(counted_len).fold(0, u64::saturating_add);
+                    observer.grow(sum);
                 }
                 if over.load(Ordering::Relaxed) { Err(Stop::Interrupted) } else { Ok(()) }
             },
@@ -678,8 +869,14 @@ pub fn build(run: &mut Run, nodes: Vec<Node>) -> Result<ChunkId, RepositoryError
 }
 
 /// Runs on a scanning thread: compares a directory with the file cache and reads what is not file content.
-fn note(repository: &Repository, owners: &OwnerNames, seen: Option<&FileCacheReader>, listing: &Listing) -> Note {
-    let row = seen.and_then(|s| s.directory(repository.cache(), listing.path.as_os_str().as_bytes()));
+fn note(
+    repository: &Repository,
+    owners: &OwnerNames,
+    row: Option<&SeenDirectory>,
+    compare: Compare,
+    listing: &Listing,
+) -> Note {
+    let read_ms = repository.world.now_ms();
     let mut problems = Vec::new();
     let handle = listing.directory();
     let meta = match &handle {
@@ -695,8 +892,16 @@ fn note(repository: &Repository, owners: &OwnerNames, seen: Option<&FileCacheRea
         if entry.stat.kind == FileKind::Directory {
             return Found::Directory;
         }
-        let known = row.as_ref().and_then(|r| r.get(&entry.name));
-        if let Some(file) = known.filter(|f| is_unchanged(f, &entry.stat)) {
+        let known = row.and_then(|r| r.get(&entry.name));
+        let found = known.map_or(Unchanged::No, |f| compared(f, &entry.stat, compare));
+        if let (Some(file), Unchanged::Content, Ok(handle)) = (known, found, &handle) {
+            let (meta, found) = read_metadata(handle, &entry.name, &entry.stat, owners);
+            problems.extend(found);
+            let node = Node { meta, ..file.node.clone() };
+            let (inode, device, ctime) = (entry.stat.inode, entry.stat.device, entry.stat.ctime);
+            return Found::SameContent(SeenFile { inode, device, ctime, node });
+        }
+        if let (Some(file), Unchanged::All) = (known, found) {
             matched += 1;
             let mut file = file.clone();
             if let Some(link) = &mut file.node.meta.link {
@@ -726,11 +931,11 @@ fn note(repository: &Repository, owners: &OwnerNames, seen: Option<&FileCacheRea
     });
     let entries: Vec<Found> = entries.collect();
     let had_row = row.is_some_and(|r| r.files.len() == matched);
-    Note { meta, problems, entries, had_row }
+    Note { read_ms, meta, problems, entries, had_row }
 }
 
 /// Whether a file is as it was seen: kind, size, times and inode.
-pub fn is_unchanged(file: &SeenFile, stat: &Stat) -> bool {
+pub fn compared(file: &SeenFile, stat: &Stat, compare: Compare) -> Unchanged {
     let kind = match &file.node.kind {
         NodeKind::File(f) => stat.kind == FileKind::File && f.size == stat.size,
         NodeKind::Symlink(_) => stat.kind == FileKind::Symlink,
@@ -740,10 +945,16 @@ pub fn is_unchanged(file: &SeenFile, stat: &Stat) -> bool {
         NodeKind::Socket => stat.kind == FileKind::Socket,
         NodeKind::Directory(_) => false,
     };
-    kind && file.inode == stat.inode
-        && file.ctime == stat.ctime
-        && file.node.meta.mtime == stat.mtime
-        && (stat.nlink > 1) == file.node.meta.link.is_some()
+    let same_links = (stat.nlink > 1) == file.node.meta.link.is_some();
+    let same_inode = file.inode == stat.inode;
+    if !kind || file.node.meta.mtime != stat.mtime || (compare.inode && !same_inode) {
+        return Unchanged::No;
+    }
+    match file.ctime == stat.ctime && same_links && same_inode {
+        true => Unchanged::All,
+        false if compare.ctime && (file.ctime != stat.ctime || !same_links) => Unchanged::No,
+        false => Unchanged::Content,
+    }
 }
 
 /// The node of an entry that is neither a directory nor a regular file.

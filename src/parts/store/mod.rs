@@ -36,7 +36,7 @@ pub use options::{Lookup, Notice, StoreOptions, quiet};
 pub use race::check_conditional_create;
 pub use s3::KEYS as S3_OPTIONS;
 pub use simulated::{Call, Damage, Fault, Outcome, Scope, SimulatedStore};
-pub use url::{init, is_remote, open};
+pub use url::{init, is_remote, local_folder, open};
 pub use versions::{Version, VersionKind, Versions};
 
 /// How a create that did not fail came out.

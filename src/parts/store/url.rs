@@ -33,6 +33,11 @@ pub fn is_remote(location: &str) -> bool {
     location.starts_with("s3:") || cloud::is_cloud(location)
 }
 
+/// The folder that `location` means; `None` if it is a server's, or means nothing.
+pub fn local_folder(location: &str) -> Option<&Path> {
+    if is_remote(location) { None } else { local_path(location).ok().map(Path::new) }
+}
+
 /// The path that `location` means, if it means one.
 fn local_path(location: &str) -> Result<&str, StoreError> {
     match location.split_once(':') {
