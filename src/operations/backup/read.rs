@@ -365,7 +365,8 @@ mod tests {
         let places = LocalPlaces { cache: folder.path().join("cache"), state: folder.path().join("state") };
         let (store, world) = (Arc::new(MemoryStore::new()), Arc::new(Scripted::new(1, 2)));
         init(&*store, b"x", Parameters::default(), None, &*world).unwrap();
-        let repository = Repository::open(store, b"x", &places, world).unwrap();
+        let passphrase = zeroize::Zeroizing::new(b"x".to_vec());
+        let repository = Repository::open(store, &passphrase, &places, world).unwrap();
         let (cutter, owners) = (Cutter::new(&repository), OwnerNames::from_system());
         let directory = Directory::open(dir.path()).unwrap();
         let (mut bytes, mut problems) = (b"before".to_vec(), Vec::new());
