@@ -3,7 +3,8 @@
 mod program;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 
 use program::{Mounted, Strongroom, noise, run};
 
@@ -158,4 +159,109 @@ fn names_of_one_file_are_read_once_and_sums_do_not_wrap() {
         }
     }
     sr.expect(0, &["backup", "s0", "s1", "s2"]);
+}
+
+/// What one command found damaged, the next deduplicated against: its snapshot said that it was complete, and restored
+/// nothing.
+#[test]
+fn what_was_found_damaged_is_stored_again_by_the_next_backup() {
+    let sr = Strongroom::init();
+    sr.write("d/a", noise(3_000_000));
+    sr.expect(0, &["backup", "d"]);
+    let mut packs = Vec::new();
+    let mut folders = vec![sr.at("repo/data")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { packs.push(path) }
+        }
+    }
+    for pack in &packs {
+        let mut bytes = fs::read(pack).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        let mode = fs::metadata(pack).unwrap().permissions();
+        fs::remove_file(pack).unwrap();
+        fs::write(pack, bytes).unwrap();
+        fs::set_permissions(pack, mode).unwrap();
+    }
+    // Any command that meets it will do.
+    let text = sr.restore(3, "hurt", &[]);
+    assert!(text.contains("is damaged"), "{text}");
+    let text = sr.expect(0, &["backup", "d"]);
+    assert!(text.contains("stores again what it needs"), "{text}");
+    sr.restore(0, "out", &[]);
+    assert_eq!(fs::read(sr.at("out/a")).unwrap(), fs::read(sr.at("d/a")).unwrap());
+}
+
+/// Each stream of a run had packs and a record of its own: 14 unchanged dumps took 1.7 MiB a night.
+#[test]
+fn small_streams_of_a_run_share_packs() {
+    let sr = Strongroom::init();
+    let dumps: Vec<String> = (0..14).map(|n| format!("db{n}.sql=seq {n} 5000")).collect();
+    let mut arguments = vec!["backup"];
+    dumps.iter().for_each(|dump| arguments.extend(["--from-command", dump]));
+    sr.expect(0, &arguments);
+    let size = |sr: &Strongroom| -> u64 {
+        let mut folders = vec![sr.at("repo")];
+        let mut len = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let is_folder = path.is_dir();
+                if is_folder { folders.push(path) } else { len += fs::metadata(path).unwrap().len() }
+            }
+        }
+        len
+    };
+    let before = size(&sr);
+    sr.expect(0, &arguments);
+    let all = size(&sr) - before;
+    let before = size(&sr);
+    sr.expect(0, &["backup", "--from-command", "db0.sql=seq 0 5000"]);
+    let one = size(&sr) - before;
+    assert!(all <= 2 * one, "14 cost {all} bytes, one costs {one}");
+    let listed = sr.expect(0, &["snapshots"]);
+    assert_eq!(listed.matches("db13.sql").count(), 2, "{listed}");
+    assert_eq!(sr.expect(0, &["cat", "latest:db13.sql", "--source", "db13.sql"]).lines().count(), 4988);
+    // One that fails takes nothing from the others.
+    let text = sr.expect(3, &["backup", "--from-command", "ok=echo 1", "--from-command", "bad=false"]);
+    assert!(text.contains("bad"), "{text}");
+    assert_eq!(sr.expect(0, &["cat", "latest:ok", "--source", "ok"]), "1\n");
+}
+
+/// A check by root left a record that only root could read, and the owner's nightly job failed from then on (restic#5731);
+/// in a repository of a group each member locked the others out (borg#4082).
+#[test]
+fn what_others_write_into_a_repository_stays_its_owner_s() {
+    const NOBODY: u32 = 65534;
+    let sr = Strongroom::init();
+    if fs::metadata(sr.at("repo")).unwrap().uid() != 0 {
+        // Only root can be two users.
+        return;
+    }
+    fs::set_permissions(sr.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(sr.at("theirs")).unwrap();
+    std::os::unix::fs::chown(sr.at("theirs"), Some(NOBODY), Some(NOBODY)).unwrap();
+    sr.write("d/a", "a");
+    let theirs = sr.at("theirs/repo");
+    let run = |nobody: bool, args: &[&str]| {
+        let mut command = sr.command(args);
+        command.env("STRONGROOM_REPO", &theirs);
+        if nobody {
+            command.env("HOME", sr.at("theirs")).uid(NOBODY).gid(NOBODY);
+        }
+        program::said(0, args, &command.output().unwrap());
+    };
+    run(true, &["init"]);
+    run(true, &["backup", "d"]);
+    run(false, &["verify", "--read-data"]);
+    run(false, &["backup", "d"]);
+    run(true, &["backup", "d"]);
+    // A folder of a group.
+    let group = |at: &std::path::Path| fs::set_permissions(at, fs::Permissions::from_mode(0o2770)).unwrap();
+    group(&sr.at("repo"));
+    sr.expect(0, &["backup", "d"]);
+    let log = fs::read_dir(sr.at("repo/log")).unwrap().map(|e| e.unwrap().path()).max().unwrap();
+    assert_eq!(fs::metadata(log).unwrap().mode() & 0o777, 0o660);
 }

@@ -77,7 +77,7 @@ impl Patterns {
     pub fn matched(&self, path: &[u8], is_directory: bool) -> Option<Match> {
         for (at, set) in self.sets.iter().enumerate().rev() {
             let fits = |n: &usize| !self.lines[at * TOGETHER_MAX + n].only_directories || is_directory;
-            let last = set.matches(path).into_iter().filter(fits).last();
+            let last = set.matches(path).into_iter().rfind(fits);
             if let Some(n) = last {
                 let Line { number, negated, .. } = self.lines[at * TOGETHER_MAX + n];
                 return Some(Match { line: number, negated });

@@ -172,9 +172,4 @@ impl Repository {
         found.retain(|d| d.found != Some(d.len));
         Ok(())
     }
-
-    /// Whether the pack, or what leads to it, was not as the log says.
-    pub(super) fn is_suspect(&self, pack: &ObjectHash) -> bool {
-        self.suspects.lock().expect("nothing panics while it holds the lock").contains(pack)
-    }
 }

@@ -16,6 +16,7 @@
 //! go on, even under a credential that cannot open packs. Files are written whole (a temporary name of their own,
 //! fsync, rename, fsync of the folder) and readable by their owner only. Any number of processes share the folder.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -36,6 +37,8 @@ const BEGIN: &str = "begin";
 /// File that says when this machine last compared a listing of the store with the log.
 const LISTED: &str = "listed";
 const SETTLED: &str = "settled";
+/// File with the names of packs that were found damaged.
+const DAMAGED: &str = "damaged";
 
 /// File that is locked for a moment by whoever changes what all processes share.
 const CHANGING: &str = "changing";
@@ -231,6 +234,31 @@ impl LocalState {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(RepositoryError::local(self.folder.join(ENDPOINT))(e)),
             _ => Ok(()),
         }
+    }
+
+    /// Packs that this machine found damaged. What cannot be read says nothing: the next verification finds them again.
+    pub fn damaged(&self) -> HashSet<ObjectHash> {
+        let text = fs::read_to_string(self.folder.join(DAMAGED)).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Adds one.
+    pub fn add_damaged(&self, name: ObjectHash) -> Result<()> {
+        self.change_damaged(|all| _ = all.insert(name))
+    }
+
+    /// Takes some out.
+    pub fn remove_damaged(&self, names: &[ObjectHash]) -> Result<()> {
+        self.change_damaged(|all| all.retain(|name| !names.contains(name)))
+    }
+
+    fn change_damaged(&self, change: impl FnOnce(&mut HashSet<ObjectHash>)) -> Result<()> {
+        let _changing = self.changing()?;
+        let mut all = self.damaged();
+        change(&mut all);
+        let mut lines: Vec<String> = all.iter().map(|name| format!("{name}\n")).collect();
+        lines.sort();
+        write_whole(&self.folder, DAMAGED, lines.concat().as_bytes())
     }
 
     /// When this machine last compared a listing of the store with the log, in milliseconds since the epoch.

@@ -27,6 +27,7 @@ pub mod reader;
 pub mod rewriting;
 pub mod run;
 pub mod snapshots;
+mod suspects;
 pub mod transitions;
 pub mod trees;
 pub mod whole;
@@ -369,6 +370,7 @@ impl Repository {
     ) -> Result<Arc<Self>> {
         let cache = cache::Cache::open(&places.cache, config.id)?;
         let local = LocalState::open(&places.state, config.id)?;
+        let damaged = local.damaged();
         if config.single_writer.is_some() {
             store.assume_single_writer();
         }
@@ -387,7 +389,7 @@ impl Repository {
             places_synced: Mutex::new(None),
             read_cache: reader::ReadCache::default(),
             damage: Mutex::default(),
-            suspects: Mutex::default(),
+            suspects: Mutex::new(damaged),
             distrust: Mutex::default(),
             gap: Mutex::default(),
             beyond: Mutex::default(),

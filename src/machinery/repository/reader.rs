@@ -150,8 +150,10 @@ impl Repository {
         match read() {
             Err(RepositoryError::Damaged { name, .. }) => {
                 let again = read();
-                if again.is_ok() {
-                    self.note_unsteady(&name);
+                match &again {
+                    Ok(_) => self.note_unsteady(&name),
+                    Err(RepositoryError::Damaged { name, .. }) => self.note_suspect(name),
+                    Err(_) => {}
                 }
                 again
             }
@@ -165,6 +167,11 @@ impl Repository {
         match self.frame_as_known(reference, not_in, true) {
             // A prune may have moved it.
             Err(e) if e.is_missing() && self.has_moved_on()? => self.frame_as_known(reference, not_in, true),
+            Err(e) if e.is_missing() => {
+                // The next backup looks what else is missing.
+                self.distrust_listing()?;
+                Err(e)
+            }
             found => found,
         }
     }

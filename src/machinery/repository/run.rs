@@ -387,6 +387,11 @@ impl Run {
         Ok(())
     }
 
+    /// Bytes that were published so far, packs and segments.
+    pub fn bytes_published(&self) -> u64 {
+        self.bytes_stored
+    }
+
     /// Bytes of packs that are durable and not published, as they will count.
     pub fn bytes_flushed(&self) -> u64 {
         self.bytes_stored + self.unpublished.iter().map(|p| p.len).sum::<u64>()

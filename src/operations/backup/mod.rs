@@ -175,14 +175,20 @@ pub fn backup(
     let resumed = repository.resume_runs(observer)?;
     let damage = check_store(repository, observer)?;
     // What was read before cannot be relied on when something is gone: all is read, and stored where it lacks.
-    options.read_all |= !damage.is_empty();
+    options.read_all |= !damage.is_empty() || !repository.suspects().is_empty();
     let begun = introduction(&options.host, &options.command);
     let mut run = repository.begin_run(RunKind::Backup, &options.host, &begun, PackerThreads::default())?;
     let id = run.id();
     let started_ms = repository.world.now_ms();
     let (run_ref, reports) = (&mut run, Vec::new());
-    let mut work = Work { run: run_ref, options: &options, observer, begun: &begun, reports, left: 0 };
-    let done = work.sources(rules, streams);
+    let mut work =
+        Work { run: run_ref, options: &options, observer, begun: &begun, reports, left: 0, waiting: Vec::new() };
+    let mut done = work.sources(rules, streams);
+    // What is stored is published, whatever came after it.
+    let published = work.publish_waiting(false);
+    if done.is_ok() {
+        done = published.map(drop);
+    }
     let reports = work.reports;
     let outcome = match done {
         Ok(()) => worst(&reports),
@@ -217,9 +223,8 @@ fn check_store(repository: &Repository, observer: &dyn Observer) -> Result<Vec<S
     for text in &damage {
         observer.finding(Severity::Error, text);
     }
-    if !damage.is_empty() {
-        let text =
-            "this backup stores again what it needs of that; `strongroom verify` says what earlier snapshots lost";
+    if !damage.is_empty() || !repository.suspects().is_empty() {
+        let text = "objects of the repository are missing or damaged: this backup stores again what it needs of that; `strongroom verify` says what earlier snapshots lost";
         observer.finding(Severity::Note, text);
     }
     Ok(damage)
@@ -303,6 +308,22 @@ struct Work<'a> {
     reports: Vec<SourceReport>,
     /// How many come after the one at hand.
     left: usize,
+    /// Streams that are stored and not published yet.
+    waiting: Vec<Waiting>,
+}
+
+/// Streams that brought less than this wait for the next, so that they share packs and a record: 14 unchanged dumps cost
+/// what one does.
+const WAITING_LEN_MAX: u64 = 8 << 20;
+/// So long after the first of them began they are published in any case when one has ended, in milliseconds.
+const WAITING_TIME_MAX: i64 = 60_000;
+
+/// A stream that waits to be published.
+struct Waiting {
+    id: SnapshotId,
+    stored: Stored,
+    /// Which report is its.
+    report: usize,
 }
 
 /// A source that is stored and not published yet.
@@ -332,30 +353,88 @@ impl Work<'_> {
 
     /// Publishes a source as a snapshot. The last one ends the run in the same record.
     fn publish(&mut self, stored: Stored) -> Result<SnapshotId, BackupError> {
-        let Stored { described, root, outcome, parents, started_ms } = stored;
         let repository = self.run.repository().clone();
-        let keys = repository.domain_keys();
         let id = self.run.snapshot_id();
-        let entry = SnapshotEntry {
+        let entry = self.entry(id, &stored, &repository);
+        let end = (self.left == 0).then(|| self.ending(stored.outcome, stored.described.figures));
+        let end = end.as_ref().map(|(outcome, described)| (*outcome, described));
+        self.run.publish(Publication { snapshots: vec![entry], end })?;
+        Ok(id)
+    }
+
+    /// Publishes a stream, perhaps later and together with others; says what it is called and what it cost, as far as
+    /// that is known.
+    fn publish_soon(&mut self, stored: Stored) -> Result<(SnapshotId, Option<u64>), BackupError> {
+        let (id, report) = (self.run.snapshot_id(), self.reports.len());
+        self.waiting.push(Waiting { id, stored, report });
+        let new: u64 = self.waiting.iter().map(|w| w.stored.described.figures.bytes_new).sum();
+        let since = self.waiting[0].stored.started_ms;
+        let waits = self.run.repository().world.now_ms() - since < WAITING_TIME_MAX && new < WAITING_LEN_MAX;
+        if self.left > 0 && waits {
+            return Ok((id, None));
+        }
+        let cost = self.publish_waiting(self.left == 0)?;
+        Ok((id, cost))
+    }
+
+    /// Publishes the streams that wait, and ends the run in the same record if `ends` says so. Returns what the last of
+    /// them cost.
+    fn publish_waiting(&mut self, ends: bool) -> Result<Option<u64>, BackupError> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        if waiting.is_empty() {
+            return Ok(None);
+        }
+        let repository = self.run.repository().clone();
+        let before = self.run.bytes_published();
+        self.run.flush()?;
+        // What they share is told by what each of them brought.
+        let cost = self.run.bytes_flushed().saturating_sub(before);
+        let new: u64 = waiting.iter().map(|w| w.stored.described.figures.bytes_new).sum();
+        let (mut rest, count) = (cost, waiting.len() as u64);
+        for (n, w) in waiting.iter_mut().enumerate() {
+            let figures = &mut w.stored.described.figures;
+            let share = match new {
+                0 => cost / count,
+                new => (u128::from(cost) * u128::from(figures.bytes_new) / u128::from(new)) as u64,
+            };
+            figures.bytes_stored = if n as u64 + 1 == count { rest } else { share };
+            rest -= figures.bytes_stored;
+            if let Some(report) = self.reports.get_mut(w.report) {
+                report.figures.bytes_stored = figures.bytes_stored;
+            }
+        }
+        let last = waiting.last().expect("there is one");
+        let (outcome, cost) = (last.stored.outcome, last.stored.described.figures.bytes_stored);
+        let end = ends.then(|| self.ending(outcome, last.stored.described.figures));
+        let snapshots = waiting.iter().map(|w| self.entry(w.id, &w.stored, &repository)).collect();
+        let end = end.as_ref().map(|(outcome, described)| (*outcome, described));
+        self.run.publish(Publication { snapshots, end })?;
+        Ok(Some(cost))
+    }
+
+    fn entry(&self, id: SnapshotId, stored: &Stored, repository: &Repository) -> SnapshotEntry {
+        let (keys, described) = (repository.domain_keys(), &stored.described);
+        SnapshotEntry {
             id,
-            time_ms: self.options.time_ms.unwrap_or(started_ms),
-            root,
-            outcome,
-            parents,
+            time_ms: self.options.time_ms.unwrap_or(stored.started_ms),
+            root: stored.root,
+            outcome: stored.outcome,
+            parents: stored.parents.clone(),
             host: keys.host(&described.host),
             source: keys.source(&described.source),
-            description: description::seal(&described, &self.run.secret().sealing(), random(&*repository.world)),
-        };
+            description: description::seal(described, &self.run.secret().sealing(), random(&*repository.world)),
+        }
+    }
+
+    /// How the run ends with a source of this outcome, and what it says of itself.
+    fn ending(&self, outcome: Outcome, figures: Figures) -> (Outcome, RunDescription) {
         let run_outcome = match (outcome, worst(&self.reports)) {
             (o, w) if self.reports.is_empty() || w <= o => o,
             (_, Outcome::Failed) => Outcome::Partial,
             (_, w) => w,
         };
         let findings = self.reports.iter().filter_map(|r| r.error.clone()).collect();
-        let end = RunDescription { figures: described.figures, findings, ..self.begun.clone() };
-        let end = (self.left == 0).then_some((run_outcome, &end));
-        self.run.publish(Publication { snapshots: vec![entry], end })?;
-        Ok(id)
+        (run_outcome, RunDescription { figures, findings, ..self.begun.clone() })
     }
 
     /// What every snapshot of this backup says alike.

@@ -70,7 +70,7 @@ pub struct ReadFile {
 #[derive(Debug)]
 pub enum Outcome {
     /// It was read.
-    Read(FileContent),
+    Read(Box<FileContent>),
     /// It is longer than its listing said: it is read as a stream, so that it is not held in memory.
     Long(FileJob),
 }
@@ -163,7 +163,7 @@ fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames, world: &dyn Wo
             Err(e) => Err(clone_error(e)),
         };
         let outcome = match outcome {
-            Ok(Some(content)) => Ok(Outcome::Read(FileContent { read_ms, ..content })),
+            Ok(Some(content)) => Ok(Outcome::Read(Box::new(FileContent { read_ms, ..content }))),
             Ok(None) => Ok(Outcome::Long(job.clone())),
             Err(e) => Err(Problem::reading(&path, &e)),
         };

@@ -91,12 +91,13 @@ pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<Sou
     let file = FileNode { size: len, content, content_id, sparse: None, changed_while_read: false };
     let node = Node { name: name.as_bytes().to_vec(), meta, kind: NodeKind::File(file) };
     let root = build(work.run, vec![node])?;
-    work.run.flush()?;
     counted.add_to(work.run, &mut figures);
     figures.duration_ms = (repository.world.now_ms() - started_ms).max(0) as u64;
     let paths = vec![name.as_bytes().to_vec().into()];
     let described = SnapshotDescription { source: source.clone(), paths, figures, findings, ..work.described() };
-    let id = work.publish(Stored { described, root, outcome, parents: Vec::new(), started_ms })?;
+    let stored = Stored { described, root, outcome, parents: Vec::new(), started_ms };
+    let (id, cost) = work.publish_soon(stored)?;
+    figures.bytes_stored = cost.unwrap_or(figures.bytes_stored);
     Ok(SourceReport {
         source,
         snapshot: Some(id),

@@ -511,7 +511,7 @@ impl<'a> TreeBackup<'a> {
                     let len = stored_len(read.stat.size, read.sparse.as_deref());
                     let bytes = &batch.bytes[read.at..read.at + len];
                     self.sink.add(self.run, read.lane, &read.pieces, bytes)?;
-                    self.file_done(file.directory, file.name, read)?;
+                    self.file_done(file.directory, file.name, *read)?;
                 }
             }
         }

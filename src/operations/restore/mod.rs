@@ -305,14 +305,15 @@ impl Work<'_> {
         let agree = options.delete.take();
         let extras = if agree.is_some() { self.extras(&options, &target, overwrite)? } else { Vec::new() };
         // How much zeros save when they become holes is not known before.
-        if !options.no_space_check && !options.target_options.sparse {
-            if let Err(e) = self.check_room(&options, (&target, overwrite), &extras) {
-                // What was made for nothing: only if it is empty.
-                if target.is_new() {
-                    let _ = std::fs::remove_dir(&options.target);
-                }
-                return Err(e);
+        if !options.no_space_check
+            && !options.target_options.sparse
+            && let Err(e) = self.check_room(&options, (&target, overwrite), &extras)
+        {
+            // What was made for nothing: only if it is empty.
+            if target.is_new() {
+                let _ = std::fs::remove_dir(&options.target);
             }
+            return Err(e);
         }
         if let Some(agree) = agree {
             extras::delete(&target, &extras, agree, &mut report, self.observer)?;

@@ -124,8 +124,11 @@ pub fn check(
     let is_sound = |p: &&PackPlace| !hurt.contains(&p.row) && !unread.contains(&p.row) && !unknown.contains(&p.name);
     let sound = packs.iter().filter(is_sound);
     report.sound.extend(sound.map(|p| p.name));
+    repository.clear_suspects(&report.sound)?;
     for Wrong { pack, what, frames } in wrong {
-        let finding = report.find(names::pack(pack.kind, pack.run, &pack.name), what);
+        let object = names::pack(pack.kind, pack.run, &pack.name);
+        repository.note_suspect(&object);
+        let finding = report.find(object, what);
         bad.touched.insert(pack.row, finding);
         match frames {
             None => drop(bad.packs.insert(pack.row, finding)),

@@ -35,6 +35,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 
 use super::counts::Counters;
@@ -59,6 +60,55 @@ pub struct LocalStore {
     durable_folders: Mutex<HashMap<String, (u64, u64)>>,
     staged: AtomicU64,
     counters: Counters,
+    /// Whose new files and folders are to be.
+    owner: Owner,
+}
+
+/// Whose the repository's folder is: what anybody writes into it must stay readable for those that it is for. A check by
+/// root would otherwise lock its owner out, and one member of a group the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    uid: u32,
+    gid: u32,
+    /// The group may write.
+    shared: bool,
+    /// New folders hand their group on.
+    setgid: bool,
+    /// This process is root and can give files away.
+    gives: bool,
+}
+
+impl Owner {
+    fn of(root: &OwnedFd) -> io::Result<Self> {
+        let stat = rustix::fs::fstat(root)?;
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        Ok(Self {
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            shared: mode.contains(Mode::WGRP),
+            setgid: mode.contains(Mode::SGID),
+            gives: rustix::process::geteuid().is_root() && (stat.st_uid, stat.st_gid) != (0, 0),
+        })
+    }
+
+    /// Hands a new file or folder over. Where that cannot be, it stays with whoever made it.
+    fn take(&self, new: impl AsFd, is_folder: bool) {
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        if self.gives {
+            let _ = rustix::fs::fchown(&new, Some(uid), Some(gid));
+        } else if self.shared {
+            let _ = rustix::fs::fchown(&new, None, Some(gid));
+        }
+        if self.shared {
+            let group = Mode::RGRP | Mode::WGRP;
+            let mode = match is_folder {
+                true if self.setgid => Mode::RWXU | group | Mode::XGRP | Mode::SGID,
+                true => Mode::RWXU | group | Mode::XGRP,
+                false => Mode::RUSR | Mode::WUSR | group,
+            };
+            let _ = rustix::fs::fchmod(&new, mode);
+        }
+    }
 }
 
 impl LocalStore {
@@ -71,7 +121,9 @@ impl LocalStore {
             _ => StoreError::from_io(Verb::Open, &location, errno.into()),
         })?;
         let path = std::path::absolute(path).map_err(|e| StoreError::from_io(Verb::Open, &location, e))?;
+        let owner = Owner::of(&root).map_err(|e| StoreError::from_io(Verb::Open, &location, e))?;
         let store = Self {
+            owner,
             path,
             root,
             durable_folders: Mutex::default(),
@@ -160,7 +212,13 @@ impl LocalStore {
             let opened = match rustix::fs::openat(&self.root, folder, FOLDER, Mode::empty()) {
                 Ok(opened) => opened,
                 Err(Errno::NOENT) => match rustix::fs::mkdirat(self.settle(parent)?, last, Mode::RWXU) {
-                    Ok(()) | Err(Errno::EXIST | Errno::NOENT) => continue,
+                    Ok(()) => {
+                        if let Ok(made) = rustix::fs::openat(&self.root, folder, FOLDER, Mode::empty()) {
+                            self.owner.take(made, true);
+                        }
+                        continue;
+                    }
+                    Err(Errno::EXIST | Errno::NOENT) => continue,
                     Err(errno) => return Err(errno.into()),
                 },
                 Err(errno) => return Err(errno.into()),
@@ -201,6 +259,7 @@ impl LocalStore {
             let name = self.staged_name();
             match rustix::fs::openat(&self.root, &name, NEW_FILE, Mode::RUSR | Mode::WUSR) {
                 Ok(file) => {
+                    self.owner.take(&file, false);
                     return Ok(Staged { store: self, file: Some(file.into()), name, renamed: Cell::new(false) });
                 }
                 Err(Errno::EXIST) => {}

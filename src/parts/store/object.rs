@@ -396,7 +396,7 @@ fn of_refusal(verb: Verb, name: String, refusal: Refusal) -> StoreError {
     if let Some(why) = advice(&refusal) {
         let said = match refusal.own_words() {
             // What is known for sure needs no more words.
-            Some(words) if !refusal.code.as_deref().is_some_and(|code| code == "NoSuchBucket") => {
+            Some(words) if refusal.code.as_deref() != Some("NoSuchBucket") => {
                 format!(" (the server says: {words})")
             }
             _ => String::new(),

@@ -164,7 +164,8 @@ mod tests {
     /// what the refusal says.
     #[test]
     fn a_table_of_spellings() {
-        let table: &[(&str, Result<(&str, &str, Option<&str>, Option<&str>), &str>)] = &[
+        type Parts = (&'static str, &'static str, Option<&'static str>, Option<&'static str>);
+        let table: &[(&str, Result<Parts, &str>)] = &[
             ("s3://bucket/a/b/", Ok(("bucket", "a/b", None, None))),
             ("s3://bucket", Ok(("bucket", "", None, None))),
             ("s3://dotted.name/x", Ok(("dotted.name", "x", None, None))),
