@@ -288,7 +288,7 @@ fn a_machine_needs_its_credential_file_and_nothing_else_until_it_is_revoked() {
 
     let listed = sr.expect(0, &["credential", "list"]);
     assert!(listed.contains("db1") && listed.contains("drill") && listed.contains("valid"), "{listed}");
-    assert!(sr.expect(0, &["credential", "revoke", "db1"]).contains("void"));
+    assert!(sr.expect(0, &["credential", "revoke", "--yes", "db1"]).contains("void"));
     assert!(machine(&sr, "db1", &["backup", "tree"], 1).contains("was revoked by record"));
     sr.expect(0, &["backup", "tree"]);
     assert!(machine(&sr, "drill", &["restore", "latest", "--host", "db1", "--target", "out2"], 0).contains("restored"));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -251,24 +252,32 @@ fn utf8(path: &Path) -> Result<String> {
 
 /// Where this machine keeps its cache and its state.
 pub fn places(arguments: &GlobalArguments, around: &Surroundings) -> Result<LocalPlaces> {
-    let homeless = |what: &str, variable: &str| {
-        CliError::Usage(format!("there is no home folder to keep the {what} in: set {variable}"))
+    let homeless = || {
+        let text =
+            "there is no home folder to keep cache and state in: set STRONGROOM_CACHE_DIR and STRONGROOM_STATE_DIR";
+        CliError::Usage(text.to_owned())
+    };
+    // What systemd made for a service; of several the first.
+    let of_service = |variable: &str| {
+        let value = around.variable(variable)?.as_bytes();
+        let first = value.split(|c| *c == b':').next().filter(|path| path.starts_with(b"/"))?;
+        Some(PathBuf::from(OsStr::from_bytes(first)))
     };
     let named = |path: &Path| around.cwd.join(path);
     let cache = match (&arguments.cache_dir, around.variable("STRONGROOM_CACHE_DIR")) {
         (Some(path), _) => named(path),
         (None, Some(path)) => named(Path::new(path)),
-        (None, None) => around
-            .xdg("XDG_CACHE_HOME", ".cache")
-            .ok_or_else(|| homeless("cache", "STRONGROOM_CACHE_DIR"))?
-            .join("strongroom"),
+        (None, None) => match of_service("CACHE_DIRECTORY") {
+            Some(folder) => folder,
+            None => around.xdg("XDG_CACHE_HOME", ".cache").ok_or_else(homeless)?.join("strongroom"),
+        },
     };
     let state = match around.variable("STRONGROOM_STATE_DIR") {
         Some(path) => named(Path::new(path)),
-        None => around
-            .xdg("XDG_STATE_HOME", ".local/state")
-            .ok_or_else(|| homeless("state", "STRONGROOM_STATE_DIR"))?
-            .join("strongroom"),
+        None => match of_service("STATE_DIRECTORY") {
+            Some(folder) => folder,
+            None => around.xdg("XDG_STATE_HOME", ".local/state").ok_or_else(homeless)?.join("strongroom"),
+        },
     };
     Ok(LocalPlaces { cache, state })
 }
@@ -349,6 +358,10 @@ mod tests {
         around.variables.insert("XDG_STATE_HOME".into(), "/s".into());
         around.variables.insert("STRONGROOM_CACHE_DIR".into(), "/c".into());
         assert_eq!(at(&arguments, &around), Some(("/c".into(), "/s/strongroom".into())));
+        around.variables.insert("STATE_DIRECTORY".into(), "/var/lib/a:/var/lib/b".into());
+        around.variables.insert("CACHE_DIRECTORY".into(), "/var/cache/a".into());
+        assert_eq!(at(&arguments, &around), Some(("/c".into(), "/var/lib/a".into())));
+        around.variables.remove(OsStr::new("STATE_DIRECTORY"));
         arguments.cache_dir = Some("/d".into());
         around.variables.insert("STRONGROOM_STATE_DIR".into(), "/t".into());
         assert_eq!(at(&arguments, &around), Some(("/d".into(), "/t".into())));

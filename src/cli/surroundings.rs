@@ -76,6 +76,8 @@ pub struct Surroundings {
     pub user: String,
     /// Local time.
     pub zone: TimeZone,
+    /// What is set as the zone and is none; then UTC stands for it.
+    pub unknown_zone: Option<String>,
     /// Time and randomness of repositories.
     pub world: Arc<dyn World>,
     /// Standard input; taken by the command that reads it.
@@ -120,6 +122,7 @@ impl Surroundings {
             home: home.or(account.map(|a| a.dir)),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             user,
+            unknown_zone: unknown_zone(&variables),
             zone: TimeZone::system(),
             world: Arc::new(System),
             input_is_terminal: stdin.is_terminal(),
@@ -171,6 +174,12 @@ impl Surroundings {
         let answer = input.as_mut().and_then(|input| read_line(input).ok()).unwrap_or_default();
         matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
     }
+}
+
+/// The value of `TZ` if it names no zone of this system.
+fn unknown_zone(variables: &BTreeMap<OsString, OsString>) -> Option<String> {
+    let set = variables.get(OsStr::new("TZ")).filter(|value| !value.is_empty())?;
+    TimeZone::try_system().is_err().then(|| set.to_string_lossy().into_owned())
 }
 
 /// Standard input. Waiting for somebody who writes nothing ends with a signal.

@@ -48,6 +48,7 @@ pub fn recorded() -> (Surroundings, Written, Written) {
         home: None,
         host: "testhost".to_owned(),
         user: "tester".to_owned(),
+        unknown_zone: None,
         zone: TimeZone::UTC,
         world: Arc::new(System),
         input: Mutex::new(None),

@@ -87,12 +87,16 @@ pub enum Side {
     Right,
 }
 
-/// Lays cells out in columns, two spaces apart; the first row is the heading.
+/// Characters of a cell that are shown: one that somebody filled with a book makes no table unreadable.
+const CELL_LEN_MAX: usize = 120;
+
+/// Lays cells out in columns, two spaces apart; the first row is the heading. What is too long is cut.
 pub fn table(sides: &[Side], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| shortened(cell)).collect()).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..sides.len()).map(width).collect();
     let mut out = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for ((cell, side), width) in row.iter().zip(sides).zip(&widths) {
             match side {
@@ -105,6 +109,17 @@ pub fn table(sides: &[Side], rows: &[Vec<String>]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// The beginning of a text, with dots if more follows.
+pub fn shortened(text: &str) -> String {
+    match text.char_indices().nth(CELL_LEN_MAX) {
+        Some(_) => {
+            let end = text.char_indices().nth(CELL_LEN_MAX - 3).map_or(text.len(), |(at, _)| at);
+            format!("{}...", &text[..end])
+        }
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +170,16 @@ mod tests {
         assert_eq!(duration(420), "0.42 s");
         assert_eq!(duration(245_000), "4 min 5 s");
         assert_eq!(duration(7_380_000), "2 h 3 min");
+    }
+
+    /// A table wider than 65,535 columns ended `snapshots` and `stats` with a panic, for everybody.
+    #[test]
+    fn a_cell_of_any_length_is_shown() {
+        let rows = vec![vec!["A".to_owned(), "B".to_owned()], vec!["\u{fc}".repeat(100_000), "x".repeat(70_000)]];
+        let text = table(&[Side::Left, Side::Right], &rows);
+        assert!(text.lines().all(|line| line.chars().count() <= 2 * CELL_LEN_MAX + 2), "{text}");
+        assert!(text.contains("\u{fc}...  xxx") && text.ends_with("x...\n"));
+        assert_eq!(shortened(&"y".repeat(CELL_LEN_MAX)), "y".repeat(CELL_LEN_MAX));
     }
 
     #[test]

@@ -47,7 +47,12 @@ pub fn parse(text: &str, day: DayMeans, tz: &TimeZone) -> Result<i64, String> {
 /// A time for people, in the zone `tz`.
 pub fn show(time_ms: i64, tz: &TimeZone) -> String {
     match Timestamp::from_millisecond(time_ms) {
-        Ok(t) => t.to_zoned(tz.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Ok(t) => {
+            let at = t.to_zoned(tz.clone());
+            // Of an hour that comes twice it must be told which one is meant.
+            let twice = tz.to_ambiguous_timestamp(at.datetime()).is_ambiguous();
+            at.strftime(if twice { "%Y-%m-%d %H:%M:%S %:z" } else { "%Y-%m-%d %H:%M:%S" }).to_string()
+        }
         Err(_) => format!("{time_ms} ms"),
     }
 }
@@ -99,6 +104,14 @@ mod tests {
             let got = read(text, DayMeans::Start);
             assert!(got.is_none() || text.ends_with(' '), "{text} is {got:?}");
         }
+    }
+
+    #[test]
+    fn an_hour_that_comes_twice_is_shown_with_its_offset() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap().as_millisecond();
+        assert_eq!(show(at("2026-10-25T00:30:00Z"), &zurich()), "2026-10-25 02:30:00 +02:00");
+        assert_eq!(show(at("2026-10-25T01:30:00Z"), &zurich()), "2026-10-25 02:30:00 +01:00");
+        assert_eq!(show(at("2026-10-25T02:30:00Z"), &zurich()), "2026-10-25 03:30:00");
     }
 
     #[test]

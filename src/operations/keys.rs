@@ -71,7 +71,14 @@ pub struct Removed {
 }
 
 /// Removes the slot whose id begins so. The last one that is sound stays: without it all would be lost.
+///
+/// The slot that opened the repository is not removed: whoever gave its secret would be left without one that is known to
+/// open it.
 pub fn remove(repository: &Repository, text: &str) -> Result<Removed> {
+    remove_slot(repository, text, false)
+}
+
+fn remove_slot(repository: &Repository, text: &str, also_used: bool) -> Result<Removed> {
     if repository.keys.master().is_none() {
         return not_owner();
     }
@@ -95,6 +102,13 @@ pub fn remove(repository: &Repository, text: &str) -> Result<Removed> {
         let what = format!("{} is the last key slot: without it nothing could be restored; add another first", slot.id);
         return Err(RepositoryError::NotAllowed { what });
     }
+    if slot.used && !also_used {
+        let what = format!(
+            "{} is the key slot that opened the repository just now: use another passphrase to remove it, or `key passwd` to replace it",
+            slot.id
+        );
+        return Err(RepositoryError::NotAllowed { what });
+    }
     repository.check_may_write()?;
     let name = format!("{}/{}", names::KEYS, slot.id);
     repository.store.delete(&name)?;
@@ -110,7 +124,7 @@ pub fn change(repository: &Repository, secret: &[u8]) -> Result<(String, Removed
     let Some(old) = repository.opened_by() else { return not_owner() };
     let old = id_of(old).to_owned();
     let new = add(repository, Way::Passphrase, secret)?;
-    Ok((new, remove(repository, &old)?))
+    Ok((new, remove_slot(repository, &old, true)?))
 }
 
 /// Adds a slot for fresh recovery words; returns its id and the words.

@@ -58,6 +58,9 @@ pub struct CredentialRevokeArguments {
     /// The beginning of its id, or its name
     #[arg(value_name = "CREDENTIAL")]
     pub which: String,
+    /// Agree to all questions
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// What can be done with key slots.

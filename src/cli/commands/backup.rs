@@ -85,6 +85,15 @@ fn options(
             tags.push(tag.to_owned());
         }
     }
+    let texts =
+        [("--host", host.as_ref()), ("--source", arguments.source.as_ref()), ("--label", arguments.label.as_ref())];
+    for (option, text) in texts.into_iter().filter_map(|(option, text)| Some((option, text?))) {
+        check_text(option, text)?;
+    }
+    tags.iter().try_for_each(|tag| check_text("--tag", tag))?;
+    if tags.len() > TAGS_MAX {
+        return Err(CliError::Usage(format!("{} tags are given; a snapshot can have {TAGS_MAX}", tags.len())));
+    }
     Ok(BackupOptions {
         paths: paths(session, arguments),
         streams: streams(around, arguments)?,
@@ -93,7 +102,7 @@ fn options(
         user: around.user.clone(),
         tags,
         label: arguments.label.clone(),
-        time_ms: time_ms.transpose().map_err(CliError::Usage)?,
+        time_ms: not_to_come(time_ms.transpose().map_err(CliError::Usage)?, around)?,
         exclude: ExcludeOptions {
             presets: arguments.exclude_preset.clone(),
             pattern_files: arguments.exclude_file.iter().map(|p| around.cwd.join(p)).collect(),
@@ -120,6 +129,40 @@ fn own_host(settings: &Settings, around: &Surroundings) -> String {
     match hosts.first() {
         Some(first) if !hosts.contains(&around.host) => first.clone(),
         _ => around.host.clone(),
+    }
+}
+
+/// Tags that a snapshot can have, and bytes of each text that is said of it.
+const TAGS_MAX: usize = 100;
+const TEXT_LEN_MAX: usize = 1000;
+
+/// Refuses a text that nobody could read in a list.
+fn check_text(option: &str, text: &str) -> Result<()> {
+    let refused = |what: String| Err(CliError::Usage(format!("{option} {what}")));
+    match text {
+        text if text.len() > TEXT_LEN_MAX => {
+            refused(format!("is {} bytes long; up to {TEXT_LEN_MAX} are taken", text.len()))
+        }
+        text if text.trim().is_empty() => refused("is empty".to_owned()),
+        text if text.chars().any(char::is_control) => {
+            refused("holds a line break or another control character".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A minute by which clocks may differ.
+const CLOCKS_DIFFER_MS: i64 = 60_000;
+
+/// Refuses a time to come: a snapshot that stands for 2037 would be the newest for years.
+fn not_to_come(time_ms: Option<i64>, around: &Surroundings) -> Result<Option<i64>> {
+    let now_ms = around.world.now_ms();
+    match time_ms.filter(|time| *time > now_ms.saturating_add(CLOCKS_DIFFER_MS)) {
+        Some(time) => {
+            let (time, now) = (time::show(time, &around.zone), time::show(now_ms, &around.zone));
+            Err(CliError::Usage(format!("--time {time} is in the future: it is {now} now")))
+        }
+        None => Ok(time_ms),
     }
 }
 

@@ -178,6 +178,13 @@ fn json(c: &CredentialReport) -> CredentialJson {
 fn revoke(session: &Session, arguments: &CredentialRevokeArguments) -> Result<Exit> {
     let report = session.with_repository(|repository| {
         let id = credentials::find(repository, &arguments.which)?;
+        let question = format!(
+            "Credential {} would be revoked for good: what it signs from now on is void. Do it? [y/N]",
+            id.short()
+        );
+        if !arguments.yes && !session.progress.suspended(|| session.around.agrees(&question)) {
+            return Err(CliError::Usage("nothing was revoked: agree to it, or give --yes".to_owned()));
+        }
         Ok(credentials::revoke(repository, id)?)
     })?;
     if session.global.json {

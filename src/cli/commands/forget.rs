@@ -70,6 +70,18 @@ pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -
         let text = format!("more than half were forgotten: {going} of {}", keep + going);
         session.progress.finding(Severity::Warning, &text);
     }
+    if let (Some(zone), Which::Policy(_)) = (&session.around.unknown_zone, &options.which) {
+        let text = format!("TZ={zone} names no time zone of this system: days and weeks are those of UTC");
+        session.progress.finding(Severity::Warning, &text);
+    }
+    let alone = report.groups.iter().filter(|group| group.snapshots.len() == 1).count();
+    if alone >= ALONE_MIN && options.group_by.contains(&GroupBy::Host) {
+        let text = format!(
+            "{} have one snapshot, which stays: if a machine changes its name each night, --group-by source takes its nights together",
+            things(alone as u64, "group", "groups")
+        );
+        session.progress.finding(Severity::Note, &text);
+    }
     for id in &report.doubted {
         let text = format!("snapshot {} is not believed and was left out; `strongroom snapshots` says why", id.short());
         session.progress.finding(Severity::Warning, &text);
@@ -83,6 +95,9 @@ pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -
         false => Ok(if report.doubted.is_empty() { Exit::Done } else { Exit::Problems }),
     }
 }
+
+/// So many groups of one snapshot look like one machine with many names.
+const ALONE_MIN: usize = 5;
 
 /// What the command line says is to go.
 fn which(a: &ForgetArguments, no_ids: bool) -> Result<Which> {

@@ -172,7 +172,7 @@ fn drain(
             let ended = command.finish();
             pass_on();
             let said = match ended {
-                Ok(outcome) => Ok(String::from_utf8_lossy(outcome.stderr_tail.as_ref()).trim().to_owned()),
+                Ok(outcome) => Ok(last_words(outcome.stderr_tail.trim()).to_owned()),
                 Err(e) => {
                     let tail = String::from_utf8_lossy(e.stderr_tail().as_ref()).trim().to_owned();
                     Err((with_causes(&e), tail))
@@ -183,6 +183,16 @@ fn drain(
     }
 }
 
+/// Bytes that are kept of what a command said that ended well: `pg_dump -v` says 64 KiB each night.
+const SAID_LEN_MAX: usize = 2 << 10;
+
+/// The last lines of what a command said.
+fn last_words(said: &str) -> &str {
+    let Some(at) = said.len().checked_sub(SAID_LEN_MAX).filter(|at| *at > 0) else { return said };
+    let at = (at..said.len()).find(|at| said.is_char_boundary(*at)).unwrap_or(said.len());
+    said[at..].split_once('\n').map_or(&said[at..], |(_, rest)| rest)
+}
+
 /// Keeps the last [`TAIL_LEN`] bytes.
 fn keep_last(end: &mut VecDeque<u8>, read: &[u8]) {
     end.extend(&read[read.len().saturating_sub(TAIL_LEN)..]);
@@ -191,4 +201,18 @@ fn keep_last(end: &mut VecDeque<u8>, read: &[u8]) {
 
 fn sniff_len() -> usize {
     crate::machinery::source::sniff::SNIFF_LEN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_success_the_last_lines_are_kept() {
+        assert_eq!(last_words("a\nb"), "a\nb");
+        let long = "\u{fc} line\n".repeat(1000);
+        let kept = last_words(long.trim());
+        assert!(kept.len() <= SAID_LEN_MAX && kept.starts_with("\u{fc} line\n") && kept.ends_with("line"));
+        assert_eq!(last_words(&"x".repeat(5000)).len(), SAID_LEN_MAX);
+    }
 }

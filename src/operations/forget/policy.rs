@@ -47,8 +47,11 @@ impl Period {
     fn of(self, at: &Zoned) -> (i64, i64) {
         let (date, year) = (at.date(), i64::from(at.year()));
         match self {
-            // By the moment, not by the clock's face: an hour that comes twice is two.
-            Period::Hourly => (at.timestamp().as_second().div_euclid(3600), 0),
+            // As a clock on the wall shows it; an hour that comes twice is two.
+            Period::Hourly => {
+                let hour = (year * 366 + i64::from(date.day_of_year())) * 24 + i64::from(at.hour());
+                (hour, i64::from(at.offset().seconds()))
+            }
             Period::Daily => (year, i64::from(date.day_of_year())),
             Period::Weekly => {
                 let week = date.iso_week_date();
@@ -479,5 +482,105 @@ mod tests {
         let counts = Policy::Expire { after: None, min_count: 5, max_count: Some(2) };
         assert_eq!(error(counts), PolicyError::Counts { min: 5, max: 2 });
         assert_eq!(decide(&[], &Policy::Keep(vec![Keep::Last(1)]), 0, &UTC), Ok(vec![]));
+    }
+
+    /// What each period is called on the wall of a zone.
+    fn label(period: Period, time_ms: i64, zone: &TimeZone) -> String {
+        let at = Timestamp::from_millisecond(time_ms).unwrap().to_zoned(zone.clone());
+        match period {
+            Period::Hourly => at.strftime("%Y-%m-%d %H %z").to_string(),
+            Period::Daily => at.strftime("%Y-%m-%d").to_string(),
+            Period::Weekly => at.strftime("%G-%V").to_string(),
+            Period::Monthly => at.strftime("%Y-%m").to_string(),
+            Period::Quarterly => format!("{}-{}", at.year(), (at.month() + 2) / 3),
+            Period::Yearly => at.strftime("%Y").to_string(),
+        }
+    }
+
+    /// The slow way: from the newest back, a snapshot stays if its label is new and fewer than `count` are known.
+    fn kept_slowly(times: &[i64], period: Period, count: u32, since: i64, zone: &TimeZone) -> Vec<i64> {
+        let mut times = times.to_vec();
+        times.sort_unstable();
+        let (mut labels, mut kept) = (Vec::new(), Vec::new());
+        for time in times.into_iter().rev().filter(|t| *t >= since) {
+            let label = label(period, time, zone);
+            if !labels.contains(&label) && (labels.len() as u32) < count {
+                labels.push(label);
+                kept.push(time);
+            }
+        }
+        kept.sort_unstable();
+        kept
+    }
+
+    /// Keep rules are those of a clock on a wall, also where that is a quarter of an hour off, jumps by half an hour, or
+    /// skips a day.
+    #[test]
+    fn keep_rules_are_those_of_a_wall_clock_in_any_zone() {
+        let zones = [
+            "UTC",
+            "Europe/Berlin",
+            "America/Sao_Paulo",
+            "Asia/Kathmandu",
+            "Australia/Lord_Howe",
+            "Pacific/Apia",
+            "America/St_Johns",
+            "Pacific/Kiritimati",
+        ];
+        // Around changes of clocks: Berlin 2026, Sao Paulo 2018, Apia's lost day of 2011, Lord Howe 2026; a year's end.
+        let around = [1_792_893_600i64, 1_541_300_400, 1_325_239_200, 1_775_314_800, 1_767_225_600, 1_774_746_000];
+        let mut state = 11u64;
+        let mut random = |below: i64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 33) as i64).rem_euclid(below)
+        };
+        for name in zones {
+            let zone = TimeZone::get(name).expect("the time zone database is installed (tzdata)");
+            for round in 0..60 {
+                let centre = around[round % around.len()] * 1000;
+                let spread = [5, 50, 500, 20_000][random(4) as usize] * 3_600_000;
+                let count = random(30) + 1;
+                let mut times: Vec<i64> = (0..count).map(|_| centre - spread / 2 + random(spread)).collect();
+                times.sort_unstable();
+                times.dedup();
+                let group: Vec<Candidate> = times
+                    .iter()
+                    .enumerate()
+                    .map(|(n, time)| Candidate {
+                        id: SnapshotId([n as u8; SnapshotId::LEN]),
+                        time_ms: *time,
+                        outcome: Outcome::Complete,
+                        tags: Vec::new(),
+                        held: false,
+                    })
+                    .collect();
+                let newest = *times.last().unwrap();
+                let kept = |rule: Keep| {
+                    let decided = decide(&group, &Policy::Keep(vec![rule]), newest + 1, &zone).unwrap();
+                    let mut kept: Vec<i64> = decided
+                        .iter()
+                        .filter(|d| d.keep)
+                        .map(|d| group.iter().find(|c| c.id == d.id).unwrap().time_ms)
+                        .collect();
+                    kept.sort_unstable();
+                    kept
+                };
+                let n = random(6) as u32 + 1;
+                for period in Period::ALL {
+                    let slowly = kept_slowly(&times, period, n, i64::MIN, &zone);
+                    assert_eq!(kept(Keep::Every(period, n)), slowly, "{name}, {n} {period}, {times:?}");
+                    // So many days before the newest one, by the wall: the same clock's face, or what stands for it.
+                    let days = random(40) + 1;
+                    let at = Timestamp::from_millisecond(newest).unwrap().to_zoned(zone.clone());
+                    let face = at.datetime().checked_sub(Span::new().days(days)).unwrap();
+                    let since = face.to_zoned(zone.clone()).unwrap().timestamp().as_millisecond();
+                    let slowly = kept_slowly(&times, period, u32::MAX, since, &zone);
+                    let within = kept(Keep::EveryWithin(period, Span::new().days(days)));
+                    assert_eq!(within, slowly, "{name}, {period} within {days} days, {times:?}");
+                }
+                let last: Vec<i64> = times.iter().rev().take(n as usize).rev().copied().collect();
+                assert_eq!(kept(Keep::Last(n)), last);
+            }
+        }
     }
 }

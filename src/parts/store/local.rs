@@ -227,7 +227,7 @@ impl LocalStore {
             let identity = (stat.st_dev, stat.st_ino);
             if self.durable_folders().get(folder) != Some(&identity) {
                 // It may be another process that made it, and has not come to this line yet.
-                rustix::fs::fsync(self.settle(parent)?)?;
+                sync_folder(self.settle(parent)?)?;
                 self.durable_folders().insert(folder.to_owned(), identity);
             }
             return Ok(opened);
@@ -271,7 +271,7 @@ impl LocalStore {
 
     /// Makes durable that `name` is there, whoever created it.
     fn settle_name(&self, name: &str) -> io::Result<()> {
-        Ok(rustix::fs::fsync(self.settle(split(name).0)?)?)
+        sync_folder(self.settle(split(name).0)?)
     }
 
     /// The file of an object, and its length.
@@ -343,7 +343,7 @@ impl Store for LocalStore {
             match staged.publish(folder.as_fd(), last) {
                 Ok(created) => {
                     // Both for what is ours and for what another process may not have made durable yet.
-                    rustix::fs::fsync(&folder).map_err(|errno| ambiguous(errno.into()))?;
+                    sync_folder(&folder).map_err(ambiguous)?;
                     return Ok(created);
                 }
                 // The folder went away with its last object.
@@ -578,6 +578,19 @@ fn read(mut file: File, range: Range<u64>) -> io::Result<Bytes> {
 }
 
 /// Makes the folders of `path` that are not there, durably.
+/// Makes the names in a folder durable. A file system that has no way to do that (some network and FUSE ones answer EINVAL;
+/// borg#1287, restic#3751) does it by itself or not at all: the bytes of files are durable there all the same.
+fn sync_folder(folder: impl AsFd) -> io::Result<()> {
+    match rustix::fs::fsync(folder) {
+        Err(errno) if cannot_sync_folders(errno) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+fn cannot_sync_folders(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::NOTSUP | Errno::NOSYS | Errno::ISDIR | Errno::BADF)
+}
+
 fn make_root(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -650,6 +663,16 @@ mod tests {
 
     fn staged_files(store: &LocalStore) -> usize {
         std::fs::read_dir(store.path.join(STAGING)).unwrap().count()
+    }
+
+    #[test]
+    fn only_what_says_that_it_cannot_sync_folders_is_passed_over() {
+        assert!(cannot_sync_folders(Errno::INVAL) && cannot_sync_folders(Errno::NOTSUP));
+        assert!(
+            !cannot_sync_folders(Errno::IO) && !cannot_sync_folders(Errno::NOSPC) && !cannot_sync_folders(Errno::DQUOT)
+        );
+        let dir = tempfile::tempdir().unwrap();
+        sync_folder(std::fs::File::open(dir.path()).unwrap()).unwrap();
     }
 
     #[test]
