@@ -265,3 +265,26 @@ fn what_others_write_into_a_repository_stays_its_owner_s() {
     let log = fs::read_dir(sr.at("repo/log")).unwrap().map(|e| e.unwrap().path()).max().unwrap();
     assert_eq!(fs::metadata(log).unwrap().mode() & 0o777, 0o660);
 }
+
+/// Who is killed ends none of its commands: a dump lived on and held its locks for days (immich#30824). One that is the
+/// command itself is told by the system; what a shell started is ended by the next run.
+#[test]
+fn no_command_outlives_a_killed_program_for_long() {
+    let sr = Strongroom::init();
+    let pipe = sr.at("told");
+    assert!(run("mkfifo", &[pipe.to_str().unwrap()]));
+    let is_there = |pid: &str| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+    };
+    for (command, ended_at_once) in [("exec sleep 1000", true), ("sleep 1000; true", false)] {
+        let stream = format!("a=echo $$ > {}; {command}", pipe.display());
+        let mut child = sr.command(&["backup", "-q", "--from-command", &stream]).spawn().unwrap();
+        let pid = fs::read_to_string(&pipe).unwrap().trim().to_owned();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let text = sr.expect(0, &["backup", "--from-command", "b=echo b"]);
+        assert!(ended_at_once || text.contains("was still running, and was ended"), "{text}");
+        assert!(!is_there(&pid), "{command}");
+    }
+}

@@ -29,9 +29,13 @@ pub mod time;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
+
+use crate::parts::children::{GUARD, become_guarded};
 
 use arguments::{Arguments, Command, GlobalArguments};
 use error::{CliError, Result, chain};
@@ -42,6 +46,14 @@ use surroundings::Surroundings;
 
 /// The program: takes everything from this process.
 pub fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1).peekable();
+    if words.next_if(|word| word == GUARD).is_some() {
+        eprintln!("error: the command was not started: {}", chain(&become_guarded(words)));
+        return ExitCode::from(127);
+    }
+    // Keys are in memory: neither a dump of it nor another process of this user is to have them.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    OF_PROGRAM.store(true, Ordering::Relaxed);
     let around = match Surroundings::of_process() {
         Ok(around) => around,
         Err(e) => {
@@ -50,6 +62,15 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(run(std::env::args_os().skip(1).collect(), &around).code())
+}
+
+/// Whether this process is the program, and not a test or another program that calls it.
+static OF_PROGRAM: AtomicBool = AtomicBool::new(false);
+
+/// This very program, for commands that are to end with it; `None` if it is not running itself, or cannot be found.
+pub(crate) fn launcher() -> Option<PathBuf> {
+    let own = PathBuf::from("/proc/self/exe");
+    (OF_PROGRAM.load(Ordering::Relaxed) && own.exists()).then_some(own)
 }
 
 /// Does what `arguments` (without the program's name) ask for, and prints what came of it.

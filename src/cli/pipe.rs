@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ pub fn into_command<T>(
 }
 
 fn spawn(command: &str) -> Result<Fed> {
-    let mut bash = Command::new("bash");
+    let mut bash = children::command(super::launcher().as_deref(), "bash");
     HIDDEN_VARIABLES.iter().for_each(|name| {
         bash.env_remove(name);
     });

@@ -14,6 +14,7 @@ use super::super::arguments::BackupArguments;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::json::{BackupJson, InitJson, outcome};
+use super::super::launcher;
 use super::super::paths::on_disk;
 use super::super::secret::HIDDEN_VARIABLES;
 use super::super::session::Session;
@@ -219,6 +220,7 @@ fn streams(around: &Surroundings, arguments: &BackupArguments) -> Result<Vec<Str
     let commands = arguments.from_command.iter();
     streams.extend(commands.map(|c| {
         let mut source = CommandSource::new(c.name.clone(), c.command.clone());
+        source.launcher = launcher();
         // The passphrase is none of the command's business.
         source.env.extend(HIDDEN_VARIABLES.map(|name| (name.into(), "".into())));
         StreamSource::Command(source)

@@ -39,6 +39,8 @@ const LISTED: &str = "listed";
 const SETTLED: &str = "settled";
 /// File with the names of packs that were found damaged.
 const DAMAGED: &str = "damaged";
+/// Files in a run's folder that describe commands that it started.
+const CHILD: &str = "child-";
 
 /// File that is locked for a moment by whoever changes what all processes share.
 const CHANGING: &str = "changing";
@@ -333,6 +335,19 @@ impl RunFolder {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(RepositoryError::local(path)(e)),
         }
+    }
+
+    /// Keeps a description of the process group of a command that the run started.
+    pub fn keep_child(&self, record: &str) -> Result<()> {
+        let number = record.split(' ').next().unwrap_or_default();
+        write_whole(&self.folder, &format!("{CHILD}{number}"), record.as_bytes())
+    }
+
+    /// The descriptions that were kept.
+    pub fn children(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
+        let is_child = |e: &fs::DirEntry| e.file_name().to_str().is_some_and(|name| name.starts_with(CHILD));
+        entries.flatten().filter(is_child).filter_map(|e| fs::read_to_string(e.path()).ok()).collect()
     }
 
     /// Keeps the directory of an uploaded pack until it is published.

@@ -16,6 +16,7 @@ use crate::formats::record::{
 };
 use crate::formats::segment::{self, PackSummary, SegmentContent};
 use crate::formats::state::State;
+use crate::parts::children;
 use crate::parts::crypto::keys::Epoch;
 use crate::words::ids::{BlockId, ChunkId, ObjectHash, Reference, RunId, SnapshotId};
 use crate::words::observer::{Observer, Severity};
@@ -147,6 +148,13 @@ impl Repository {
     pub fn resume_runs(&self, observer: &dyn Observer) -> Result<(usize, u64)> {
         let (mut packs_found, mut bytes_found) = (0, 0);
         for (run, folder) in self.local.abandoned_runs()? {
+            if folder.children().iter().filter(|child| children::end_recorded(child)).count() > 0 {
+                let text = format!(
+                    "a command that the interrupted run {} had started was still running, and was ended",
+                    run.0
+                );
+                observer.finding(Severity::Note, &text);
+            }
             let state = self.refresh()?;
             if run.0 > state.number {
                 // Its Begin may still arrive: whose the run is will be known when the record is there.
@@ -385,6 +393,11 @@ impl Run {
             self.unpublished.extend(packer.finish()?);
         }
         Ok(())
+    }
+
+    /// What this process keeps of the run, until it is over.
+    pub fn folder(&self) -> Option<Arc<RunFolder>> {
+        self.folder.clone()
     }
 
     /// Bytes that were published so far, packs and segments.

@@ -12,7 +12,8 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{ChildStderr, ChildStdout, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ pub struct CommandSource {
     pub command: String,
     /// Variables it is given beside the environment of this process; the place for passwords.
     pub env: Vec<(OsString, OsString)>,
+    /// This very program, if it can start the command so that it ends with this process: see
+    /// [`children::command`].
+    pub launcher: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for CommandSource {
@@ -59,7 +63,7 @@ impl std::fmt::Debug for CommandSource {
 impl CommandSource {
     /// A command without variables of its own.
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
-        Self { name: name.into(), command: command.into(), env: Vec::new() }
+        Self { name: name.into(), command: command.into(), env: Vec::new(), launcher: None }
     }
 }
 
@@ -155,7 +159,7 @@ impl StreamCommand {
         source: &CommandSource,
         on_line: impl FnMut(&str) + Send + 'static,
     ) -> Result<Self, CommandError> {
-        let mut command = Command::new(shell);
+        let mut command = children::command(source.launcher.as_deref(), shell);
         command.args(["-o", "pipefail", "-c", &source.command]).envs(source.env.iter().map(|(k, v)| (k, v)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let name = source.name.clone();
@@ -178,6 +182,11 @@ impl StreamCommand {
             Ok(_) => Ok(running),
             Err(error) => Err(CommandError::Start { name: running.name.clone(), source: error }),
         }
+    }
+
+    /// Describes its process group for whoever may have to end it later.
+    pub fn record(&mut self) -> Option<String> {
+        children::record(self.child.child().id())
     }
 
     /// Waits until reading would not wait: output or its end is there. Returns false as soon as `stop` does.

@@ -24,6 +24,9 @@ struct Drained {
     said: Result<String, (String, String)>,
 }
 
+/// Told what describes the process group of a command.
+type Note<'a> = &'a (dyn Fn(&str) + Sync);
+
 /// Backs up one stream as a snapshot with one file.
 pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<SourceReport, BackupError> {
     let (options, observer) = (work.options, work.observer);
@@ -38,7 +41,11 @@ pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<Sou
     observer.phase(&format!("backing up {name}"), None, Unit::Bytes);
     let counted = Counted::of(work.run);
     let mut backup = TreeBackup::new(work.run, observer, None);
-    let read = backup.store_stream(|cutter, emit| drain(stream, observer, cutter, emit))?;
+    let folder = backup.run().folder();
+    // Nothing but the end of a command that outlives a killed process depends on it.
+    let note = |child: &str| drop(folder.as_ref().map(|folder| folder.keep_child(child)));
+    let read = backup.store_stream(|cutter, emit| drain(stream, (observer, &note), cutter, emit))?;
+    drop(folder);
     let (content, content_id, len) = backup.take_content()?;
     let (mut figures, mut findings) = (backup.figures, std::mem::take(&mut backup.findings));
     (figures.files, figures.files_read, figures.bytes, figures.bytes_read) = (1, 1, len, len);
@@ -112,7 +119,7 @@ pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<Sou
 /// Reads the stream to its end, handing on what is cut; then asks how the command ended.
 fn drain(
     stream: StreamSource,
-    observer: &dyn Observer,
+    (observer, note): (&dyn Observer, Note<'_>),
     cutter: &super::content::Cutter,
     emit: &mut dyn FnMut(super::content::Group) -> bool,
 ) -> io::Result<Drained> {
@@ -151,6 +158,9 @@ fn drain(
                 Ok(command) => command,
                 Err(e) => return Ok(Drained { start, end, said: Err((with_causes(&e), String::new())) }),
             };
+            if let Some(child) = command.record() {
+                note(&child);
+            }
             let pass_on = || {
                 for line in said.try_iter() {
                     observer.finding(Severity::Note, &format!("{}: {line}", source.name));

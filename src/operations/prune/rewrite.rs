@@ -147,7 +147,7 @@ impl Work<'_> {
                         // It stays as it is: `repair` looks after it.
                         Err(e) if e.is_damage() => {
                             if failed.insert(name) {
-                                damaged.push(e.to_string());
+                                damaged.push((name, e));
                             }
                         }
                         Err(e) => return Err(e),
@@ -158,6 +158,14 @@ impl Work<'_> {
             Ok(fetcher.join().expect("the fetcher hands on what goes wrong"))
         })?;
         self.bytes_read += bytes_read;
+        if damaged.iter().any(|(_, e)| e.is_missing()) {
+            // Another prune may have moved and deleted it meanwhile: then nothing is missing.
+            repository.has_moved_on()?;
+            let state = repository.state();
+            let is_live = |name: &ObjectHash| state.packs.get(name).is_some_and(|p| p.live());
+            damaged.retain(|(name, e)| !e.is_missing() || is_live(name));
+        }
+        let damaged: Vec<String> = damaged.into_iter().map(|(_, e)| e.to_string()).collect();
         for what in &damaged {
             observer.finding(Severity::Warning, &format!("{what}: this pack was left as it is; see `repair`"));
         }
