@@ -278,7 +278,8 @@ fn no_command_outlives_a_killed_program_for_long() {
         stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
     };
     for (command, ended_at_once) in [("exec sleep 1000", true), ("sleep 1000; true", false)] {
-        let stream = format!("a=echo $$ > {}; {command}", pipe.display());
+        // More than a pipe holds: when all of it is written, the program has begun to read, and has written the command down.
+        let stream = format!("a=head -c 300000 /dev/zero; echo $$ > {}; {command}", pipe.display());
         let mut child = sr.command(&["backup", "-q", "--from-command", &stream]).spawn().unwrap();
         let pid = fs::read_to_string(&pipe).unwrap().trim().to_owned();
         child.kill().unwrap();

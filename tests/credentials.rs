@@ -7,10 +7,12 @@ use std::fs;
 use harness::{Bench, Machine, difference, text};
 use strongroom::formats::record::{Operation, Role};
 use strongroom::formats::slot::Way;
+use strongroom::machinery::repository::keyring::Keyring;
 use strongroom::machinery::repository::{Repository, RepositoryError};
 use strongroom::operations::backup::BackupError;
 use strongroom::operations::verify::{VerifyDepth, verify};
 use strongroom::operations::{credentials, keys};
+use strongroom::parts::crypto::keys::Epoch;
 use strongroom::parts::store::list_all;
 use strongroom::words::observer::Silent;
 use zeroize::Zeroizing;
@@ -108,6 +110,11 @@ fn after_a_revocation_the_others_go_on_with_keys_that_the_revoked_one_lacks() {
     Machine { bench: Bench::beside(bench.store.clone()), ..stays }.backup(&[root.path()]);
     bench.backup(&[root.path()]);
     assert_eq!(verify(&bench.open(), VerifyDepth::ReadData, &Silent).unwrap().findings, vec![]);
+
+    // Ids and sizes of new content are sealed in the new epoch too: the directories of packs were not.
+    let of = |machine: &Machine, epoch| Keyring::of_file(&machine.file).index_sealing(Epoch(epoch)).is_ok();
+    assert!(of(&gone, 0) && !of(&gone, 1) && !of(&gone, 2));
+    assert!(bench.open().keys.index_sealing(Epoch(2)).is_ok());
 
     let revoked = |e: &RepositoryError| matches!(e, RepositoryError::Revoked { .. });
     assert!(revoked(&gone.try_open().unwrap_err()));

@@ -153,7 +153,7 @@ fn it_decrypts_no_pack_and_no_description_with_any_key_it_holds() {
     let repository = scene.hostile.open();
     let file = &scene.hostile.file;
     let keys = &file.domain_keys;
-    let mut secrets = vec![&file.signing, &file.sealing, &keys.chunk_id, &keys.chunker, &keys.index, &keys.tag];
+    let mut secrets = vec![&file.signing, &file.sealing, &keys.chunk_id, &keys.chunker, &keys.tag];
     secrets.extend(file.epochs.iter().flat_map(|(_, k)| [&k.log, &k.psk]));
     assert!(file.epochs.iter().all(|(_, k)| k.open.is_none()));
     for (kind, folder) in [(PackKind::Data, "data"), (PackKind::Meta, "meta")] {

@@ -19,6 +19,7 @@ use strongroom::formats::record::{Operation, SignedRecord};
 use strongroom::formats::segment::{PARTS, open_part};
 use strongroom::machinery::repository::{Repository, init};
 use strongroom::operations::verify::{VerifyDepth, verify};
+use strongroom::parts::crypto::keys::Epoch;
 use strongroom::parts::store::{MemoryStore, SimulatedStore, Store, list_all};
 use strongroom::words::observer::Silent;
 
@@ -145,7 +146,7 @@ fn parts_of_a_segment_that_change_places_are_an_error() {
     let repository = bench.open();
     let state = repository.state();
     assert!(!state.segments.is_empty(), "no segment was made");
-    let key = &repository.keys.domain_keys.index;
+    let key = &repository.keys.epoch_keys(Epoch(state.epoch)).unwrap().index(repository.keys.domain);
     for (name, segment) in &state.segments {
         let bytes = bench.store.get(&strongroom::formats::names::segment(segment.run, name)).unwrap();
         let mut at = ENVELOPE_LEN;

@@ -1,5 +1,6 @@
 //! What the user can do about an error: said once, and here.
 
+use crate::formats::names;
 use crate::machinery::repository::RepositoryError;
 use crate::machinery::repository::snapshots::ChoiceError;
 use crate::operations::backup::BackupError;
@@ -89,6 +90,9 @@ fn of_repository(error: &RepositoryError) -> Option<String> {
             return Some(format!(
                 "`strongroom repair` says which of its files are lost and lets prune go on; `strongroom forget {id}` removes it"
             ));
+        }
+        RepositoryError::Missing { name } if name == names::CONFIG => {
+            "bring the object `config` back from a version of the bucket or from a copy; a lifecycle rule may have deleted it"
         }
         RepositoryError::Damaged { .. } | RepositoryError::Missing { .. } => {
             "`strongroom verify` names every snapshot and file that is hurt; the others can be restored"

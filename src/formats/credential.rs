@@ -84,8 +84,8 @@ impl CredentialFile {
         out.raw(self.signing.expose());
         out.raw(self.sealing.expose());
         out.u32(self.domain.0);
-        let DomainKeys { chunk_id, chunker, index, tag } = &self.domain_keys;
-        [chunk_id, chunker, index, tag].iter().for_each(|key| out.raw(key.expose()));
+        let DomainKeys { chunk_id, chunker, tag } = &self.domain_keys;
+        [chunk_id, chunker, tag].iter().for_each(|key| out.raw(key.expose()));
         out.varint(self.epochs.len() as u64);
         for (epoch, keys) in &self.epochs {
             out.u32(epoch.0);
@@ -144,7 +144,7 @@ impl CredentialFile {
         };
         let (repository, owner) = (RepositoryId(r.array()?), Verifier(r.array()?));
         let (signing, sealing, domain) = (secret(r)?, secret(r)?, Domain(r.u32()?));
-        let domain_keys = DomainKeys { chunk_id: secret(r)?, chunker: secret(r)?, index: secret(r)?, tag: secret(r)? };
+        let domain_keys = DomainKeys { chunk_id: secret(r)?, chunker: secret(r)?, tag: secret(r)? };
         let mut epochs = Vec::new();
         for _ in 0..r.count(101)? {
             let epoch = Epoch(r.u32()?);

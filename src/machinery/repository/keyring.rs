@@ -191,8 +191,8 @@ impl Keyring {
     }
 
     /// For sealing segments in `epoch`.
-    pub fn index_sealing(&self, epoch: Epoch) -> SharedSecret {
-        SharedSecret { secret: self.domain_keys.index.clone(), domain: self.domain, epoch }
+    pub fn index_sealing(&self, epoch: Epoch) -> Result<SharedSecret, FormatError> {
+        Ok(SharedSecret { secret: self.epoch_keys(epoch)?.index(self.domain), domain: self.domain, epoch })
     }
 
     /// A fresh secret for a run that begins in `epoch`.
@@ -215,7 +215,7 @@ impl Keyring {
         }
         match (envelope.kind, envelope.suite) {
             (Kind::Record | Kind::Checkpoint, Suite::Shared) => Ok(self.epoch_keys(envelope.epoch)?.log),
-            (Kind::Segment, Suite::Shared) => Ok(self.domain_keys.index.clone()),
+            (Kind::Segment, Suite::Shared) => Ok(self.epoch_keys(envelope.epoch)?.index(self.domain)),
             (Kind::DataPack | Kind::MetaPack | Kind::Description, Suite::Sealed) => self.run_secret(envelope),
             (kind, suite) => Err(FormatError::Malformed(format!("a {kind} cannot be of suite {suite:?}"))),
         }

@@ -180,14 +180,27 @@ fn init_with(
 /// Refuses a store that holds a repository whose config is gone. Key slots alone are what an interrupted `init`
 /// leaves; anything else is somebody's backups.
 fn refuse_remains(store: &dyn Store) -> Result<()> {
-    let mut any = false;
+    let (mut any, mut strangers) = (false, Vec::new());
     for folder in [names::LOG, names::DATA, names::META, names::INDEX, names::CHECKPOINT] {
-        store.list(folder, None, &mut |_| {
-            any = true;
-            ControlFlow::Break(())
+        let foreign = store.list(folder, None, &mut |listed| {
+            match ObjectName::parse(&listed.name) {
+                Some(_) => any = true,
+                None => strangers.push(listed.name),
+            }
+            if any || strangers.len() >= EXAMPLES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
+        strangers.extend(foreign.examples);
     }
-    if any { Err(RepositoryError::Missing { name: names::CONFIG.to_owned() }) } else { Ok(()) }
+    strangers.truncate(EXAMPLES_MAX);
+    match (any, strangers.is_empty()) {
+        (true, _) => Err(RepositoryError::Missing { name: names::CONFIG.to_owned() }),
+        (false, true) => Ok(()),
+        // Where a repository's objects would lie, something else does.
+        (false, false) => {
+            let examples = strangers.iter().map(|name| printable(name.as_bytes())).collect();
+            Err(RepositoryError::NotEmpty { location: store.location(), examples })
+        }
+    }
 }
 
 /// What the top of a file system may hold before anybody uses it.

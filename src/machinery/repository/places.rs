@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::formats::envelope::{ENVELOPE_LEN, FormatError};
+use crate::formats::envelope::{ENVELOPE_LEN, Envelope, FormatError, Kind};
 use crate::formats::names;
 use crate::formats::record::{InlineDirectories, Operation, SignedRecord};
 use crate::formats::segment::{self, PARTS, SegmentContent};
 use crate::formats::state::{DirectoryHome, SegmentState, State};
+use crate::parts::crypto::secret::Secret;
 use crate::words::ids::ObjectHash;
 
 use super::Repository;
@@ -121,6 +122,11 @@ impl Repository {
         self.twice(|| self.segment_once(name, &object, segment, content))
     }
 
+    /// The key of the epoch that a segment was written in.
+    fn index_key(&self, segment: &[u8]) -> Result<Secret, FormatError> {
+        self.keys.secret(&Envelope::expect(segment, Kind::Segment)?)
+    }
+
     fn segment_once(
         &self,
         name: &ObjectHash,
@@ -134,20 +140,21 @@ impl Repository {
             if ObjectHash(*blake3::hash(&bytes).as_bytes()) != *name {
                 return Err(damaged(FormatError::Checksum));
             }
-            return segment::open(&bytes, &self.keys.domain_keys.index, &segment.parts).map_err(damaged);
+            let open = || segment::open(&bytes, &self.index_key(&bytes)?, &segment.parts);
+            return open().map_err(damaged);
         }
         // The index key authenticates each part; the record that names the segment is signed.
         let end = (ENVELOPE_LEN as u64).saturating_add(segment.parts[0]).saturating_add(segment.parts[1]);
         let bytes = self.store.get_range(object, 0..end)?;
         let open = || {
-            let mut texts = Vec::with_capacity(PARTS);
+            let (key, mut texts) = (self.index_key(&bytes)?, Vec::with_capacity(PARTS));
             let mut at = ENVELOPE_LEN;
             for (i, len) in segment.parts[..2].iter().enumerate() {
                 // Lengths are what the record's writer chose.
                 let end = usize::try_from(*len).ok().and_then(|len| at.checked_add(len));
                 let part = end.and_then(|end| bytes.get(at..end)).ok_or(FormatError::Checksum)?;
                 let end = at + part.len();
-                texts.push(segment::open_part(&bytes, &self.keys.domain_keys.index, i, part)?);
+                texts.push(segment::open_part(&bytes, &key, i, part)?);
                 at = end;
             }
             let locations = segment::decode_locations(&texts[0])?;

@@ -366,6 +366,7 @@ impl Rewriting {
         let mut entries = Vec::new();
         for packs in all.chunks(SEGMENT_PACKS_MAX) {
             let sealing = self.repository.keys.index_sealing(Epoch(self.repository.state().epoch));
+            let sealing = sealing.map_err(RepositoryError::object("the next segment"))?;
             let sealed = segment::seal(packs, &sealing.sealing(), random(&*self.repository.world));
             self.bytes_stored += sealed.bytes.len() as u64;
             put(&*self.repository.store, &names::segment(self.id, &sealed.name), &Bytes::from(sealed.bytes))?;

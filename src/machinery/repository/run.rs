@@ -273,6 +273,7 @@ impl Repository {
         } else {
             let segment = {
                 let sealing = self.keys.index_sealing(Epoch(self.state().epoch));
+                let sealing = sealing.map_err(RepositoryError::object("the next segment"))?;
                 segment::seal(packs, &sealing.sealing(), random(&*self.world))
             };
             stored = segment.bytes.len() as u64;

@@ -29,8 +29,6 @@ pub struct DomainKeys {
     pub chunk_id: Secret,
     /// Makes the table by which content is cut.
     pub chunker: Secret,
-    /// Seals segments.
-    pub index: Secret,
     /// Makes keyed tags of hosts and sources.
     pub tag: Secret,
 }
@@ -42,7 +40,6 @@ impl DomainKeys {
         Self {
             chunk_id: master.derive("strongroom 2026-11 chunk ids of a domain", &number),
             chunker: master.derive("strongroom 2026-11 chunker table of a domain", &number),
-            index: master.derive("strongroom 2026-11 index key of a domain", &number),
             tag: master.derive("strongroom 2026-11 host and source tags of a domain", &number),
         }
     }
@@ -118,6 +115,12 @@ impl EpochKeys {
             public: run_key::public_key(&open),
             open: Some(open),
         }
+    }
+
+    /// The key of segments of `domain` that are written in this epoch: whoever reads the log of the epoch reads them, and
+    /// who was revoked before it does not.
+    pub fn index(&self, domain: Domain) -> Secret {
+        self.log.derive("strongroom 2026-11 index key of an epoch", &domain.0.to_le_bytes())
     }
 }
 
