@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use harness::{Bench, far_world, options, text};
 use strongroom::formats::description::Figures;
+use strongroom::formats::record::{Outcome, Role};
 use strongroom::operations::backup::{BackupOptions, Compare, backup};
 use strongroom::words::observer::Silent;
 use strongroom::words::world::Scripted;
@@ -187,4 +188,20 @@ fn device_numbers_make_no_difference() {
         unmount(at);
     }
     assert_eq!(roots[0], roots[1]);
+}
+
+/// A machine that may only add is warned too; that it cannot read what snapshots say stopped its backup.
+#[test]
+fn a_machine_that_may_only_add_learns_that_all_its_files_are_gone() {
+    let (_dir, root) = tree();
+    let machine = far().machine(Role::Backup, "db");
+    machine.backup(&[&root]);
+    for gone in ["a", "sub/b"] {
+        fs::remove_file(root.join(gone)).unwrap();
+    }
+    let report = machine.backup(&[&root]);
+    assert_eq!(report.outcome, Outcome::Warnings);
+    assert_eq!(machine.backup(&[&root]).outcome, Outcome::Complete);
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(machine.backup(&[empty.path()]).outcome, Outcome::Complete);
 }

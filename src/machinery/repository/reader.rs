@@ -169,7 +169,7 @@ impl Repository {
             Err(e) if e.is_missing() && self.has_moved_on()? => self.frame_as_known(reference, not_in, true),
             Err(e) if e.is_missing() => {
                 // The next backup looks what else is missing.
-                self.distrust_listing()?;
+                let _ = self.distrust_listing();
                 Err(e)
             }
             found => found,

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::formats::description::{LeftOut, SnapshotDescription};
-use crate::formats::record::Outcome;
+use crate::formats::record::{Outcome, Role};
 use crate::formats::tree::{FileTime, Metadata, Node, NodeKind};
 use crate::machinery::repository::cache::files::FileCacheReader;
 use crate::machinery::repository::{Repository, RepositoryError};
@@ -158,13 +158,20 @@ fn lacks_all(
     source: &str,
     backup: &mut TreeBackup,
 ) -> Result<(), RepositoryError> {
-    let mut all = repository.snapshots()?;
-    all.retain(|s| s.described.host == options.host && s.described.source == source);
-    let Some(before) = all.pop().filter(|before| before.described.figures.files > 0) else { return Ok(()) };
-    let files = before.described.figures.files;
+    let had = if repository.keys.role == Role::Backup {
+        // It may not read what snapshots say of themselves, and knows what it saw.
+        let seen = FileCacheReader::open(repository.cache(), source.as_bytes())?;
+        seen.filter(|seen| seen.has_files(repository.cache())).map(|seen| ("some".to_owned(), seen.snapshot))
+    } else {
+        let mut all = repository.snapshots()?;
+        all.retain(|s| s.described.host == options.host && s.described.source == source);
+        let before = all.pop().filter(|before| before.described.figures.files > 0);
+        before.map(|before| (before.described.figures.files.to_string(), before.id))
+    };
+    let Some((files, snapshot)) = had else { return Ok(()) };
     backup.figures.vanished += 1;
-    let text =
-        format!("{source} holds no files, and had {files} in snapshot {}: is everything mounted?", before.id.short());
+    let snapshot = snapshot.short();
+    let text = format!("{source} holds no files, and had {files} in snapshot {snapshot}: is everything mounted?");
     backup.say(Severity::Warning, text);
     Ok(())
 }

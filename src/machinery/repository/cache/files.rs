@@ -105,6 +105,24 @@ impl FileCacheReader {
         Ok(Some(Self { source, snapshot: SnapshotId(snapshot), connections: std::sync::Mutex::new(vec![connection]) }))
     }
 
+    /// Whether any directory of the source held a file at rest. What cannot be read says no.
+    pub fn has_files(&self, cache: &Cache) -> bool {
+        let look = || -> rusqlite::Result<bool> {
+            let connection = cache.reader().map_err(|_| rusqlite::Error::InvalidQuery)?;
+            let mut statement = connection.prepare("SELECT content FROM files WHERE source = ?1")?;
+            let mut rows = statement.query(params![self.source])?;
+            while let Some(row) = rows.next()? {
+                let content: Vec<u8> = row.get(0)?;
+                let mut reader = Reader::new(&content);
+                if reader.bytes().and_then(|_| reader.varint()).is_ok_and(|count| count > 0) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        look().unwrap_or(false)
+    }
+
     /// The row of the directory at `path`. A row that cannot be read is no row.
     pub fn directory(&self, cache: &Cache, path: &[u8]) -> Option<SeenDirectory> {
         let pooled = self.connections.lock().expect("nothing panics while it holds the lock").pop();
@@ -281,6 +299,11 @@ mod tests {
         assert_eq!(reader.snapshot, SnapshotId([2; 16]));
         assert_eq!(reader.directory(&cache, b"/a"), Some(seen("x")));
         assert_eq!(reader.directory(&cache, b"/b"), None, "a directory that was not visited");
+        assert!(reader.has_files(&cache));
+        let mut writer = FileCacheWriter::default();
+        writer.changed(b"/c", &SeenDirectory::default());
+        writer.commit(&cache, b"empty", None, SnapshotId([3; 16])).unwrap();
+        assert!(!FileCacheReader::open(&cache, b"empty").unwrap().unwrap().has_files(&cache));
     }
 
     /// Two backups of one source ran at once. The rows of one were attributed to the snapshot of the other: once the
