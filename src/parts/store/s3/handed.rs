@@ -17,7 +17,8 @@ use tokio::sync::Mutex;
 use crate::words::causes::with_causes;
 
 use super::super::options::{StoreOptions, quiet};
-use super::http::Connector;
+use super::NO_CREDENTIALS;
+use super::http::{Connector, told};
 use super::patience::Patience;
 use super::wire::WireError;
 
@@ -216,7 +217,7 @@ impl HandedCredentials {
         }
         let request = request.body(HttpRequestBody::from(body)).map_err(|e| e.to_string())?;
         let asked = tokio::time::timeout(ANSWER_LIMIT, async {
-            let answer = self.client.execute(request).await.map_err(|e| with_causes(&e))?;
+            let answer = self.client.execute(request).await.map_err(|e| told(&e))?;
             let status = answer.status().as_u16();
             let body = answer.into_body().bytes().await.map_err(|e| with_causes(&e))?;
             if status == 200 { Ok(body) } else { Err(format!("status {status}")) }
@@ -265,7 +266,11 @@ impl CredentialProvider for HandedCredentials {
                 Ok(known.as_ref().expect("it was looked at").credential.clone())
             }
             Err(why) => {
-                let why = format!("there are no credentials: {} was asked for them: {why}", self.source.name());
+                let name = self.source.name();
+                let why = match self.source {
+                    Source::Instance { .. } => format!("{NO_CREDENTIALS} ({name} was asked: {why})"),
+                    _ => format!("there are no credentials: {name} was asked for them: {why}"),
+                };
                 Err(Error::Generic { store: "credentials", source: Box::new(WireError::Credentials(why)) })
             }
         }
@@ -358,7 +363,11 @@ mod tests {
             vec![token(), token(), "200 {\"Code\":\"Failed\"}".to_owned()],
         ] {
             let text = asked(instance, answers.clone()).unwrap_err();
-            assert!(text.contains("there are no credentials: the instance's metadata service"), "{answers:?}: {text}");
+            assert!(
+                text.contains("there are no credentials: neither ")
+                    && text.contains("the instance's metadata service was asked"),
+                "{answers:?}: {text}"
+            );
         }
         let container = |url| Source::Container { url, token: Some("a\nb".to_owned()), token_file: None };
         assert!(asked(container, vec![json("a")]).is_err());

@@ -109,6 +109,7 @@ impl HttpService for Limited {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let limit = limit(request.body().content_length() as u64);
         let (host, key) = (request.uri().authority().map(ToString::to_string), request.uri().to_string());
+        let scheme = request.uri().scheme_str().unwrap_or_default().to_owned();
         let key = format!("{} {key}", request.method());
         let asked = page::Asked::of(&request);
         let began = Instant::now();
@@ -139,9 +140,19 @@ impl HttpService for Limited {
         if let Some(why) = hopeless(&error) {
             return Err(why.last());
         }
-        self.patience.failed(&key, began, self.described(&error), false).map_err(WireError::last)?;
+        self.patience.failed(&key, began, self.described(&error, &scheme), false).map_err(WireError::last)?;
         Err(error)
     }
+}
+
+/// The causes of an error of the connection, without the words by which each layer hands on the next.
+pub fn told(error: &HttpError) -> String {
+    let text = with_causes(error);
+    let layers = ["HTTP error", "error sending request", "client error (Connect)", "client error (SendRequest)"];
+    let parts: Vec<&str> = text.split(": ").filter(|part| !layers.contains(part)).collect();
+    let text = parts.join(": ");
+    // The number of the system's error is for programmers.
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// An answer that was looked at.
@@ -188,7 +199,8 @@ impl Limited {
             }
             return Ok(Weighed::Again(HttpResponse::from_parts(parts, body.into()), refusal));
         }
-        let is_of_object = matches!(status, 404 | 409 | 412 | 416) && !refusal.says("NoSuchBucket");
+        // Nobody lists what is not there: what answers so is no bucket.
+        let is_of_object = asked.is_none() && matches!(status, 404 | 409 | 412 | 416) && !refusal.says("NoSuchBucket");
         if is_of_object {
             // `object_store` knows what to make of these.
             return Ok(Weighed::Good(HttpResponse::from_parts(parts, body.into())));
@@ -199,8 +211,11 @@ impl Limited {
         }
     }
 
-    fn described(&self, error: &HttpError) -> String {
-        let text = with_causes(error);
+    fn described(&self, error: &HttpError, scheme: &str) -> String {
+        let text = told(error);
+        if scheme == "http" && text.contains("connection closed before") {
+            return format!("{text}; if the server speaks TLS, write the endpoint with https://");
+        }
         match &self.proxy {
             Some(proxy) if error.kind() == HttpErrorKind::Connect => {
                 format!("{text} (requests go through the proxy {proxy}, unless NO_PROXY names the server)")
@@ -218,7 +233,7 @@ mod tests {
     use super::*;
 
     /// What a client makes of these answers, each on a connection of its own.
-    fn told(answers: &'static [&'static str], target: &str) -> Vec<Result<u16, String>> {
+    fn asked(answers: &'static [&'static str], target: &str) -> Vec<Result<u16, String>> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || {
@@ -251,7 +266,7 @@ mod tests {
             "HTTP/1.1 303 See Other\r\nLocation: http://ADDRESS/elsewhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://ADDRESS/elsewhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         ];
-        for found in told(answers, "/bucket/key") {
+        for found in asked(answers, "/bucket/key") {
             let text = found.unwrap_err();
             assert!(text.contains("redirection to http://127.0.0.1:") && text.contains("/elsewhere"), "{text}");
         }
@@ -266,7 +281,7 @@ mod tests {
             "HTTP/1.1 507 Full\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             "HTTP/1.1 400 Bad Request\r\nContent-Length: 63\r\nConnection: close\r\n\r\n<Code>AuthorizationHeaderMalformed</Code><Region>eu-de</Region>\n",
         ];
-        let found = told(answers, "/bucket/key");
+        let found = asked(answers, "/bucket/key");
         assert_eq!(found[..2], [Ok(404), Ok(503)]);
         assert!(found[2].as_ref().unwrap_err().contains("status 400, InvalidRequest"), "{found:?}");
         assert!(found[3].as_ref().unwrap_err().contains("status 507"), "{found:?}");
@@ -276,11 +291,14 @@ mod tests {
     /// A page that says there is more, and not where (rustfs#1596): a bare machine took the first page for the whole.
     #[test]
     fn a_page_of_a_listing_is_looked_at() {
+        let no_bucket = &["HTTP/1.1 404 Not Found\r\nContent-Length: 11\r\nConnection: close\r\n\r\n<h1>no</h1>"];
+        let text = asked(no_bucket, "/bucket?list-type=2").remove(0).unwrap_err();
+        assert!(text.contains("status 404: no"), "{text}");
         let answers = &[
             "HTTP/1.1 200 OK\r\nContent-Length: 64\r\nConnection: close\r\n\r\n<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketRes",
             "HTTP/1.1 200 OK\r\nContent-Length: 14\r\nConnection: close\r\n\r\n<html>x</html>",
         ];
-        for found in told(answers, "/bucket?list-type=2&prefix=x") {
+        for found in asked(answers, "/bucket?list-type=2&prefix=x") {
             let text = found.unwrap_err();
             assert!(text.contains("names may be missing"), "{text}");
         }
@@ -288,7 +306,7 @@ mod tests {
 
     #[test]
     fn what_is_no_http_is_not_waited_for() {
-        let found = told(&["\x15\x03\x01\x00\x02\x02\x16"], "/bucket/key");
+        let found = asked(&["\x15\x03\x01\x00\x02\x02\x16"], "/bucket/key");
         assert!(found[0].as_ref().unwrap_err().contains("https://"), "{found:?}");
     }
 

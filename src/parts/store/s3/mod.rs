@@ -53,6 +53,10 @@ pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long the instance metadata service is given to show that it exists.
 const METADATA_LIMIT: Duration = Duration::from_secs(1);
 const METADATA_ADDRESS: ([u8; 4], u16) = ([169, 254, 169, 254], 80);
+/// That there are none, and the ways to give them.
+const NO_CREDENTIALS: &str = "there are no credentials: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, nor a profile in \
+                              ~/.aws/credentials (AWS_PROFILE, --option profile=NAME), nor a web identity, container or \
+                              instance role; for a public bucket use --option skip-signature=true";
 /// `object_store` counts from the beginning of each request; what ends the tries is [`Patience`], a little earlier.
 const BEYOND_PATIENCE: Duration = Duration::from_secs(100);
 
@@ -210,10 +214,5 @@ fn credentials(
         let source = Source::instance(options).map_err(unusable)?;
         return Ok(Some(Arc::new(HandedCredentials::new(source).map_err(unfit)?)));
     }
-    Err(settings.unusable(
-        "there are no credentials: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, nor a profile in \
-         ~/.aws/credentials (AWS_PROFILE, --option profile=NAME), nor a web identity, container or instance role; \
-         for a public bucket use --option skip-signature=true"
-            .to_owned(),
-    ))
+    Err(settings.unusable(NO_CREDENTIALS.to_owned()))
 }
