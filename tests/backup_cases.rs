@@ -277,15 +277,19 @@ fn no_command_outlives_a_killed_program_for_long() {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
     };
-    for (command, ended_at_once) in [("exec sleep 1000", true), ("sleep 1000; true", false)] {
+    // What the command does once its number is told; a shell's own child is there before that.
+    for (told, ended_at_once) in
+        [("echo $$ > PIPE; exec sleep 1000", true), ("sleep 1000 & echo $! > PIPE; wait", false)]
+    {
+        let told = told.replace("PIPE", pipe.to_str().unwrap());
         // More than a pipe holds: when all of it is written, the program has begun to read, and has written the command down.
-        let stream = format!("a=head -c 300000 /dev/zero; echo $$ > {}; {command}", pipe.display());
+        let stream = format!("a=head -c 300000 /dev/zero; {told}");
         let mut child = sr.command(&["backup", "-q", "--from-command", &stream]).spawn().unwrap();
         let pid = fs::read_to_string(&pipe).unwrap().trim().to_owned();
         child.kill().unwrap();
         child.wait().unwrap();
         let text = sr.expect(0, &["backup", "--from-command", "b=echo b"]);
         assert!(ended_at_once || text.contains("was still running, and was ended"), "{text}");
-        assert!(!is_there(&pid), "{command}");
+        assert!(!is_there(&pid), "{told}");
     }
 }
