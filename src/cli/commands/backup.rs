@@ -311,3 +311,24 @@ fn told(source: &SourceReport, dry_run: bool) -> String {
         size(f.bytes_stored),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::around;
+    use super::*;
+
+    /// A mistyped year made a snapshot of 2037 the newest for eleven years. Clocks may differ by a minute.
+    #[test]
+    fn a_time_to_come_is_refused_but_for_a_minute() {
+        const NOW_MS: i64 = 1_793_676_600_000;
+        let mut around = around();
+        around.world = std::sync::Arc::new(crate::words::world::Scripted::new(NOW_MS, 1));
+        for time_ms in [NOW_MS - 1, NOW_MS, NOW_MS + CLOCKS_DIFFER_MS] {
+            assert_eq!(not_to_come(Some(time_ms), &around).expect("it is no time to come"), Some(time_ms));
+        }
+        assert_eq!(not_to_come(None, &around).expect("now is meant"), None);
+        let refused = not_to_come(Some(NOW_MS + CLOCKS_DIFFER_MS + 1), &around).expect_err("it lies in the future");
+        let said = "--time 2026-11-03 03:31:00 is in the future: it is 2026-11-03 03:30:00 now";
+        assert!(matches!(&refused, CliError::Usage(text) if text == said), "{refused}");
+    }
+}
