@@ -86,6 +86,19 @@ impl ForgetReport {
         (keep, all().count() - keep)
     }
 
+    /// Sources of which hosts have one snapshot each, with the number of these hosts.
+    pub fn lonely(&self) -> BTreeMap<String, usize> {
+        let mut hosts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for (snapshot, _) in self.groups.iter().flat_map(|g| &g.snapshots) {
+            *hosts.entry((&snapshot.described.source, &snapshot.described.host)).or_default() += 1;
+        }
+        let mut lonely = BTreeMap::new();
+        for ((source, _), _) in hosts.into_iter().filter(|(_, snapshots)| *snapshots == 1) {
+            *lonely.entry(source.to_owned()).or_default() += 1;
+        }
+        lonely
+    }
+
     fn going(&self) -> Vec<SnapshotId> {
         self.groups.iter().flat_map(|g| &g.snapshots).filter(|(_, d)| !d.keep).map(|(s, _)| s.id).collect()
     }
