@@ -70,6 +70,39 @@ fn an_unknown_zone_is_said_before_anything_is_forgotten() {
     assert!(named.contains("names no time zone"), "{named}");
 }
 
+/// `key remove` took away the slot in use: whoever had given its passphrase had none that was known to open the repository.
+#[test]
+fn the_key_slot_in_use_is_not_removed() {
+    let sr = Strongroom::init();
+    let slot = |word: &str| {
+        let listed = sr.expect(0, &["key", "list"]);
+        let line = listed.lines().skip(1).find(|line| line.contains("used now") == (word == "used"));
+        line.and_then(|line| line.split(' ').next()).expect("there is one").to_owned()
+    };
+    let used = slot("used");
+    assert!(sr.expect(1, &["key", "remove", &used]).contains("is the last key slot"));
+    sr.write("new", "another one\n");
+    sr.expect(0, &["key", "add", "--new-password-file", "new"]);
+    let refused = sr.expect(1, &["key", "remove", &used]);
+    assert!(refused.contains("opened the repository") && refused.contains("key passwd"), "{refused}");
+    sr.expect(0, &["snapshots"]);
+    let other = slot("other");
+    assert!(sr.expect(0, &["key", "remove", &other]).contains("removed key slot"));
+    sr.expect(12, &["snapshots", "--password-file", "new"]);
+}
+
+/// `credential revoke` ended a machine's backups for good without a question.
+#[test]
+fn a_credential_is_revoked_only_if_that_is_agreed_to() {
+    let sr = Strongroom::init();
+    sr.expect(0, &["credential", "add", "--role", "backup", "--host", "db1", "--output", "db1.credential"]);
+    let asked = sr.expect(2, &["credential", "revoke", "db1"]);
+    assert!(asked.contains("nothing was revoked") && asked.contains("--yes"), "{asked}");
+    assert!(sr.expect(0, &["credential", "list"]).contains("valid"));
+    sr.expect(0, &["credential", "revoke", "--yes", "db1"]);
+    assert!(sr.expect(0, &["credential", "list"]).contains("revoked by record"));
+}
+
 /// On a repository that could not be written, "6 of 8 snapshots are forgotten" stood before the error.
 #[test]
 fn what_was_not_forgotten_is_not_said_to_be() {
