@@ -9,6 +9,7 @@ use crate::operations::forget::policy::{Keep, Period, Policy};
 use crate::operations::forget::{self, ForgetOptions, ForgetReport, GroupBy, Which};
 
 use crate::words::observer::{Observer, Severity};
+use crate::words::text::SHOWN_LEN_MAX;
 
 use super::super::arguments::{ForgetArguments, GroupArgument, HoldArguments};
 use super::super::error::{CliError, Result};
@@ -16,8 +17,11 @@ use super::super::exit::Exit;
 use super::super::paths::SnapshotSpec;
 use super::super::select::filter;
 use super::super::session::Session;
-use super::super::text::{Side, escape, shortened, table, things};
+use super::super::text::{Side, escape, shortened, shortened_to, table, things};
 use super::super::time::show;
+
+/// Characters of a group's name that are shown: it holds up to four texts.
+const GROUP_LEN_MAX: usize = 4 * SHOWN_LEN_MAX;
 
 /// Where nobody can be asked, up to so many snapshots go although they are more than half of all.
 const FEW: usize = 10;
@@ -222,7 +226,7 @@ fn tell(session: &Session, report: &ForgetReport, dry_run: bool) -> Result<()> {
     let what_goes = !dry_run && session.global.tells() && session.global.verbose == 0 && report.record.is_some();
     if dry_run || session.global.verbose > 0 || what_goes {
         for group in report.groups.iter().filter(|g| !what_goes || g.snapshots.iter().any(|(_, d)| !d.keep)) {
-            session.print(&escape(group.name.as_bytes()))?;
+            session.print(&shortened_to(GROUP_LEN_MAX, &escape(group.name.as_bytes())))?;
             let row = |(s, d): &(crate::machinery::repository::snapshots::Snapshot, forget::policy::Decision)| {
                 let word = if d.keep { "keep" } else { "forget" };
                 let time = show(s.state.time_ms, &session.around.zone);
