@@ -26,7 +26,9 @@ pub fn hint(error: &CliError) -> Option<String> {
             ));
         }
         CliError::Cat(CatError::NotAFile { .. }) => "`strongroom restore` brings back what is no regular file",
-        CliError::CommandLeft => "let the command read its standard input to the end; what it did with it is unknown",
+        CliError::CommandLeft => {
+            "let the command read its standard input to the end; if it stops early on purpose, as `pg_restore --list` does, add --allow-partial-read"
+        }
         CliError::Exists { .. } => "say what to do with it: --overwrite never, if-changed or always",
         CliError::Restore(RestoreError::Full { .. }) => {
             "make room, then run it again with --overwrite if-changed: what is there already is kept"

@@ -5,13 +5,18 @@
 
 use std::ffi::OsString;
 
+use crate::words::text::shortened_to;
+
 const MASK: &str = "***";
 
 /// Parts of names whose values are secret.
 const SECRET_NAMES: [&str; 9] =
     ["pass", "pwd", "secret", "token", "credential", "apikey", "api_key", "api-key", "access_key"];
 
-/// The arguments, quoted for a shell, with what is secret replaced.
+/// Characters that are kept: `find | xargs strongroom backup` names thousands of paths, and each run keeps its command twice.
+const COMMAND_LEN_MAX: usize = 4096;
+
+/// The arguments, quoted for a shell, with what is secret replaced; no more than their beginning.
 pub fn command_line(arguments: &[OsString]) -> String {
     let mut words = Vec::new();
     let mut masked = false;
@@ -29,7 +34,7 @@ pub fn command_line(arguments: &[OsString]) -> String {
         };
         words.push(quote(&word));
     }
-    words.join(" ")
+    shortened_to(COMMAND_LEN_MAX, &words.join(" "))
 }
 
 /// A text with what looks like a secret replaced.

@@ -10,6 +10,7 @@ pub mod arguments;
 mod commands;
 pub mod error;
 pub mod exit;
+pub mod given;
 pub mod hints;
 pub mod json;
 pub mod mask;

@@ -41,12 +41,23 @@ struct Fed {
     input: Option<BufWriter<ChildStdin>>,
 }
 
-/// Runs `command` and lets `feed` write to its standard input. Returns what `feed` returned if both went well.
+/// How much of the file a command has to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// All of it: one that ends before has not done its work, whatever its status says.
+    All,
+    /// What it likes: its status alone decides.
+    Enough,
+}
+
+/// Runs `command` and lets `feed` write to its standard input. Returns what `feed` returned if both went well; `None` if the
+/// command ended before, and was allowed to.
 pub fn into_command<T>(
     command: &str,
+    reads: Reads,
     signals: &Signals,
     feed: impl FnOnce(&mut dyn Write) -> Result<T, Feeding>,
-) -> Result<T> {
+) -> Result<Option<T>> {
     let mut fed = spawn(command)?;
     let fed_well = {
         let Fed { child, input } = &mut fed;
@@ -70,7 +81,8 @@ pub fn into_command<T>(
     };
     let (status, unread) = fed.close_and_wait(signals)?;
     match (code(status), done) {
-        (0, Some(done)) if unread == 0 => Ok(done),
+        (0, Some(done)) if unread == 0 => Ok(Some(done)),
+        (0, _) if reads == Reads::Enough => Ok(None),
         (0, _) => Err(CliError::CommandLeft),
         (status, _) => Err(CliError::Command { status }),
     }
@@ -118,12 +130,14 @@ impl Fed {
     /// Shows the command the end of its input and waits for its own: its status, and how many bytes nobody has read.
     fn close_and_wait(mut self, signals: &Signals) -> Result<(ExitStatus, u64)> {
         // All of it was flushed, or the command takes no more.
-        let input = self.input.take();
+        // What was gathered and not written, because the command takes no more, is let go: written now, with a reader of our
+        // own and nobody who reads, it would wait for ever.
+        let input = self.input.take().map(|input| input.into_parts().0);
         // What fits into the pipe is written also if the command never reads it; a reader of our own can ask how much
         // of it is left. It is opened only now: before, writing would not fail if the command has gone.
         let rest = input.as_ref().and_then(|input| {
             // Without /proc nobody can ask.
-            File::open(format!("/proc/self/fd/{}", input.get_ref().as_raw_fd())).ok()
+            File::open(format!("/proc/self/fd/{}", input.as_raw_fd())).ok()
         });
         drop(input);
         let unread = || rest.as_ref().and_then(|rest| rustix::io::ioctl_fionread(rest).ok()).unwrap_or(0);
@@ -148,8 +162,12 @@ fn code(status: ExitStatus) -> u8 {
 mod tests {
     use super::*;
 
-    fn feed(command: &str, bytes: &[u8]) -> Result<()> {
-        into_command(command, &Signals::default(), |input| input.write_all(bytes).map_err(|_| Feeding::Left))
+    fn feed(command: &str, bytes: &[u8]) -> Result<Option<()>> {
+        feed_some(command, Reads::All, bytes)
+    }
+
+    fn feed_some(command: &str, reads: Reads, bytes: &[u8]) -> Result<Option<()>> {
+        into_command(command, reads, &Signals::default(), |input| input.write_all(bytes).map_err(|_| Feeding::Left))
     }
 
     #[test]
@@ -171,13 +189,44 @@ mod tests {
         assert!(matches!(feed("exit 4", &[0; 10_000_000]), Err(CliError::Command { status: 4 })));
     }
 
+    /// What was gathered when the command left was written again, into a pipe that this program itself held open: `cat` of a
+    /// file of 3 MB into `head -c 5` never ended.
+    #[test]
+    fn a_command_that_leaves_while_bytes_are_gathered_is_waited_for_and_not_written_to() {
+        for reads in [Reads::All, Reads::Enough] {
+            let fed = into_command("head -c 5 > /dev/null", reads, &Signals::default(), |input| {
+                (0..200).try_for_each(|_| input.write_all(&[0; 15_000])).map_err(|_| Feeding::Left)
+            });
+            match reads {
+                Reads::All => assert!(matches!(fed, Err(CliError::CommandLeft))),
+                Reads::Enough => assert!(matches!(fed, Ok(None))),
+            }
+        }
+    }
+
+    /// `pg_restore --list` and `pg_restore -t` did their work, and the exit code was 3.
+    #[test]
+    fn a_command_that_may_leave_early_is_judged_by_its_status() {
+        for len in [3000, 10_000_000] {
+            assert!(matches!(feed_some("head -c 1 > /dev/null", Reads::Enough, &vec![0; len]), Ok(None)));
+            let failed = feed_some("exit 4", Reads::Enough, &vec![0; len]);
+            assert!(matches!(failed, Err(CliError::Command { status: 4 })));
+        }
+        assert!(matches!(feed_some("cat > /dev/null", Reads::Enough, &[0; 3000]), Ok(Some(()))));
+        // A file that cannot be read is no success, however much was wanted of it.
+        let broken: Result<Option<()>> = into_command("head -c 1", Reads::Enough, &Signals::default(), |_| {
+            Err(Feeding::Failed(CliError::Usage("broken".to_owned())))
+        });
+        assert!(matches!(broken, Err(CliError::Usage(_))));
+    }
+
     /// A client that commits at the end of its input would make half a dump a database.
     #[test]
     fn a_command_never_sees_a_clean_end_of_a_broken_file() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let done = folder.path().join("done");
         let command = format!("cat > /dev/null; touch '{}'", done.display());
-        let fed: Result<()> = into_command(&command, &Signals::default(), |input| {
+        let fed: Result<Option<()>> = into_command(&command, Reads::All, &Signals::default(), |input| {
             input.write_all(b"half").map_err(|_| Feeding::Left)?;
             Err(Feeding::Failed(CliError::Usage("broken".to_owned())))
         });
@@ -195,7 +244,9 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(100));
                 signals.interrupt();
             });
-            into_command("sleep 60", &signals, |input| input.write_all(&[0; 10_000_000]).map_err(|_| Feeding::Left))
+            into_command("sleep 60", Reads::Enough, &signals, |input| {
+                input.write_all(&[0; 10_000_000]).map_err(|_| Feeding::Left)
+            })
         });
         assert!(matches!(fed, Err(CliError::Interrupted)));
         assert!(started.elapsed() < Duration::from_secs(30));

@@ -11,7 +11,7 @@ use crate::words::observer::{Observer, Severity, Unit};
 use super::arguments::GlobalArguments;
 use super::json::FindingJson;
 use super::surroundings::Surroundings;
-use super::text::{duration, escape, size, things};
+use super::text::{duration, escape, shortened_to, size, things};
 
 /// Findings that are kept for JSON; more are counted.
 const FINDINGS_MAX: usize = 1000;
@@ -144,7 +144,7 @@ impl Observer for Progress<'_> {
             self.next_ms.store(0, Ordering::Relaxed);
             bar.reset();
             bar.set_style(style(total, unit));
-            bar.set_prefix(escape(name.as_bytes()));
+            bar.set_prefix(shortened_to(CURRENT_LEN_MAX, &escape(name.as_bytes())));
             bar.set_message("");
             match total {
                 Some(total) => bar.set_length(total),

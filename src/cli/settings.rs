@@ -20,6 +20,7 @@ use crate::formats::envelope::FormatError;
 use crate::machinery::repository::conditional::remember_race;
 use crate::machinery::repository::local::{LocalState, machine_id};
 use crate::machinery::repository::{self, LocalPlaces, Repository, RepositoryError};
+use crate::parts::folder::sync_folder;
 use crate::parts::store::{self, Store, StoreOptions};
 use crate::words::ids::RepositoryId;
 use crate::words::world::{World, random};
@@ -294,7 +295,7 @@ pub fn write_key_file(path: &Path, world: &dyn World) -> Result<()> {
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed(path))?;
     // The repository is worth nothing without this file: it must be there before the repository is.
     let parent = path.parent().map(std::fs::File::open);
-    parent.transpose().and_then(|dir| dir.map_or(Ok(()), |d| d.sync_all())).map_err(failed(path))
+    parent.transpose().and_then(|dir| dir.map_or(Ok(()), sync_folder)).map_err(failed(path))
 }
 
 /// A passphrase of 160 random bits in groups of five, without letters that look alike.

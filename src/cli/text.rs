@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-pub use crate::words::text::size;
+pub use crate::words::text::{shortened, shortened_to, size};
 
 /// Bytes as text in which nothing commands a terminal: what is not UTF-8 as `\xNN`, control characters escaped.
 pub fn escape(bytes: &[u8]) -> String {
@@ -87,9 +87,6 @@ pub enum Side {
     Right,
 }
 
-/// Characters of a cell that are shown: one that somebody filled with a book makes no table unreadable.
-const CELL_LEN_MAX: usize = 120;
-
 /// Lays cells out in columns, two spaces apart; the first row is the heading. What is too long is cut.
 pub fn table(sides: &[Side], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| shortened(cell)).collect()).collect();
@@ -111,20 +108,10 @@ pub fn table(sides: &[Side], rows: &[Vec<String>]) -> String {
     out
 }
 
-/// The beginning of a text, with dots if more follows.
-pub fn shortened(text: &str) -> String {
-    match text.char_indices().nth(CELL_LEN_MAX) {
-        Some(_) => {
-            let end = text.char_indices().nth(CELL_LEN_MAX - 3).map_or(text.len(), |(at, _)| at);
-            format!("{}...", &text[..end])
-        }
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::text::SHOWN_LEN_MAX;
 
     #[test]
     fn a_name_cannot_command_the_terminal() {
@@ -177,9 +164,8 @@ mod tests {
     fn a_cell_of_any_length_is_shown() {
         let rows = vec![vec!["A".to_owned(), "B".to_owned()], vec!["\u{fc}".repeat(100_000), "x".repeat(70_000)]];
         let text = table(&[Side::Left, Side::Right], &rows);
-        assert!(text.lines().all(|line| line.chars().count() <= 2 * CELL_LEN_MAX + 2), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 2 * SHOWN_LEN_MAX + 2), "{text}");
         assert!(text.contains("\u{fc}...  xxx") && text.ends_with("x...\n"));
-        assert_eq!(shortened(&"y".repeat(CELL_LEN_MAX)), "y".repeat(CELL_LEN_MAX));
     }
 
     #[test]

@@ -4,5 +4,6 @@ pub mod children;
 pub mod chunk;
 pub mod compress;
 pub mod crypto;
+pub mod folder;
 pub mod patterns;
 pub mod store;

@@ -1,4 +1,4 @@
-//! Text of bytes that need not be UTF-8, and of numbers of bytes.
+//! Text of bytes that need not be UTF-8, of numbers of bytes, and the beginning of texts that may have any length.
 
 /// The bytes as text; different bytes give different texts. UTF-8 is as it is; of anything else, what is no UTF-8 is
 /// written `\xNN`, and each backslash twice.
@@ -39,9 +39,35 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
+/// Characters of a name that are shown: one that somebody filled with a book makes no table unreadable.
+pub const SHOWN_LEN_MAX: usize = 120;
+
+/// The beginning of a text, with dots if more follows.
+pub fn shortened(text: &str) -> String {
+    shortened_to(SHOWN_LEN_MAX, text)
+}
+
+/// No more than so many characters of a text, the last three dots if more follows.
+pub fn shortened_to(len_max: usize, text: &str) -> String {
+    let place = |n: usize| text.char_indices().nth(n).map(|(at, _)| at);
+    match place(len_max) {
+        Some(_) => format!("{}...", &text[..place(len_max.saturating_sub(3)).unwrap_or(0)]),
+        None => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_of_any_length_is_shown() {
+        let whole = "y".repeat(SHOWN_LEN_MAX);
+        assert_eq!(shortened(&whole), whole);
+        let cut = shortened(&"\u{fc}".repeat(SHOWN_LEN_MAX + 1));
+        assert!(cut.chars().count() == SHOWN_LEN_MAX && cut.ends_with("\u{fc}..."));
+        assert_eq!((shortened_to(4, "abcde").as_str(), shortened_to(5, "abcde").as_str()), ("a...", "abcde"));
+    }
 
     /// Two directories whose names differ in a byte that is no UTF-8 were one source, and a policy forgot the only
     /// snapshot of one of them.

@@ -84,7 +84,7 @@ pub struct BackupArguments {
     /// Describe the snapshot
     #[arg(long, value_name = "TEXT", help_heading = "What the snapshot says")]
     pub label: Option<String>,
-    /// The time it stands for: 2026-11-03, '2026-11-03 04:30' or RFC 3339 [default: now]
+    /// The time it stands for, not in the future: 2026-11-03, '2026-11-03 04:30' or RFC 3339 [default: now]
     #[arg(long, value_name = "TIME", help_heading = "What the snapshot says")]
     pub time: Option<String>,
 

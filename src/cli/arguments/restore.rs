@@ -44,6 +44,9 @@ pub struct RestoreArguments {
     /// Feed the one file that is named to CMD, run with `bash -o pipefail`; its exit status becomes ours
     #[arg(long, value_name = "CMD", conflicts_with = "target")]
     pub to_command: Option<String>,
+    /// Accept that CMD ends with status 0 before it has read all of the file, such as `pg_restore --list`
+    #[arg(long, requires = "to_command")]
+    pub allow_partial_read: bool,
     /// Restore only what matches (gitignore meaning, below what is restored)
     #[arg(short, long, value_name = "PATTERN")]
     pub include: Vec<String>,
@@ -103,4 +106,7 @@ pub struct CatArguments {
     /// Feed the file to CMD, run with `bash -o pipefail`; its exit status becomes ours
     #[arg(long, value_name = "CMD")]
     pub to_command: Option<String>,
+    /// Accept that CMD ends with status 0 before it has read all of the file, such as `pg_restore --list`
+    #[arg(long, requires = "to_command")]
+    pub allow_partial_read: bool,
 }

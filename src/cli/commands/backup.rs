@@ -13,6 +13,7 @@ use crate::words::observer::{Observer, Severity};
 use super::super::arguments::BackupArguments;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
+use super::super::given::{check_stream, check_tags, check_text};
 use super::super::json::{BackupJson, InitJson, outcome};
 use super::super::launcher;
 use super::super::paths::on_disk;
@@ -20,7 +21,7 @@ use super::super::secret::HIDDEN_VARIABLES;
 use super::super::session::Session;
 use super::super::settings::{Settings, places};
 use super::super::surroundings::Surroundings;
-use super::super::text::{count, duration, escape, size, things};
+use super::super::text::{count, duration, escape, shortened, size, things};
 use super::super::time::{self, DayMeans};
 use super::init::make_if_missing;
 
@@ -91,10 +92,7 @@ fn options(
     for (option, text) in texts.into_iter().filter_map(|(option, text)| Some((option, text?))) {
         check_text(option, text)?;
     }
-    tags.iter().try_for_each(|tag| check_text("--tag", tag))?;
-    if tags.len() > TAGS_MAX {
-        return Err(CliError::Usage(format!("{} tags are given; a snapshot can have {TAGS_MAX}", tags.len())));
-    }
+    check_tags(&tags)?;
     Ok(BackupOptions {
         paths: paths(session, arguments),
         streams: streams(around, arguments)?,
@@ -130,25 +128,6 @@ fn own_host(settings: &Settings, around: &Surroundings) -> String {
     match hosts.first() {
         Some(first) if !hosts.contains(&around.host) => first.clone(),
         _ => around.host.clone(),
-    }
-}
-
-/// Tags that a snapshot can have, and bytes of each text that is said of it.
-const TAGS_MAX: usize = 100;
-const TEXT_LEN_MAX: usize = 1000;
-
-/// Refuses a text that nobody could read in a list.
-fn check_text(option: &str, text: &str) -> Result<()> {
-    let refused = |what: String| Err(CliError::Usage(format!("{option} {what}")));
-    match text {
-        text if text.len() > TEXT_LEN_MAX => {
-            refused(format!("is {} bytes long; up to {TEXT_LEN_MAX} are taken", text.len()))
-        }
-        text if text.trim().is_empty() => refused("is empty".to_owned()),
-        text if text.chars().any(char::is_control) => {
-            refused("holds a line break or another control character".to_owned())
-        }
-        _ => Ok(()),
     }
 }
 
@@ -212,11 +191,13 @@ fn streams(around: &Surroundings, arguments: &BackupArguments) -> Result<Vec<Str
             let reader = around.input.lock().expect("nothing panics while it holds the lock").take();
             let Some(reader) = reader else { return usage("there is no standard input") };
             let name = name.clone().unwrap_or_else(|| "stdin".to_owned());
+            check_stream("--stdin-name", &name)?;
             streams.push(StreamSource::Reader { name, reader });
         }
         (Some(_), false) => return usage("--stdin-name goes with `-`, which reads standard input"),
         (None, false) => {}
     }
+    arguments.from_command.iter().try_for_each(|c| check_stream("--from-command", &c.name))?;
     let commands = arguments.from_command.iter();
     streams.extend(commands.map(|c| {
         let mut source = CommandSource::new(c.name.clone(), c.command.clone());
@@ -277,7 +258,7 @@ fn tell(session: &Session, report: &BackupReport, dry_run: bool, made: Option<In
 
 /// What came of one source, in words.
 fn told(source: &SourceReport, dry_run: bool) -> String {
-    let (name, f) = (escape(source.source.as_bytes()), &source.figures);
+    let (name, f) = (shortened(&escape(source.source.as_bytes())), &source.figures);
     let files = things(f.files, "file", "files");
     if dry_run {
         let read = format!("{} to read, {}", things(f.files_read, "file", "files"), size(f.bytes_read));
@@ -310,4 +291,25 @@ fn told(source: &SourceReport, dry_run: bool) -> String {
         size(f.bytes_new),
         size(f.bytes_stored),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::testing::around;
+
+    /// A mistyped year made a snapshot of 2037 the newest for eleven years. Clocks may differ by a minute.
+    #[test]
+    fn a_time_to_come_is_refused_but_for_a_minute() {
+        const NOW_MS: i64 = 1_793_676_600_000;
+        let mut around = around();
+        around.world = std::sync::Arc::new(crate::words::world::Scripted::new(NOW_MS, 1));
+        for time_ms in [NOW_MS - 1, NOW_MS, NOW_MS + CLOCKS_DIFFER_MS] {
+            assert_eq!(not_to_come(Some(time_ms), &around).expect("it is no time to come"), Some(time_ms));
+        }
+        assert_eq!(not_to_come(None, &around).expect("now is meant"), None);
+        let refused = not_to_come(Some(NOW_MS + CLOCKS_DIFFER_MS + 1), &around).expect_err("it lies in the future");
+        let said = "--time 2026-11-03 03:31:00 is in the future: it is 2026-11-03 03:30:00 now";
+        assert!(matches!(&refused, CliError::Usage(text) if text == said), "{refused}");
+    }
 }

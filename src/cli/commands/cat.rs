@@ -8,13 +8,13 @@ use crate::formats::tree::NodeKind;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::operations::cat::{CatError, cat};
 use crate::operations::list;
-use crate::words::observer::{Observer, Silent, Unit};
+use crate::words::observer::{Observer, Severity, Silent, Unit};
 
 use super::super::arguments::CatArguments;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::paths::SnapshotSpec;
-use super::super::pipe::{Feeding, into_command};
+use super::super::pipe::{Feeding, Reads, into_command};
 use super::super::select::{Chosen, choose, only_file};
 use super::super::session::Session;
 
@@ -30,23 +30,34 @@ pub fn run(session: &Session, arguments: &CatArguments) -> Result<Exit> {
             chosen.path = spec.map_err(CliError::Usage)?.path;
         }
         match &arguments.to_command {
-            Some(command) => feed(session, repository, &chosen, command),
+            Some(command) => feed(session, repository, &chosen, command, arguments.allow_partial_read),
             None => to_output(session, repository, &chosen),
         }
     })
 }
 
 /// Streams the file into a command. Without a path, the snapshot has one file.
-pub fn feed(session: &Session, repository: &Repository, chosen: &Chosen, command: &str) -> Result<Exit> {
+pub fn feed(
+    session: &Session,
+    repository: &Repository,
+    chosen: &Chosen,
+    command: &str,
+    may_leave: bool,
+) -> Result<Exit> {
     session.listen()?;
     let path = path_of_file(repository, chosen)?;
     begin(session, repository, chosen, &path);
-    into_command(command, &session.around.signals, |input| {
+    let reads = if may_leave { Reads::Enough } else { Reads::All };
+    let read = into_command(command, reads, &session.around.signals, |input| {
         cat(repository, &chosen.snapshot, &path, input, &session.progress).map_err(|e| match e {
             CatError::Write(e) if e.kind() == io::ErrorKind::BrokenPipe => Feeding::Left,
             e => Feeding::Failed(e.into()),
         })
     })?;
+    if read.is_none() {
+        let text = "the command ended before it had read all of the file, which --allow-partial-read allows";
+        session.progress.finding(Severity::Note, text);
+    }
     Ok(Exit::Done)
 }
 

@@ -14,6 +14,7 @@ use crate::operations::credentials::{self, CredentialReport, NewCredential};
 use super::super::arguments::{CredentialAddArguments, CredentialCommand, CredentialRevokeArguments, RoleArgument};
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
+use super::super::given::{check_names, check_text};
 use super::super::session::Session;
 use super::super::settings::Settings;
 use super::super::text::{Side, escape, table, things};
@@ -57,6 +58,9 @@ struct CredentialJson {
 }
 
 fn add(session: &Session, arguments: &CredentialAddArguments) -> Result<Exit> {
+    check_names("--host", &arguments.host)?;
+    check_names("--source", &arguments.source)?;
+    arguments.name.as_deref().map_or(Ok(()), |name| check_text("--name", name))?;
     let settings = Settings::find(session.global, session.around, false)?;
     let repository = settings.open(session.global, session.around)?;
     let role = match arguments.role {

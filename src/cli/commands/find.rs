@@ -13,7 +13,7 @@ use super::super::exit::Exit;
 use super::super::json::EntryJson;
 use super::super::select::filter;
 use super::super::session::Session;
-use super::super::text::things;
+use super::super::text::{escape, shortened, things};
 use super::super::time::{self, DayMeans, show};
 
 /// Finds; exit 1 if nothing is found, as `grep` does.
@@ -51,7 +51,7 @@ pub fn run(session: &Session, arguments: &FindArguments) -> Result<Exit> {
                 if last != Some(snapshot.id) {
                     last = Some(snapshot.id);
                     let time = show(snapshot.state.time_ms, &session.around.zone);
-                    let host = super::super::text::escape(snapshot.described.host.as_bytes());
+                    let host = shortened(&escape(snapshot.described.host.as_bytes()));
                     session.print(&format!("{}  {time}  {host}", snapshot.id.short()))?;
                 }
                 let line = [&b"  "[..], &session.name(path), b"\n"].concat();

@@ -9,6 +9,7 @@ use crate::operations::forget::policy::{Keep, Period, Policy};
 use crate::operations::forget::{self, ForgetOptions, ForgetReport, GroupBy, Which};
 
 use crate::words::observer::{Observer, Severity};
+use crate::words::text::SHOWN_LEN_MAX;
 
 use super::super::arguments::{ForgetArguments, GroupArgument, HoldArguments};
 use super::super::error::{CliError, Result};
@@ -16,8 +17,11 @@ use super::super::exit::Exit;
 use super::super::paths::SnapshotSpec;
 use super::super::select::filter;
 use super::super::session::Session;
-use super::super::text::{Side, escape, table, things};
+use super::super::text::{Side, escape, shortened, shortened_to, table, things};
 use super::super::time::show;
+
+/// Characters of a group's name that are shown: it holds up to four texts.
+const GROUP_LEN_MAX: usize = 4 * SHOWN_LEN_MAX;
 
 /// Where nobody can be asked, up to so many snapshots go although they are more than half of all.
 const FEW: usize = 10;
@@ -40,6 +44,11 @@ pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -
         zone: session.around.zone.clone(),
         dry_run: arguments.dry_run,
     };
+    if let Some(zone) = &session.around.unknown_zone {
+        // Before anybody is asked whether what they see may go.
+        let text = format!("TZ={zone} names no time zone of this system: days, weeks and times are those of UTC");
+        session.progress.finding(Severity::Warning, &text);
+    }
     let mut unasked = false;
     let report = session.with_repository(|repository| {
         if let Which::Named(ids) = &mut options.which {
@@ -70,17 +79,8 @@ pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -
         let text = format!("more than half were forgotten: {going} of {}", keep + going);
         session.progress.finding(Severity::Warning, &text);
     }
-    if let (Some(zone), Which::Policy(_)) = (&session.around.unknown_zone, &options.which) {
-        let text = format!("TZ={zone} names no time zone of this system: days and weeks are those of UTC");
-        session.progress.finding(Severity::Warning, &text);
-    }
-    let alone = report.groups.iter().filter(|group| group.snapshots.len() == 1).count();
-    if alone >= ALONE_MIN && options.group_by.contains(&GroupBy::Host) {
-        let text = format!(
-            "{} have one snapshot, which stays: if a machine changes its name each night, --group-by source takes its nights together",
-            things(alone as u64, "group", "groups")
-        );
-        session.progress.finding(Severity::Note, &text);
+    if let (Which::Policy(_), true) = (&options.which, options.group_by.contains(&GroupBy::Host)) {
+        tell_lonely(session, &report);
     }
     for id in &report.doubted {
         let text = format!("snapshot {} is not believed and was left out; `strongroom snapshots` says why", id.short());
@@ -96,8 +96,19 @@ pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -
     }
 }
 
-/// So many groups of one snapshot look like one machine with many names.
-const ALONE_MIN: usize = 5;
+/// So many hosts with one snapshot each of one source look like one machine with many names.
+const LONELY_MIN: usize = 5;
+
+/// Says if a machine seems to have another name each night (containers do), for then no rule ever forgets anything.
+fn tell_lonely(session: &Session, report: &ForgetReport) {
+    for (source, hosts) in report.lonely().into_iter().filter(|(_, hosts)| *hosts >= LONELY_MIN) {
+        let text = format!(
+            "{hosts} hosts have one snapshot each of {}, and it stays; if they are one machine, use --group-by source, and back up with --host NAME",
+            shortened(&source)
+        );
+        session.progress.finding(Severity::Note, &text);
+    }
+}
 
 /// What the command line says is to go.
 fn which(a: &ForgetArguments, no_ids: bool) -> Result<Which> {
@@ -215,7 +226,7 @@ fn tell(session: &Session, report: &ForgetReport, dry_run: bool) -> Result<()> {
     let what_goes = !dry_run && session.global.tells() && session.global.verbose == 0 && report.record.is_some();
     if dry_run || session.global.verbose > 0 || what_goes {
         for group in report.groups.iter().filter(|g| !what_goes || g.snapshots.iter().any(|(_, d)| !d.keep)) {
-            session.print(&escape(group.name.as_bytes()))?;
+            session.print(&shortened_to(GROUP_LEN_MAX, &escape(group.name.as_bytes())))?;
             let row = |(s, d): &(crate::machinery::repository::snapshots::Snapshot, forget::policy::Decision)| {
                 let word = if d.keep { "keep" } else { "forget" };
                 let time = show(s.state.time_ms, &session.around.zone);

@@ -14,7 +14,7 @@ use super::super::error::{Result, chain};
 use super::super::exit::Exit;
 use super::super::json::{RecordJson, outcome};
 use super::super::session::Session;
-use super::super::text::{escape, things};
+use super::super::text::{escape, shortened, shortened_to, things};
 use super::super::time::{rfc3339, show};
 
 /// Prints the records, oldest first.
@@ -92,15 +92,25 @@ fn told(session: &Session, repository: &Repository, folded: &FoldedRecord) -> St
     let begins = record.operations.iter().any(|o| matches!(o, Operation::Begin { .. }));
     for run in described(repository, record) {
         if begins {
-            let (host, command) = (escape(run.host.as_bytes()), escape(run.command.as_bytes()));
+            let host = shortened(&escape(run.host.as_bytes()));
+            let command = shortened_to(LINE_LEN_MAX, &escape(run.command.as_bytes()));
             text.push_str(&format!("\n{:>8}{host}: {command}", ""));
         }
-        for finding in run.findings.iter().flat_map(|f| f.lines()) {
-            text.push_str(&format!("\n{:>8}{}", "", escape(finding.as_bytes())));
+        let mut lines = run.findings.iter().flat_map(|f| f.lines());
+        for line in lines.by_ref().take(LINES_MAX) {
+            text.push_str(&format!("\n{:>8}{}", "", shortened_to(LINE_LEN_MAX, &escape(line.as_bytes()))));
+        }
+        let more = lines.count() as u64;
+        if more > 0 {
+            text.push_str(&format!("\n{:>8}and {}, which --json shows", "", things(more, "more line", "more lines")));
         }
     }
     text
 }
+
+/// Characters of a line that are shown, and lines of what was found.
+const LINE_LEN_MAX: usize = 1000;
+const LINES_MAX: usize = 1000;
 
 /// An operation in words.
 fn words(operation: &Operation) -> String {

@@ -30,7 +30,7 @@ pub fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exit> {
     session.with_repository(|repository| {
         let chosen = choose(repository, &arguments.snapshot, session.around)?;
         if let Some(command) = &arguments.to_command {
-            return super::cat::feed(session, repository, &chosen, command);
+            return super::cat::feed(session, repository, &chosen, command, arguments.allow_partial_read);
         }
         let target = arguments.target.as_deref().map(|t| absolute(t, &session.around.cwd));
         let target = target.ok_or_else(|| CliError::Usage("name a directory with --target".to_owned()))?;

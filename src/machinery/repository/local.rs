@@ -27,6 +27,7 @@ use std::str::FromStr;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::formats::segment::{PackSummary, SegmentContent, encode_inline};
+use crate::parts::folder::sync_folder;
 use crate::words::ids::{MachineId, ObjectHash, RepositoryId, RunId};
 use crate::words::world::{World, random};
 
@@ -296,7 +297,7 @@ impl LocalState {
             }
         };
         let lock = lock(&folder)?.ok_or_else(|| RepositoryError::LocalDamaged { path: folder.clone() })?;
-        sync_folder(&runs)?;
+        sync_names(&runs)?;
         Ok(RunFolder { folder, changing: self.folder.join(CHANGING), _lock: lock })
     }
 
@@ -435,19 +436,13 @@ fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
         Ok(())
     };
     write().map_err(RepositoryError::local(path))?;
-    sync_folder(folder)
+    sync_names(folder)
 }
 
-fn sync_folder(folder: &Path) -> Result<()> {
-    match File::open(folder).and_then(|f| f.sync_all()) {
-        // Some network file systems cannot sync a folder, and need not.
-        Err(e) if matches!(e.raw_os_error(), Some(EINVAL | ENOTSUP)) => Ok(()),
-        done => done.map_err(RepositoryError::local(folder)),
-    }
+/// Makes the names in a folder durable.
+fn sync_names(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(sync_folder).map_err(RepositoryError::local(folder))
 }
-
-const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
-const ENOTSUP: i32 = rustix::io::Errno::NOTSUP.raw_os_error();
 
 #[cfg(test)]
 mod tests {

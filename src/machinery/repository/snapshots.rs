@@ -10,7 +10,7 @@ use crate::formats::description::{self, SnapshotDescription};
 use crate::formats::record::{Outcome, Role};
 use crate::formats::state::SnapshotState;
 use crate::words::ids::SnapshotId;
-use crate::words::text::printable;
+use crate::words::text::{printable, shortened};
 
 use super::Repository;
 use super::error::{RepositoryError, Result};
@@ -160,7 +160,8 @@ impl Repository {
         if keys.host(&described.host) != snapshot.host || keys.source(&described.source) != snapshot.source {
             return Ok(Err(format!(
                 "it calls itself host {:?}, source {:?}, and its record is not signed for them",
-                described.host, described.source
+                shortened(&described.host),
+                shortened(&described.source)
             )));
         }
         Ok(Ok(described))
@@ -205,14 +206,14 @@ pub fn choose(
     let hosts: BTreeSet<&str> = found.iter().map(|s| s.described.host.as_str()).collect();
     if filter.hosts.is_empty() && hosts.len() > 1 {
         let newest = |host: &str| found.iter().rfind(|s| s.described.host == host).expect("every host has one");
-        let candidates = hosts.iter().map(|h| format!("{h} ({})", newest(h).id.short())).collect();
-        return Err(ChoiceError::SeveralHosts { candidates });
+        let candidates = hosts.iter().map(|h| format!("{} ({})", shortened(h), newest(h).id.short()));
+        return Err(ChoiceError::SeveralHosts { candidates: some_of(candidates) });
     }
     let sources: BTreeSet<&str> = found.iter().map(|s| s.described.source.as_str()).collect();
     if filter.sources.is_empty() && sources.len() > 1 {
         let newest = |source: &str| found.iter().rfind(|s| s.described.source == source).expect("every source has one");
-        let candidates = sources.iter().map(|s| format!("{s} ({})", newest(s).id.short())).collect();
-        return Err(ChoiceError::SeveralSources { candidates });
+        let candidates = sources.iter().map(|s| format!("{} ({})", shortened(s), newest(s).id.short()));
+        return Err(ChoiceError::SeveralSources { candidates: some_of(candidates) });
     }
     let back = if let SnapshotName::Latest(n) = name { *n } else { 0 };
     let at = found.len().checked_sub(back + 1);
@@ -228,6 +229,14 @@ pub fn choose(
     at.map(|i| found.swap_remove(i)).ok_or(ChoiceError::None(what))
 }
 
+/// The first [`NAMES_MAX`] of these, and how many more there are.
+fn some_of(names: impl ExactSizeIterator<Item = String>) -> Vec<String> {
+    let more = names.len().saturating_sub(NAMES_MAX);
+    let mut some: Vec<String> = names.take(NAMES_MAX).collect();
+    some.extend((more > 0).then(|| format!("and {more} more")));
+    some
+}
+
 /// The first part of a filter that no snapshot fits, if there is one.
 fn none_of(all: &[Snapshot], filter: &SnapshotFilter) -> Option<ChoiceError> {
     let believed = || all.iter().filter(|s| s.doubt.is_none());
@@ -235,9 +244,7 @@ fn none_of(all: &[Snapshot], filter: &SnapshotFilter) -> Option<ChoiceError> {
     let lacks = |part: SnapshotFilter| believed().next().is_some() && !believed().any(|s| part.matches(s));
     let only = SnapshotFilter::default;
     let error = |kind: &str, named: Vec<String>, there: BTreeSet<String>| {
-        let more = there.len().saturating_sub(NAMES_MAX);
-        let mut there: Vec<String> = there.into_iter().take(NAMES_MAX).collect();
-        there.extend((more > 0).then(|| format!("and {more} more")));
+        let there = some_of(there.iter().map(|name| shortened(name)));
         (!there.is_empty()).then(|| ChoiceError::NoneOf { what: format!("{kind} {}", named.join(", ")), there })
     };
     if lacks(SnapshotFilter { hosts: filter.hosts.clone(), ..only() }) {

@@ -86,6 +86,19 @@ impl ForgetReport {
         (keep, all().count() - keep)
     }
 
+    /// Sources of which hosts have one snapshot each, with the number of these hosts.
+    pub fn lonely(&self) -> BTreeMap<String, usize> {
+        let mut hosts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for (snapshot, _) in self.groups.iter().flat_map(|g| &g.snapshots) {
+            *hosts.entry((&snapshot.described.source, &snapshot.described.host)).or_default() += 1;
+        }
+        let mut lonely = BTreeMap::new();
+        for ((source, _), _) in hosts.into_iter().filter(|(_, snapshots)| *snapshots == 1) {
+            *lonely.entry(source.to_owned()).or_default() += 1;
+        }
+        lonely
+    }
+
     fn going(&self) -> Vec<SnapshotId> {
         self.groups.iter().flat_map(|g| &g.snapshots).filter(|(_, d)| !d.keep).map(|(s, _)| s.id).collect()
     }
@@ -162,12 +175,12 @@ fn going(snapshots: Vec<Snapshot>, why: &str) -> Result<ForgetReport, ForgetErro
     }
     let mut report = ForgetReport::default();
     let by_host: Vec<GroupBy> = vec![GroupBy::Host, GroupBy::Source];
-    let mut groups: BTreeMap<String, Vec<(Snapshot, Decision)>> = BTreeMap::new();
+    let mut groups: BTreeMap<Vec<String>, Vec<(Snapshot, Decision)>> = BTreeMap::new();
     for snapshot in snapshots.into_iter().rev() {
         let decision = Decision { id: snapshot.id, keep: false, reasons: vec![why.to_owned()] };
-        groups.entry(group_name(&snapshot, &by_host)).or_default().push((snapshot, decision));
+        groups.entry(group_of(&snapshot, &by_host)).or_default().push((snapshot, decision));
     }
-    report.groups = groups.into_iter().map(|(name, snapshots)| Group { name, snapshots }).collect();
+    report.groups = groups.into_iter().map(|(of, snapshots)| Group { name: group_name(&of), snapshots }).collect();
     Ok(report)
 }
 
@@ -177,7 +190,7 @@ fn plan_by_policy(
     policy: &Policy,
 ) -> Result<ForgetReport, ForgetError> {
     let times = effective_times(repository)?;
-    let mut groups: BTreeMap<String, Vec<Snapshot>> = BTreeMap::new();
+    let mut groups: BTreeMap<Vec<String>, Vec<Snapshot>> = BTreeMap::new();
     let (now_ms, mut report) = (repository.world.now_ms(), ForgetReport::default());
     for snapshot in repository.snapshots()? {
         // What others may have forged fills nobody's place.
@@ -191,9 +204,10 @@ fn plan_by_policy(
         if snapshot.is_of_the_future(now_ms) {
             report.future.push(snapshot.id);
         }
-        groups.entry(group_name(&snapshot, &options.group_by)).or_default().push(snapshot);
+        groups.entry(group_of(&snapshot, &options.group_by)).or_default().push(snapshot);
     }
-    for (name, snapshots) in groups {
+    for (of, snapshots) in groups {
+        let name = group_name(&of);
         let candidate = |s: &Snapshot| Candidate {
             id: s.id,
             time_ms: times.get(&s.id).copied().unwrap_or(s.state.time_ms),
@@ -210,7 +224,8 @@ fn plan_by_policy(
     Ok(report)
 }
 
-fn group_name(snapshot: &Snapshot, by: &[GroupBy]) -> String {
+/// What the snapshots of a group have in common, each thing for itself: a host may be called `a, source b`.
+fn group_of(snapshot: &Snapshot, by: &[GroupBy]) -> Vec<String> {
     let d = &snapshot.described;
     let set = |words: Vec<String>| words.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",");
     let part = |by: &GroupBy| match by {
@@ -221,8 +236,11 @@ fn group_name(snapshot: &Snapshot, by: &[GroupBy]) -> String {
             format!("paths {}", set(d.paths.iter().map(|p| printable(p)).collect()))
         }
     };
-    let parts: Vec<String> = by.iter().collect::<BTreeSet<_>>().into_iter().map(part).collect();
-    if parts.is_empty() { "all".to_owned() } else { parts.join(", ") }
+    by.iter().collect::<BTreeSet<_>>().into_iter().map(part).collect()
+}
+
+fn group_name(of: &[String]) -> String {
+    if of.is_empty() { "all".to_owned() } else { of.join(", ") }
 }
 
 /// The time of each snapshot that counts for a policy, in milliseconds since the epoch.

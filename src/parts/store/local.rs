@@ -38,6 +38,8 @@ use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, RenameFlags, S
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 
+use crate::parts::folder::sync_folder;
+
 use super::counts::Counters;
 use super::name::is_part;
 use super::{Created, Foreign, Listed, RequestCounts, Store, StoreError, Verb, check_folder, check_name, check_range};
@@ -578,19 +580,6 @@ fn read(mut file: File, range: Range<u64>) -> io::Result<Bytes> {
 }
 
 /// Makes the folders of `path` that are not there, durably.
-/// Makes the names in a folder durable. A file system that has no way to do that (some network and FUSE ones answer EINVAL;
-/// borg#1287, restic#3751) does it by itself or not at all: the bytes of files are durable there all the same.
-fn sync_folder(folder: impl AsFd) -> io::Result<()> {
-    match rustix::fs::fsync(folder) {
-        Err(errno) if cannot_sync_folders(errno) => Ok(()),
-        done => Ok(done?),
-    }
-}
-
-fn cannot_sync_folders(errno: Errno) -> bool {
-    matches!(errno, Errno::INVAL | Errno::NOTSUP | Errno::NOSYS | Errno::ISDIR | Errno::BADF)
-}
-
 fn make_root(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -604,7 +593,7 @@ fn make_root(path: &Path) -> io::Result<()> {
         other => other?,
     }
     match parent {
-        Some(parent) => File::open(parent)?.sync_all(),
+        Some(parent) => sync_folder(File::open(parent)?),
         None => Ok(()),
     }
 }
@@ -663,16 +652,6 @@ mod tests {
 
     fn staged_files(store: &LocalStore) -> usize {
         std::fs::read_dir(store.path.join(STAGING)).unwrap().count()
-    }
-
-    #[test]
-    fn only_what_says_that_it_cannot_sync_folders_is_passed_over() {
-        assert!(cannot_sync_folders(Errno::INVAL) && cannot_sync_folders(Errno::NOTSUP));
-        assert!(
-            !cannot_sync_folders(Errno::IO) && !cannot_sync_folders(Errno::NOSPC) && !cannot_sync_folders(Errno::DQUOT)
-        );
-        let dir = tempfile::tempdir().unwrap();
-        sync_folder(std::fs::File::open(dir.path()).unwrap()).unwrap();
     }
 
     #[test]
