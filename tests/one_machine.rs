@@ -10,6 +10,9 @@ use std::sync::{Arc, Barrier};
 use harness::{Bench, Meddler, difference, far_world, text};
 use strongroom::formats::record::Operation;
 use strongroom::machinery::repository::Repository;
+use strongroom::operations::cat::cat;
+use strongroom::operations::copy::{CopyOptions, copy};
+use strongroom::operations::list::list;
 use strongroom::operations::prune::plan::MaxUnused;
 use strongroom::operations::prune::{PruneOptions, prune};
 use strongroom::operations::verify::{VerifyDepth, verify};
@@ -186,5 +189,86 @@ fn cache_and_state_are_readable_by_their_owner_only() {
             let mode = fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
         }
+    }
+}
+
+/// A crowd's prune said once in some thousand times that a snapshot "cannot be read to its end": another machine had forgotten
+/// it, and its prune had taken what it needed, after this one had folded the log. That is no damage, for nobody.
+#[test]
+fn what_was_forgotten_meanwhile_is_not_called_damage() {
+    type Act = dyn Fn(&Arc<Repository>, &Meddler) -> usize;
+    let verified = |depth: fn() -> VerifyDepth| {
+        move |r: &Arc<Repository>, m: &Meddler| verify(r, depth(), m).unwrap().findings.len()
+    };
+    let acts: [&Act; 4] = [
+        &verified(|| VerifyDepth::Structure),
+        &verified(|| VerifyDepth::ReadData),
+        &|r, m| {
+            let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+            prune(r, &options, m).unwrap().damaged.len()
+        },
+        &|r, m| {
+            let to = Bench::new();
+            let options = CopyOptions { dry_run: false, host: "keeper".to_owned(), command: "copy".to_owned() };
+            copy(r, &to.open(), &r.snapshots().unwrap(), &options, m).unwrap().problems as usize
+        },
+    ];
+    // At every step with `STRONGROOM_TEST_FULL` set.
+    let every = if std::env::var_os("STRONGROOM_TEST_FULL").is_some() { 1 } else { 11 };
+    for (number, act) in acts.into_iter().enumerate() {
+        for step in (number..).step_by(every) {
+            let root = tempfile::tempdir().unwrap();
+            let store = Arc::new(MemoryStore::new());
+            let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
+            for n in 0..3 {
+                night(root.path(), n);
+                bench.backup(&[root.path()]);
+            }
+            let elsewhere: Arc<dyn Store> = store.clone();
+            // A machine that has read nothing yet.
+            let machine = Bench { world: far_world(2), ..Bench::beside(elsewhere.clone()) };
+            let slow = machine.open();
+            let meddler = Meddler::at(step, || forget_and_prune(&bench));
+            assert_eq!(act(&slow, &meddler), 0, "operation {number}, at step {step}");
+            if !meddler.met() {
+                break;
+            }
+            holds(&elsewhere, root.path(), &format!("operation {number}, at step {step}"));
+        }
+    }
+}
+
+/// Only the newest snapshot stays.
+fn forget_and_prune(bench: &Bench) {
+    let repository = bench.open();
+    let all: Vec<_> = repository.snapshots().unwrap().iter().map(|s| s.id).collect();
+    repository.append(&mut |_| Ok(vec![Operation::Forget { snapshots: all[..2].to_vec() }])).unwrap();
+    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+    prune(&repository, &options, &Silent).unwrap();
+}
+
+/// Whoever reads a snapshot that is forgotten meanwhile is told so, and not that a pack is missing.
+#[test]
+fn a_snapshot_that_is_forgotten_while_it_is_read_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Arc::new(MemoryStore::new());
+    let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
+    for n in 0..3 {
+        night(root.path(), n);
+        bench.backup(&[root.path()]);
+    }
+    let machine = Bench { world: far_world(2), ..Bench::beside(store) };
+    let slow = machine.open();
+    let oldest = slow.snapshots().unwrap().remove(0);
+    forget_and_prune(&bench);
+    let forgotten = format!("snapshot {} was forgotten while it was read", oldest.id.short());
+    let path = root.path().join("partly0");
+    let path = path.to_str().unwrap().as_bytes();
+    assert_eq!(list(&slow, &oldest, b"/", true, &mut |_, _| Ok(())).unwrap_err().to_string(), forgotten);
+    assert_eq!(cat(&slow, &oldest, path, &mut Vec::new(), &Silent).unwrap_err().to_string(), forgotten);
+    let target = tempfile::tempdir().unwrap();
+    match harness::try_restore(&slow, &oldest, target.path(), None) {
+        Ok(report) => assert!(report.problems.contains(&forgotten), "{:?}", report.problems),
+        Err(e) => assert_eq!(e.to_string(), forgotten),
     }
 }

@@ -152,6 +152,13 @@ pub struct SegmentState {
     pub condemned: Option<u64>,
 }
 
+impl SegmentState {
+    /// Whether the directories in it can be counted on.
+    pub fn live(&self) -> bool {
+        self.condemned.is_none()
+    }
+}
+
 /// A snapshot that has not been forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct SnapshotState {

@@ -67,12 +67,16 @@ pub fn cat(
         Err(RepositoryError::Missing { name }) if name.ends_with(&format!("in snapshot {id}")) => {
             return Err(CatError::NoSuchPath { snapshot: id, path: printable });
         }
-        Err(e) => return Err(e.into()),
+        Err(e) => return Err(repository.within(&snapshot.id, e).into()),
     };
     let Some(NodeKind::File(file)) = node.map(|n| n.kind) else {
         return Err(CatError::NotAFile { snapshot: id, path: printable });
     };
-    match stream(repository, &file, out, observer)? {
+    let streamed = stream(repository, &file, out, observer).map_err(|e| match e {
+        CatError::Repository(e) => CatError::Repository(repository.within(&snapshot.id, e)),
+        e => e,
+    })?;
+    match streamed {
         Some(len) => Ok(len),
         None => Err(CatError::WrongContent { snapshot: id, path: printable }),
     }

@@ -113,8 +113,11 @@ pub fn copy(
         figures: Figures::default(),
     };
     let done: Result<(), RepositoryError> = lacking.into_iter().try_for_each(|snapshot| {
-        let id = work.snapshot(snapshot, origin(snapshot))?;
-        report.copied.push((snapshot.id, Some(id)));
+        match work.snapshot(snapshot, origin(snapshot)).map_err(|e| from.within(&snapshot.id, e)) {
+            Ok(id) => report.copied.push((snapshot.id, Some(id))),
+            Err(e @ RepositoryError::Forgotten { .. }) => observer.finding(Severity::Note, &e.to_string()),
+            Err(e) => return Err(e),
+        }
         Ok(())
     });
     report.problems = work.problems;

@@ -8,7 +8,7 @@ use crate::formats::tree::{Node, NodeKind};
 use crate::machinery::repository::snapshots::Snapshot;
 use crate::machinery::repository::{Repository, RepositoryError, Result};
 use crate::words::ids::ChunkId;
-use crate::words::observer::Observer;
+use crate::words::observer::{Observer, Severity};
 
 /// What to look for.
 pub struct FindOptions {
@@ -51,41 +51,59 @@ pub fn find(
     observer: &dyn Observer,
     each: Each<'_>,
 ) -> Result<u64> {
-    // Where only names count, a tree that held nothing need not be looked at again.
-    let by_name = options.patterns.iter().all(|p| !p.whole_path);
     let mut barren: HashSet<ChunkId> = HashSet::new();
     let mut count = 0;
     for snapshot in snapshots {
-        // A directory is barren once it was left and nothing was found below it: hence two visits.
-        let mut stack: Vec<(Vec<u8>, ChunkId, Option<u64>)> = vec![(Vec::new(), snapshot.state.root, None)];
-        while let Some((directory, id, entered)) = stack.pop() {
-            if observer.interrupted() {
-                return Err(RepositoryError::Interrupted);
-            }
-            if let Some(before) = entered {
-                if by_name && before == count {
-                    barren.insert(id);
-                }
-                continue;
-            }
-            if barren.contains(&id) {
-                continue;
-            }
-            stack.push((Vec::new(), id, Some(count)));
-            let mut below = Vec::new();
-            repository.for_each_entry(&id, &mut |node| {
-                let path = [&directory[..], b"/", &node.name].concat();
-                if options.matches(&path, &node) {
-                    count += 1;
-                    each(snapshot, &path, &node)?;
-                }
-                if let NodeKind::Directory(id) = node.kind {
-                    below.push((path, id, None));
-                }
-                Ok(())
-            })?;
-            stack.extend(below.into_iter().rev());
+        let matched = of_one(repository, snapshot, options, &mut barren, observer, each);
+        match matched.map_err(|e| repository.within(&snapshot.id, e)) {
+            Ok(matched) => count += matched,
+            Err(e @ RepositoryError::Forgotten { .. }) => observer.finding(Severity::Note, &e.to_string()),
+            Err(e) => return Err(e),
         }
+    }
+    Ok(count)
+}
+
+fn of_one(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    options: &FindOptions,
+    barren: &mut HashSet<ChunkId>,
+    observer: &dyn Observer,
+    each: Each<'_>,
+) -> Result<u64> {
+    // Where only names count, a tree that held nothing need not be looked at again.
+    let by_name = options.patterns.iter().all(|p| !p.whole_path);
+    let mut count = 0;
+    // A directory is barren once it was left and nothing was found below it: hence two visits.
+    let mut stack: Vec<(Vec<u8>, ChunkId, Option<u64>)> = vec![(Vec::new(), snapshot.state.root, None)];
+    while let Some((directory, id, entered)) = stack.pop() {
+        if observer.interrupted() {
+            return Err(RepositoryError::Interrupted);
+        }
+        if let Some(before) = entered {
+            if by_name && before == count {
+                barren.insert(id);
+            }
+            continue;
+        }
+        if barren.contains(&id) {
+            continue;
+        }
+        stack.push((Vec::new(), id, Some(count)));
+        let mut below = Vec::new();
+        repository.for_each_entry(&id, &mut |node| {
+            let path = [&directory[..], b"/", &node.name].concat();
+            if options.matches(&path, &node) {
+                count += 1;
+                each(snapshot, &path, &node)?;
+            }
+            if let NodeKind::Directory(id) = node.kind {
+                below.push((path, id, None));
+            }
+            Ok(())
+        })?;
+        stack.extend(below.into_iter().rev());
     }
     Ok(count)
 }

@@ -15,7 +15,8 @@ pub fn find(repository: &Repository, snapshot: &Snapshot, path: &[u8]) -> Result
     let missing = || RepositoryError::Missing {
         name: format!("{} in snapshot {}", String::from_utf8_lossy(path), snapshot.id.short()),
     };
-    repository.find_path(&snapshot.state.root, path)?.map(Some).ok_or_else(missing)
+    let found = repository.find_path(&snapshot.state.root, path).map_err(|e| repository.within(&snapshot.id, e))?;
+    found.map(Some).ok_or_else(missing)
 }
 
 /// Calls `each` with the path (absolute, from the snapshot's root) and the node of every entry below `path`.
@@ -35,7 +36,7 @@ pub fn list(
         Some(Node { kind: NodeKind::Directory(id), .. }) => id,
         Some(node) => return each(&prefix, &node),
     };
-    walk(repository, root, &prefix, recursive, each)
+    walk(repository, root, &prefix, recursive, each).map_err(|e| repository.within(&snapshot.id, e))
 }
 
 fn walk(

@@ -42,7 +42,10 @@ pub fn run(session: &Session, arguments: &DiffArguments) -> Result<Exit> {
         });
         match unwritten {
             Some(e) => Err(e),
-            None => tell_totals(session, &compared?),
+            None => {
+                let within = |e| repository.within(&other.snapshot.id, repository.within(&one.snapshot.id, e));
+                tell_totals(session, &compared.map_err(within)?)
+            }
         }
     })
 }

@@ -80,6 +80,12 @@ pub enum RepositoryError {
         /// What was met.
         source: Box<RepositoryError>,
     },
+    /// Somebody forgot the snapshot while it was read, and a prune took what it needed.
+    #[error("snapshot {} was forgotten while it was read", .snapshot.short())]
+    Forgotten {
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
     /// An object that must be there is not.
     #[error("{name} is missing")]
     Missing {

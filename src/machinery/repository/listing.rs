@@ -53,7 +53,7 @@ pub fn differences(state: &State, there: &HashMap<String, u64>) -> Vec<Differenc
         let object = names::pack(pack.kind, pack.run, name);
         Difference { found: there.get(&object).copied(), object, pack: Some(*name), segment: None, len: pack.len }
     });
-    let segments = state.segments.iter().filter(|(_, s)| s.condemned.is_none()).map(|(name, segment)| {
+    let segments = state.segments.iter().filter(|(_, s)| s.live()).map(|(name, segment)| {
         let object = names::segment(segment.run, name);
         let len = ENVELOPE_LEN as u64 + segment.parts.iter().sum::<u64>();
         Difference { found: there.get(&object).copied(), object, pack: None, segment: Some(*name), len }
@@ -127,12 +127,7 @@ impl Repository {
                 there.insert(listed.name, listed.size);
             })?;
         }
-        let mut found = differences(&self.state(), &there);
-        if !found.is_empty() {
-            // What a prune has condemned meanwhile may be gone.
-            found = differences(&*self.refresh()?, &there);
-        }
-        self.ask_by_name(&mut found)?;
+        let found = self.lasting_differences(&there)?;
         if found.is_empty() {
             self.local.set_listed_ms(now)?;
         }
@@ -159,9 +154,22 @@ impl Repository {
         self.local.forget_listed()
     }
 
+    /// Differences between the log and a listing that is not younger than what was folded: what a prune has condemned
+    /// meanwhile may be gone, and what was created meanwhile need not be listed.
+    pub fn lasting_differences(&self, there: &HashMap<String, u64>) -> Result<Vec<Difference>> {
+        loop {
+            let state = self.state();
+            let mut found = differences(&state, there);
+            self.ask_by_name(&mut found)?;
+            if found.is_empty() || self.refresh()?.number == state.number {
+                return Ok(found);
+            }
+        }
+    }
+
     /// Leaves only what is not as the log says when it is asked for by name: what was created while the store was listed
     /// need not be in the listing.
-    pub fn ask_by_name(&self, found: &mut Vec<Difference>) -> Result<()> {
+    fn ask_by_name(&self, found: &mut Vec<Difference>) -> Result<()> {
         for difference in found.iter_mut() {
             difference.found = match self.store.size(&difference.object) {
                 Ok(size) => Some(size),

@@ -229,6 +229,21 @@ pub fn choose(
     at.map(|i| found.swap_remove(i)).ok_or(ChoiceError::None(what))
 }
 
+impl Repository {
+    /// Folds what others have appended; whether the snapshot is live now.
+    pub fn is_live(&self, snapshot: &SnapshotId) -> Result<bool> {
+        Ok(self.refresh()?.snapshots.contains_key(snapshot))
+    }
+
+    /// What an error that was met within a snapshot comes of: what is missing of one that was forgotten meanwhile is no damage.
+    pub fn within(&self, snapshot: &SnapshotId, error: RepositoryError) -> RepositoryError {
+        match error.is_damage().then(|| self.is_live(snapshot)) {
+            Some(Ok(false)) => RepositoryError::Forgotten { snapshot: *snapshot },
+            _ => error,
+        }
+    }
+}
+
 /// The first [`NAMES_MAX`] of these, and how many more there are.
 fn some_of(names: impl ExactSizeIterator<Item = String>) -> Vec<String> {
     let more = names.len().saturating_sub(NAMES_MAX);

@@ -116,11 +116,15 @@ impl Marks {
         }
         for (id, snapshot) in new {
             let marked = self.tree(repository, &snapshot.root, snapshot.holed, observer);
-            marked.map_err(|e| match e.is_damage() {
-                true => RepositoryError::Snapshot { snapshot: *id, source: Box::new(e) },
-                false => e,
-            })?;
-            self.snapshots.insert(*id);
+            match marked.map_err(|e| repository.within(id, e)) {
+                Ok(()) => drop(self.snapshots.insert(*id)),
+                // What was marked of it stays until the next prune.
+                Err(RepositoryError::Forgotten { .. }) => {}
+                Err(e) if e.is_damage() => {
+                    return Err(RepositoryError::Snapshot { snapshot: *id, source: Box::new(e) });
+                }
+                Err(e) => return Err(e),
+            }
             observer.advance(1);
         }
         for (_, base) in repository.cache().based_frames()? {

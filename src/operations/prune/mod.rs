@@ -149,16 +149,8 @@ pub fn prune(
     report.before = (listed.len() as u64, listed.iter().map(|l| l.size).sum());
     close_silent(repository, &listed, options.dry_run, &mut report)?;
 
-    let mut marks = Marks::default();
-    marks.mark_whole(repository, observer)?;
-    let state = repository.refresh()?;
-    let packs = Packs::find(repository, &state, None)?;
-    let (mut uses, mut missing) = usage::usage(repository, &state, &packs, &marks)?;
-    if missing > 0 {
-        // What is dead may be what makes them whole again.
-        let name = format!("something that snapshots need ({missing} chunks; nothing was pruned)");
-        return Err(RepositoryError::Missing { name });
-    }
+    let Marked { mut marks, state, packs, mut uses } = marked_whole(repository, observer)?;
+    let mut missing = 0;
     if state.snapshots.values().any(|s| s.holed) {
         marks.mark(repository, observer)?;
         (uses, missing) = usage::usage(repository, &state, &packs, &marks)?;
@@ -191,6 +183,38 @@ pub fn prune(
     look_at_versions(repository, options, &mut report, observer)?;
     report.requests = repository.store.requests().since(&requests_before);
     Ok(report)
+}
+
+/// What snapshots without holes need, and how much of each pack that is.
+struct Marked {
+    marks: Marks,
+    state: Arc<State>,
+    packs: Packs,
+    uses: Vec<plan::PackUse>,
+}
+
+/// So often everything is marked again because others changed the repository meanwhile.
+const MARKS_MAX: usize = 8;
+
+/// Marks. Something that is missing is an error, unless somebody has forgotten what needs it meanwhile.
+fn marked_whole(repository: &Arc<Repository>, observer: &dyn Observer) -> Result<Marked, RepositoryError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let (before, mut marks) = (repository.state().number, Marks::default());
+        marks.mark_whole(repository, observer)?;
+        let state = repository.refresh()?;
+        let packs = Packs::find(repository, &state, None)?;
+        let (uses, missing) = usage::usage(repository, &state, &packs, &marks)?;
+        if missing == 0 {
+            return Ok(Marked { marks, state, packs, uses });
+        }
+        if tries == MARKS_MAX || repository.refresh()?.number == before {
+            // What is dead may be what makes them whole again.
+            let name = format!("something that snapshots need ({missing} chunks; nothing was pruned)");
+            return Err(RepositoryError::Missing { name });
+        }
+    }
 }
 
 /// Says what noncurrent versions cost, and removes them if that was asked for. Not to know is no failure then only.

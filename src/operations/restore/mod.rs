@@ -178,6 +178,10 @@ pub fn restore(
     let work = Work { repository, snapshot, root, filter: &filter, observer };
     let unmatched = work.unmatched()?;
     let mut report = if options.dry_run { work.look(&options)? } else { work.restore(options, meta)? };
+    if !report.problems.is_empty() && !repository.is_live(&snapshot.id)? {
+        let forgotten = RepositoryError::Forgotten { snapshot: snapshot.id };
+        report.problem(observer, forgotten.to_string());
+    }
     unmatched.into_iter().for_each(|p| report.problem(observer, format!("nothing matches {p}")));
     if filter.takes_all() {
         let idle = filter.excludes_unmatched().into_iter();

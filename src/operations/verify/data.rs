@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::bounded;
 
 use crate::formats::names;
+use crate::formats::state::PackState;
 use crate::machinery::repository::cache::places::PackPlace;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::words::ids::ObjectHash;
@@ -117,7 +118,12 @@ pub fn check(
     let unread: std::collections::HashSet<i64> = archived.iter().map(|(row, _)| *row).collect();
     report.archived.extend(archived.into_iter().map(|(_, name)| name));
     report.bytes_read += packs.iter().filter(|p| !unread.contains(&p.row)).map(|p| p.len).sum::<u64>();
-    let wrong = wrong.into_inner().expect("nothing panics while it holds the lock");
+    let mut wrong = wrong.into_inner().expect("nothing panics while it holds the lock");
+    if !wrong.is_empty() {
+        // What a prune has condemned meanwhile may be gone.
+        let state = repository.refresh()?;
+        wrong.retain(|w| state.packs.get(&w.pack.name).is_some_and(PackState::live));
+    }
     let hurt: std::collections::HashSet<i64> = wrong.iter().map(|w| w.pack.row).collect();
     // What could not be compared with its segment was read, and is not vouched for.
     let unknown: std::collections::HashSet<ObjectHash> = repository.cache().without_content()?.into_iter().collect();

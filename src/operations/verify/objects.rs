@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::formats::names::{self, ObjectName};
-use crate::formats::state::DirectoryHome;
-use crate::machinery::repository::listing::{all_objects, differences};
+use crate::formats::state::{DirectoryHome, SegmentState};
+use crate::machinery::repository::listing::all_objects;
 use crate::machinery::repository::{Repository, RepositoryError};
+use crate::parts::store::list_all;
 use crate::words::ids::ObjectHash;
 use crate::words::observer::{Observer, Unit};
 
@@ -43,11 +44,10 @@ pub fn check(
         observer.advance(1);
         there.insert(object.name, object.size);
     }
-    let state = repository.state();
     let mut bad = Bad::default();
     let (mut named, mut wrong) = (HashSet::new(), HashSet::new());
-    let mut found = differences(&state, &there);
-    repository.ask_by_name(&mut found)?;
+    let found = repository.lasting_differences(&there)?;
+    let state = repository.state();
     for difference in found {
         let finding = report.find(difference.object.clone(), difference.what());
         if let Some(name) = difference.pack
@@ -63,7 +63,7 @@ pub fn check(
         report.objects += 1;
         named.insert(names::pack(pack.kind, pack.run, name));
     }
-    for (name, segment) in state.segments.iter().filter(|(_, s)| s.condemned.is_none()) {
+    for (name, segment) in state.segments.iter().filter(|(_, s)| s.live()) {
         let object = names::segment(segment.run, name);
         report.objects += 1;
         if !wrong.contains(&object) && !check_segment(repository, name, &object, report)? {
@@ -71,7 +71,7 @@ pub fn check(
         }
         named.insert(object);
     }
-    check_keys(repository, &there, report);
+    check_keys(repository, &there, report)?;
     for name in there.keys() {
         match ObjectName::parse(name) {
             Some(ObjectName::Pack(..) | ObjectName::Segment(..)) if !named.contains(name) => report.unnamed += 1,
@@ -82,7 +82,7 @@ pub fn check(
     Ok(bad)
 }
 
-/// Opens all parts of a segment; whether that can be done.
+/// Opens all parts of a segment; whether that can be done, or need not be done any more.
 fn check_segment(
     repository: &Repository,
     name: &ObjectHash,
@@ -92,6 +92,9 @@ fn check_segment(
     match repository.directories(&repository.state(), DirectoryHome::Segment(*name), true) {
         Ok(_) => Ok(true),
         Err(e) if e.is_damage() => {
+            if !repository.refresh()?.segments.get(name).is_some_and(SegmentState::live) {
+                return Ok(true);
+            }
             report.find_error(&e);
             Ok(false)
         }
@@ -102,7 +105,11 @@ fn check_segment(
     }
 }
 
-fn check_keys(repository: &Repository, there: &HashMap<String, u64>, report: &mut VerifyReport) {
+fn check_keys(
+    repository: &Repository,
+    there: &HashMap<String, u64>,
+    report: &mut VerifyReport,
+) -> Result<(), RepositoryError> {
     for name in there.keys().filter(|n| matches!(ObjectName::parse(n), Some(ObjectName::Slot(_)))) {
         report.objects += 1;
         match repository.get(name) {
@@ -111,15 +118,25 @@ fn check_keys(repository: &Repository, there: &HashMap<String, u64>, report: &mu
                     report.find(name.clone(), e.to_string());
                 }
             }
+            Err(e) if is_unlisted(repository, name, &e)? => {}
             Err(e) => drop(report.find_error(&e)),
         }
     }
+    Ok(())
+}
+
+/// Whether an object that was listed and is missing is not listed any more: somebody has deleted it meanwhile, as a prune
+/// does with older checkpoints and `key remove` with a key slot.
+fn is_unlisted(repository: &Repository, name: &str, error: &RepositoryError) -> Result<bool, RepositoryError> {
+    let folder = &name[..name.find('/').map_or(0, |at| at + 1)];
+    Ok(error.is_missing() && !list_all(&*repository.store, folder)?.iter().any(|listed| listed.name == name))
 }
 
 fn check_checkpoint(repository: &Repository, name: &str, report: &mut VerifyReport) -> Result<(), RepositoryError> {
     report.objects += 1;
     let bytes = match repository.get(name) {
         Ok(bytes) => bytes,
+        Err(e) if is_unlisted(repository, name, &e)? => return Ok(()),
         Err(e) if e.is_damage() => {
             report.find_error(&e);
             return Ok(());

@@ -55,12 +55,16 @@ pub fn check(
         walk.report.find_error(&e);
     }
     for (id, root) in snapshots {
-        walk.report.snapshots += 1;
-        walk.snapshot(id, root)?;
+        if walk.unless_changed(id, root)? {
+            walk.report.snapshots += 1;
+        }
         observer.advance(1);
     }
     Ok(())
 }
+
+/// So often a snapshot is walked again because others changed the repository meanwhile.
+const WALKS_MAX: usize = 8;
 
 /// No file that this program made has more spans: 64 million of them are some 60 TB. A hostile list could name one node
 /// again and again.
@@ -85,7 +89,31 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn snapshot(&mut self, snapshot: SnapshotId, root: ChunkId) -> Result<(), RepositoryError> {
+    /// Walks a snapshot, again if something was found while others forgot, moved or deleted. Whether it is there still.
+    fn unless_changed(&mut self, snapshot: SnapshotId, root: ChunkId) -> Result<bool, RepositoryError> {
+        for _ in 1..WALKS_MAX {
+            let before = self.repository.state().number;
+            let (findings, missing, files) = (self.report.findings.clone(), self.missing.clone(), self.report.files);
+            if !self.snapshot(snapshot, root)? {
+                return Ok(true);
+            }
+            let now = self.repository.refresh()?;
+            let is_there = now.snapshots.contains_key(&snapshot);
+            if is_there && now.number == before {
+                return Ok(true);
+            }
+            (self.report.findings, self.missing, self.report.files) = (findings, missing, files);
+            if !is_there {
+                return Ok(false);
+            }
+            self.blocks.clear();
+            self.directories.clear();
+        }
+        self.snapshot(snapshot, root).map(|_| true)
+    }
+
+    /// Whether something was found.
+    fn snapshot(&mut self, snapshot: SnapshotId, root: ChunkId) -> Result<bool, RepositoryError> {
         // A directory is sound once it was left and nothing below it was found: hence two visits.
         let mut stack = vec![(Vec::new(), root, None)];
         let mut found = 0u64;
@@ -133,7 +161,7 @@ impl Walk<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(found > 0)
     }
 
     fn content(

@@ -124,7 +124,7 @@ fn rewrite_something(random: &mut Random, state: &State, run: u64) -> Operation 
     let ripe = names(condemnable_packs(state, id));
     let known = names(state.packs.keys().copied());
     let condemned = if random.below(8) == 0 { random.some(&known) } else { ripe };
-    let live = names(state.segments.iter().filter(|(_, s)| s.condemned.is_none()).map(|(n, _)| *n));
+    let live = names(state.segments.iter().filter(|(_, s)| s.live()).map(|(n, _)| *n));
     let gone = random.some(&live);
     let mut operation = rewrite(run, &[5000 + number], &condemned, &gone);
     let stranded = state.packs.iter().filter(|(_, p)| match p.home {

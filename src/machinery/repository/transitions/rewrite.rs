@@ -148,7 +148,7 @@ fn condemn_packs(draft: &mut Draft<'_>, run: RunId, packs: &[ObjectHash]) -> Res
 fn condemn_segments(draft: &mut Draft<'_>, segments: &[ObjectHash]) -> Result<(), VoidReason> {
     let number = draft.number;
     for name in segments {
-        let live = draft.segments.edit(name).filter(|s| s.condemned.is_none());
+        let live = draft.segments.edit(name).filter(|s| s.live());
         live.ok_or(VoidReason::SegmentNotLive(*name))?.condemned = Some(number);
     }
     Ok(())
