@@ -58,9 +58,9 @@ impl Way {
     }
 }
 
-/// Every request with `STRONGROOM_TEST_FULL` set, else one of so many.
+/// Every request with `STRONGROOM_TEST_FULL` set, else one of so many: one or two for each way and command.
 fn step() -> usize {
-    if std::env::var_os("STRONGROOM_TEST_FULL").is_some() { 1 } else { 17 }
+    if std::env::var_os("STRONGROOM_TEST_FULL").is_some() { 1 } else { 41 }
 }
 
 /// A server with a repository of some nights, and a machine that made them.
@@ -217,6 +217,9 @@ fn judge(scene: &Scene, kind: Kind, args: &[&str], (well, output): (&Output, &Ou
     }
     if kind == Kind::ChangesOnce {
         return;
+    }
+    if kind == Kind::Restores {
+        let _ = std::fs::remove_dir_all(scene.machine.at("target"));
     }
     let again = scene.run(&scene.machine, args);
     assert_eq!(again.status.code(), Some(0), "{context}\nagain: {}", said(&again));
