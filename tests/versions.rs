@@ -15,15 +15,18 @@ use s3::weed::{self, Weed};
 use strongroom::formats::names;
 use strongroom::formats::record::Operation;
 use strongroom::formats::slot::Way;
-use strongroom::machinery::repository::{Repository, RepositoryError};
+use strongroom::machinery::repository::{LocalPlaces, Repository, RepositoryError};
+use strongroom::operations::copy::CopyOptions;
 use strongroom::operations::keys;
 use strongroom::operations::prune::plan::MaxUnused;
 use strongroom::operations::prune::{PruneOptions, PruneReport, prune};
+use strongroom::operations::repair::branches::{branches, make_current, rescue};
 use strongroom::operations::repair::{RepairOptions, RepairReport, repair};
 use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::store::{Store, Version, VersionKind, list_all};
+use strongroom::parts::store::{MemoryStore, Store, Version, VersionKind, list_all};
 use strongroom::words::causes::with_causes;
 use strongroom::words::observer::Silent;
+use zeroize::Zeroizing;
 
 fn pruned(repository: &Arc<Repository>, remove_noncurrent: bool, dry_run: bool) -> PruneReport {
     let options =
@@ -164,7 +167,13 @@ fn a_log_that_was_cut_stops_the_removal_of_versions() {
     let refused = |repository: &Arc<Repository>| {
         let before = versions(&*bench.store, "").len();
         let error = prune(repository, &options, &Silent).unwrap_err();
-        assert!(matches!(&error, RepositoryError::History { what } if what.contains(&last)), "{error}");
+        let told = error.to_string();
+        match &error {
+            RepositoryError::History { .. } => assert!(told.contains(&last), "{told}"),
+            // Once the number was taken again, there are two records of it.
+            RepositoryError::Contradicted { .. } => assert!(told.contains("repair --from-versions"), "{told}"),
+            _ => panic!("{told}"),
+        }
         let dropped = before.saturating_sub(versions(&*bench.store, "").len());
         assert_eq!(dropped, 0, "no version is gone");
     };
@@ -232,4 +241,92 @@ fn credentials_that_may_not_ask_for_versions_prune_and_say_what_they_lack() {
     let error = prune(&repository, &options, &Silent).unwrap_err();
     assert!(matches!(error, RepositoryError::Store(_)) && with_causes(&error).contains("s3:GetBucketVersioning"));
     assert!(bench.store.requests().delete > 0);
+}
+
+/// Puts every object of `from` into a bucket with versions; what stands there with other bytes becomes an older version.
+fn put_over(from: &dyn Store, bucket: &dyn Store) {
+    for listed in list_all(from, "").unwrap() {
+        let bytes = from.get(&listed.name).unwrap();
+        match bucket.get(&listed.name) {
+            Ok(there) if there == bytes => continue,
+            Ok(_) => bucket.delete(&listed.name).unwrap(),
+            Err(e) => assert!(e.is_missing()),
+        }
+        bucket.create(&listed.name, bytes).unwrap();
+    }
+}
+
+/// A server that let everybody win once its bucket kept versions (Ceph 20.2): three machines were told that they had created
+/// record 14, and nobody read the versions below it. All branches are listed with what each holds; the owner chooses, and
+/// what only the others hold is copied.
+#[test]
+fn the_owner_chooses_among_the_branches_of_a_history_and_loses_no_snapshot() {
+    let server = Weed::start();
+    server.keep_versions();
+    let root = |n: u64| {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("same"), text(1, 200_000)).unwrap();
+        fs::write(root.path().join("own"), text(100 + n, 200_000)).unwrap();
+        root
+    };
+    let roots: Vec<_> = (0..4).map(root).collect();
+    let common = Arc::new(MemoryStore::new());
+    Bench::on(common.clone()).backup(&[roots[0].path()]);
+    let branch = |backups: &[usize]| {
+        let store: Arc<dyn Store> = Arc::new(common.fork());
+        backups.iter().for_each(|n| drop(Bench::beside(store.clone()).backup(&[roots[*n].path()])));
+        store
+    };
+    // The longer one was there first: behind the other's last record some of its records still stand.
+    let (long, short) = (branch(&[1, 2]), branch(&[3]));
+    for (chosen, other) in [(0, 1), (1, 0)] {
+        let bucket = server.store(&format!("branches{chosen}"), weed::OWNER_KEY);
+        put_over(&*long, &*bucket);
+        put_over(&*short, &*bucket);
+        let (bench, scratch) = (Bench::beside(bucket.clone()), tempfile::tempdir().unwrap());
+        let passphrase = Zeroizing::new(harness::PASSPHRASE.to_vec());
+        let open = |places: &LocalPlaces| {
+            Repository::open_for_repair(bucket.clone(), &passphrase, places, bench.world.clone()).unwrap()
+        };
+        let repository = open(&bench.places());
+        let found = branches(&repository, scratch.path(), &Silent).unwrap();
+        let own: Vec<usize> = found.all.iter().map(|b| found.own(b).len()).collect();
+        assert_eq!((own.iter().copied().min(), own.iter().copied().max(), own.len()), (Some(1), Some(2), 2));
+        assert_eq!(found.unreadable, Vec::<String>::new());
+        // Neither is the history that stands: the short one was put over the long one's beginning.
+        let by_len = |n: usize| found.all.iter().find(|b| found.own(b).len() == n).unwrap();
+        let (branch, own) = [(by_len(2), 2), (by_len(1), 1)][chosen];
+        assert_eq!((by_len(2).current, by_len(1).current), (false, true));
+        make_current(&repository, branch, &Silent).unwrap();
+        drop(repository);
+        let repository =
+            Repository::open_forgetting(bucket.clone(), &passphrase, &bench.places(), bench.world.clone()).unwrap();
+        repository.settle(true).unwrap();
+        let options = CopyOptions { dry_run: false, host: "keeper".to_owned(), command: "repair".to_owned() };
+        let rescued = rescue(&repository, &found, branch, scratch.path(), &options, &Silent).unwrap();
+        assert_eq!((rescued.copied.len(), rescued.failed), (3 - own, vec![]), "branch {chosen} instead of {other}");
+        let again = rescue(&repository, &found, branch, scratch.path(), &options, &Silent).unwrap();
+        assert_eq!((again.copied, again.failed), (vec![], vec![]), "what was copied is not copied again");
+
+        let machine = Bench::beside(bucket.clone());
+        let bare = machine.open();
+        assert_eq!(bare.snapshots().unwrap().len(), 4);
+        sound(&bare);
+        let report = pruned(&bare, false, false);
+        assert_eq!((report.missing, report.damaged), (0, vec![]));
+        let machine = Bench::beside(bucket.clone());
+        let bare = machine.open();
+        sound(&bare);
+        for root in &roots {
+            let path = root.path().to_str().unwrap();
+            let snapshots = bare.snapshots().unwrap();
+            let snapshot = snapshots.iter().find(|s| s.described.source == path).expect("each root has a snapshot");
+            let target = tempfile::tempdir().unwrap();
+            assert_eq!(
+                harness::try_restore(&bare, snapshot, target.path(), Some(root.path())).unwrap().problems,
+                Vec::<String>::new()
+            );
+            assert_eq!(difference(root.path(), target.path()), "");
+        }
+    }
 }

@@ -143,6 +143,19 @@ impl Settings {
         expecting(opened, arguments)
     }
 
+    /// Opens the repository with places of its own: what this machine has seen of its history does not count.
+    pub fn open_beside(&self, around: &Surroundings, places: &LocalPlaces) -> Result<Arc<Repository>> {
+        let passphrase = self.secret.get(around, false)?;
+        Ok(Repository::open_for_repair(self.store(around)?, passphrase.bytes(), places, around.world.clone())?)
+    }
+
+    /// Opens the repository after its owner has changed the history; what this machine has seen of it is forgotten.
+    pub fn open_forgetting(&self, arguments: &GlobalArguments, around: &Surroundings) -> Result<Arc<Repository>> {
+        let passphrase = self.secret.get(around, false)?;
+        let (store, places) = (self.store(around)?, places(arguments, around)?);
+        Ok(Repository::open_forgetting(store, passphrase.bytes(), &places, around.world.clone())?)
+    }
+
     /// The location as it is right in another folder of this machine.
     pub fn location_elsewhere(&self, around: &Surroundings) -> String {
         match self.location.contains(':') {

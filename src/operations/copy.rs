@@ -68,6 +68,17 @@ pub fn copy(
     if from.config.id == to.config.id {
         return Err(RepositoryError::NotAllowed { what: "both are the same repository".to_owned() });
     }
+    copy_within(from, to, snapshots, options, observer)
+}
+
+/// As [`copy`], also if `from` is another history of the same repository.
+pub fn copy_within(
+    from: &Arc<Repository>,
+    to: &Arc<Repository>,
+    snapshots: &[Snapshot],
+    options: &CopyOptions,
+    observer: &dyn Observer,
+) -> Result<CopyReport, RepositoryError> {
     let mut report = CopyReport::default();
     if !options.dry_run {
         to.check_may_write()?;
@@ -84,7 +95,8 @@ pub fn copy(
     let known: HashSet<SnapshotOrigin> = there.filter_map(|s| s.described.origin).collect();
     let origin = |s: &Snapshot| SnapshotOrigin { repository: from.config.id, snapshot: s.id };
     // What came from there needs not go back.
-    let came = |s: &Snapshot| s.described.origin.as_ref().is_some_and(|o| o.repository == to.config.id);
+    let same = from.config.id == to.config.id;
+    let came = |s: &Snapshot| !same && s.described.origin.as_ref().is_some_and(|o| o.repository == to.config.id);
     let (there, lacking): (Vec<&Snapshot>, Vec<&Snapshot>) =
         snapshots.iter().filter(|s| s.doubt.is_none()).partition(|s| known.contains(&origin(s)) || came(s));
     // What would be signed there by whoever copies must have been said by who it says it was.

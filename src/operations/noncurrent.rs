@@ -187,7 +187,9 @@ fn given_up(state: &State, name: &str, newest: Option<u64>) -> bool {
 fn was_cut(state: &State, name: &str, versions: &[Version]) -> bool {
     let Some(ObjectName::Record(number)) = ObjectName::parse(name) else { return false };
     let has = |kind| versions.iter().any(|v| v.kind == kind && !v.latest);
-    let taken_again = stands(versions) && has(VersionKind::Bytes) && has(VersionKind::DeleteMarker);
+    // What the owner has settled may have been put back by `repair`.
+    let settled = number <= state.settled.number;
+    let taken_again = !settled && stands(versions) && has(VersionKind::Bytes) && has(VersionKind::DeleteMarker);
     let behind = !stands(versions) && has(VersionKind::Bytes) && number > state.number;
     taken_again || behind
 }

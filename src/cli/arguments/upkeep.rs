@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use jiff::Span;
 
+use crate::machinery::repository::local::Head;
 use crate::operations::prune::MAX_UNUSED;
 use crate::operations::prune::plan::MaxUnused;
 use crate::operations::verify::Part;
@@ -189,7 +190,11 @@ pub struct RepairArguments {
     /// Accept the history as it can be read: give up what lies behind gaps and forks, or is missing
     #[arg(long)]
     pub accept_history: bool,
-    /// Agree beforehand: that unreadable bytes at the end of the log are garbage, or to --accept-history
+    /// List the histories that a bucket with versions still holds; with BRANCH, make that one count, and copy into it
+    /// what only the others hold
+    #[arg(long, value_name = "BRANCH", num_args = 0..=1, conflicts_with_all = ["accept_history", "drop_lost"])]
+    pub from_versions: Option<Option<Head>>,
+    /// Agree beforehand: that unreadable bytes at the end of the log are garbage, to --accept-history, or to a BRANCH
     #[arg(long)]
     pub yes: bool,
 }

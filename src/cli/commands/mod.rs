@@ -1,6 +1,7 @@
 //! One module for each command: options in, one operation, words or JSON out.
 
 pub mod backup;
+pub mod branches;
 pub mod cat;
 pub mod copy;
 pub mod credential;

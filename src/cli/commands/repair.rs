@@ -15,11 +15,15 @@ use super::super::mask::command_line;
 use super::super::session::Session;
 use super::super::settings::Settings;
 use super::super::text::{escape, things};
+use super::branches;
 use super::verify::told_finding;
 
 /// Goes on behind garbage at the end of the log, then repairs everything else.
 pub fn run(session: &Session, arguments: &RepairArguments, typed: &[OsString]) -> Result<Exit> {
     let settings = Settings::find(session.global, session.around, false)?;
+    if let Some(chosen) = &arguments.from_versions {
+        return branches::run(session, arguments, &settings, chosen.as_ref(), typed);
+    }
     let gave_up = Cell::new(false);
     let gives_up = |e: &RepositoryError| {
         gave_up.set(arguments.accept_history && !arguments.dry_run && agrees_to(session, arguments, e));

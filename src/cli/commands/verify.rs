@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::formats::state::State;
-use crate::machinery::repository::Repository;
+use crate::machinery::repository::{Repository, RepositoryError};
 use crate::operations::repair::found;
 use crate::operations::verify::{
     Coverage, Finding, Part, VerifyDepth, VerifyReport, coverage, remember, verify, verify_keyless,
 };
+use crate::parts::store::StoreError;
 use crate::words::observer::{Observer, Severity};
 
 use super::super::arguments::VerifyArguments;
@@ -23,7 +24,7 @@ use super::super::time::{rfc3339, show};
 /// Verifies the repository; damage is exit 1.
 pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
     let mut started = Instant::now();
-    let mut covered = None;
+    let (mut covered, mut unsafe_store) = (None, false);
     session.finds_doubts_itself();
     let (depth, report) = match arguments.keyless {
         true => {
@@ -51,8 +52,16 @@ pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
                 if !arguments.no_record
                     && let Err(e) = remember(repository, &report)
                 {
-                    let text = format!("it could not be remembered what was read: {}", chain(&e));
-                    session.progress.finding(Severity::Warning, &text);
+                    let lets_all_win = matches!(e, RepositoryError::Store(StoreError::NotConditional { .. }));
+                    unsafe_store |= lets_all_win;
+                    match lets_all_win {
+                        // Not what was to be done is the news, but why it could not.
+                        true => session.progress.finding(Severity::Error, &chain(&e)),
+                        false => {
+                            let text = format!("it could not be remembered what was read: {}", chain(&e));
+                            session.progress.finding(Severity::Warning, &text);
+                        }
+                    }
                 }
                 covered = Some(coverage(repository)?);
                 Ok(report)
@@ -63,7 +72,7 @@ pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
     let took_ms = started.elapsed().as_millis() as u64;
     session.finish();
     tell(session, depth, &report, covered, took_ms)?;
-    Ok(match (report.findings.is_empty(), report.archived.is_empty()) {
+    Ok(match (report.findings.is_empty(), report.archived.is_empty() && !unsafe_store) {
         (true, true) => Exit::Done,
         (true, false) => Exit::Problems,
         (false, _) => Exit::Failed,

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use crate::parts::store::{Store, StoreError, check_conditional_create};
+use crate::parts::store::{Store, StoreError, advice, check_conditional_create};
 use crate::words::world::random;
 
 use super::Repository;
@@ -20,7 +20,7 @@ const RACE_EVERY_MS: i64 = 7 * DAY_MS;
 
 /// Whether the store keeps versions. Who may not ask, or a server that knows none: then it keeps none as far as can be told.
 fn keeps_versions(store: &dyn Store) -> bool {
-    store.versions().is_some_and(|versions| versions.keeps_versions().unwrap_or(false))
+    store.has_given_versions() || store.versions().is_some_and(|versions| versions.keeps_versions().unwrap_or(false))
 }
 
 /// Remembers that a store was raced with just now, and kept the racers apart.
@@ -53,6 +53,16 @@ impl Repository {
         self.local.set_met_store(&MetStore { location, versions, asked_ms: now_ms, raced_ms })
     }
 
+    /// Races at once if the record that was just created was given a version, and no versions were kept until now: somebody
+    /// has switched them on, and the server may let everybody win from then on.
+    pub(super) fn check_versions(&self) -> Result<()> {
+        if self.store.has_given_versions() && self.local.met_store().is_some_and(|met| !met.versions) {
+            self.local.forget_store()?;
+            self.check_endpoint()?;
+        }
+        Ok(())
+    }
+
     /// Whether what was just published stands: somebody else may have been told the same.
     pub(super) fn still_stands(&self, name: &str, bytes: &Bytes) -> Result<bool> {
         if !self.store.is_remote() || !self.local.met_store().is_some_and(|met| met.versions) {
@@ -64,8 +74,9 @@ impl Repository {
         self.local.forget_store()?;
         let server = self.store.server().unwrap_or_else(|| "this server".to_owned());
         let found = format!("{name} was created by us, and another machine's bytes stand there");
+        let advice = advice(&*self.store);
         // Not an error of this run: it appends again, behind the other. The next one races.
-        self.note_damage(StoreError::NotConditional { location: self.store.location(), server, found }.into());
+        self.note_damage(StoreError::NotConditional { location: self.store.location(), server, found, advice }.into());
         Ok(false)
     }
 }

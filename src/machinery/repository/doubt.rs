@@ -5,6 +5,7 @@
 //! kept in mind: reading and backups go on, and say so; nothing is forgotten or deleted until the missing records are
 //! back, or the owner has said that the history counts as it is ([`Repository::settle`]).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use crate::formats::description::{self, RunDescription};
@@ -12,6 +13,7 @@ use crate::formats::envelope::FormatError;
 use crate::formats::names::{self, ObjectName};
 use crate::formats::record::{self, Operation, Record, SignedRecord};
 use crate::formats::state::State;
+use crate::parts::store::{Version, VersionKind};
 use crate::words::ids::{CredentialId, ObjectHash, RunId};
 use crate::words::world::random;
 
@@ -89,6 +91,25 @@ pub enum Doubt {
         /// The run it belongs to, or the record it stands for.
         run: RunId,
     },
+    /// A bucket with versions has several records of one number: the server let more than one machine create them.
+    #[error(
+        "the bucket holds other versions of the log's records {}: several machines were told that they had created them; `strongroom repair --from-versions` lists the histories",
+        in_numbers(.numbers)
+    )]
+    Versions {
+        /// Their numbers.
+        numbers: Vec<u64>,
+    },
+}
+
+/// So many numbers of records are told in one line.
+const NUMBERS_MAX: usize = 5;
+
+fn in_numbers(numbers: &[u64]) -> String {
+    let some: Vec<String> = numbers.iter().take(NUMBERS_MAX).map(u64::to_string).collect();
+    let more = numbers.len().saturating_sub(some.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", some.join(", "))
 }
 
 impl Doubt {
@@ -97,6 +118,9 @@ impl Doubt {
         match self {
             Self::Gap(gap) => gap.finding(),
             Self::Record { number, .. } | Self::Witness { number, .. } => (names::record(*number), self.to_string()),
+            Self::Versions { numbers } => {
+                (names::record(numbers.first().copied().unwrap_or_default()), self.to_string())
+            }
             Self::Beyond { end, .. } => (names::record(end + 1), format!("it is missing: {self}")),
         }
     }
@@ -134,6 +158,7 @@ impl Repository {
         let mut doubts = Vec::new();
         doubts.extend(self.gap().map(Doubt::Gap));
         doubts.extend(contradictions(&state));
+        doubts.extend(self.versions.lock().expect("nothing panics while it holds the lock").clone());
         if doubts.is_empty() {
             doubts.extend(self.beyond.lock().expect("nothing panics while it holds the lock").clone());
         }
@@ -143,6 +168,7 @@ impl Repository {
     /// Refuses to go on if anything contradicts the history: for whoever forgets or deletes.
     pub fn check_undoubted(&self) -> Result<()> {
         self.look_beyond()?;
+        self.look_at_versions()?;
         let doubts = self.doubts();
         if doubts.is_empty() { Ok(()) } else { Err(RepositoryError::Contradicted { doubts }) }
     }
@@ -173,6 +199,42 @@ impl Repository {
     /// Whether the owner's next record follows another history than the one that was folded.
     pub(super) fn forks(&self) -> bool {
         self.gap().is_some_and(|gap| matches!(gap.cause, GapCause::Fork(_)))
+    }
+
+    /// Looks for other versions of records that the owner has not settled yet. Who may not ask for versions is none the
+    /// wiser.
+    pub fn look_at_versions(&self) -> Result<()> {
+        let found = match self.numbers_with_versions() {
+            Err(RepositoryError::Store(_)) => Vec::new(),
+            found => found?,
+        };
+        let doubt = (!found.is_empty()).then_some(Doubt::Versions { numbers: found });
+        *self.versions.lock().expect("nothing panics while it holds the lock") = doubt;
+        Ok(())
+    }
+
+    /// Numbers of records behind the last settlement of which the bucket has versions with other bytes.
+    fn numbers_with_versions(&self) -> Result<Vec<u64>> {
+        let Some(store) = self.store.versions() else { return Ok(Vec::new()) };
+        if !store.keeps_versions()? {
+            return Ok(Vec::new());
+        }
+        let (settled, mut of) = (self.state().settled.number, BTreeMap::<u64, Vec<Version>>::new());
+        store.list_versions(names::LOG, &mut |version| {
+            if let (Some(ObjectName::Record(number)), VersionKind::Bytes) =
+                (ObjectName::parse(&version.name), version.kind)
+                && number > settled
+            {
+                of.entry(number).or_default().push(version);
+            }
+        })?;
+        let mut found = Vec::new();
+        for (number, versions) in of.iter().filter(|(_, versions)| versions.len() > 1) {
+            let hashes: Result<BTreeSet<ObjectHash>> =
+                versions.iter().map(|version| Ok(record::hash(&store.get_version(version)?))).collect();
+            found.extend((hashes?.len() > 1).then_some(*number));
+        }
+        Ok(found)
     }
 
     /// Looks for objects that only a later record than the last one can have led to: the log was cut.
@@ -256,6 +318,7 @@ impl Repository {
         }
         self.refresh()?;
         self.look_beyond()?;
+        self.look_at_versions()?;
         let doubts = self.doubts();
         if doubts.is_empty() && !force {
             return Ok(None);
@@ -276,6 +339,7 @@ impl Repository {
         })?;
         *self.gap.lock().expect("nothing panics while it holds the lock") = None;
         *self.beyond.lock().expect("nothing panics while it holds the lock") = None;
+        *self.versions.lock().expect("nothing panics while it holds the lock") = None;
         self.refresh()?;
         Ok(Some(number))
     }

@@ -21,6 +21,7 @@ use super::Repository;
 use super::doubt::{Gap, GapCause};
 use super::error::{RepositoryError, Result};
 use super::local::Head;
+use super::places::OVERTAKEN_MAX;
 use super::put::{Stands, settle};
 use super::transitions::{self, Broken, LogEntry, Signed, Verdict};
 use super::whole;
@@ -53,6 +54,12 @@ impl Repository {
     /// Folds what others have appended. Once that shows another history than the one seen before, nothing more
     /// is appended through this handle.
     pub fn refresh(&self) -> Result<Arc<State>> {
+        for _ in 1..OVERTAKEN_MAX {
+            let state = self.refresh_to(0)?;
+            if self.places_are_synced() {
+                return Ok(state);
+            }
+        }
         self.refresh_to(0)
     }
 
@@ -400,7 +407,9 @@ impl Repository {
                 self.keys.log_sealing(Epoch(state.epoch)).map_err(RepositoryError::object("the next record"))?;
             let bytes = record.encode(self.keys.signer(), &sealing.sealing(), random(&*self.world));
             let bytes = Bytes::from(bytes);
-            match settle(&*self.store, &names::record(record.number), &bytes)? {
+            let stands = settle(&*self.store, &names::record(record.number), &bytes)?;
+            self.check_versions()?;
+            match stands {
                 Stands::Theirs => state = self.refresh_to(record.number)?,
                 Stands::Ours if !self.still_stands(&names::record(record.number), &bytes)? => {
                     state = self.refresh_to(record.number)?;

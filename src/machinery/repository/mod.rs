@@ -100,6 +100,8 @@ pub struct Repository {
     gap: Mutex<Option<doubt::Gap>>,
     /// An object that only a later record can have led to.
     beyond: Mutex<Option<doubt::Doubt>>,
+    /// That the bucket has other versions of records, if that was found.
+    versions: Mutex<Option<doubt::Doubt>>,
 }
 
 impl std::fmt::Debug for dyn World {
@@ -372,6 +374,15 @@ impl Repository {
         Self::open_with(store, (config, config_bytes), Keyring::of_file(file), None, places, world, false)
     }
 
+    /// The repository as the owner sees it in another store that has the same configuration, with other local places.
+    pub fn view(&self, store: Arc<dyn Store>, places: &LocalPlaces) -> Result<Arc<Self>> {
+        let (config, config_bytes) = read_config(&*store)?;
+        let not_owner = || RepositoryError::NotAllowed { what: "only the owner may: use the passphrase".to_owned() };
+        let master = self.keys.master().ok_or_else(not_owner)?;
+        let keys = Keyring::owner(master, &config).map_err(RepositoryError::object(names::CONFIG))?;
+        Self::open_with(store, (config, config_bytes), keys, None, places, self.world.clone(), true)
+    }
+
     fn open_with(
         store: Arc<dyn Store>,
         (config, config_bytes): (Config, Bytes),
@@ -406,6 +417,7 @@ impl Repository {
             distrust: Mutex::default(),
             gap: Mutex::default(),
             beyond: Mutex::default(),
+            versions: Mutex::default(),
         };
         let start = match known {
             Some(state) => Some(state),

@@ -13,6 +13,9 @@ use crate::words::ids::ObjectHash;
 use super::Repository;
 use super::error::{RepositoryError, Result};
 
+/// So often the log is folded again because others deleted meanwhile what it named.
+pub(super) const OVERTAKEN_MAX: usize = 20;
+
 impl Repository {
     /// Makes the cache know the packs that are live in `state`, and no others that were published.
     pub(crate) fn sync_places(&self, state: &State) -> Result<()> {
@@ -22,16 +25,30 @@ impl Repository {
         }
         // Another process has folded more and brought the rows in step with that: what it knows is newer.
         if self.cache.position()? <= state.number {
-            self.bring_places(state)?;
+            let whole = self.bring_places(state)?;
             let live = |name: &ObjectHash| state.packs.get(name).filter(|p| p.live()).map(|p| p.published);
             self.cache.settle_places(state.number, &live)?;
+            if !whole {
+                return Ok(());
+            }
         }
         *self.places_synced.lock().expect("nothing panics while it holds the lock") = Some(fingerprint);
         Ok(())
     }
 
-    /// Adds the packs that are live in `state` and not in the cache.
-    fn bring_places(&self, state: &State) -> Result<()> {
+    /// Whether the rows know all that the state folded last knows, or can know of it.
+    pub(super) fn places_are_synced(&self) -> bool {
+        self.places_synced.lock().expect("nothing panics while it holds the lock").is_some()
+    }
+
+    /// Whether what `state` names may be gone because others have gone on since: there is a later record.
+    fn is_overtaken(&self, state: &State, error: &RepositoryError) -> Result<bool> {
+        Ok(error.is_missing() && self.is_there(&names::record(state.number + 1))?)
+    }
+
+    /// Adds the packs that are live in `state` and not in the cache; whether all that can be read were found.
+    fn bring_places(&self, state: &State) -> Result<bool> {
+        let mut whole = true;
         let known = self.cache.known_packs()?;
         let new = state.packs.iter().filter(|(name, p)| p.live() && !known.contains(*name));
         let homes: HashSet<DirectoryHome> = new.map(|(_, p)| p.home).collect();
@@ -44,11 +61,12 @@ impl Repository {
                     self.keep_usable(&mut content, state);
                     self.cache.add_places(&content, Some(state.number))?;
                 }
+                Err(e) if self.is_overtaken(state, &e)? => whole = false,
                 Err(e) if e.is_damage() => self.note_damage(e),
                 Err(e) => return Err(e),
             }
         }
-        Ok(())
+        Ok(whole)
     }
 
     /// Looks again for what could not be read before: it has come back.
@@ -70,7 +88,18 @@ impl Repository {
     /// Fetches the content directories of live packs that the cache has none of: of those that this credential may
     /// deduplicate against, or of all.
     pub fn sync_content(&self, all: bool) -> Result<()> {
-        let state = self.state();
+        for _ in 1..OVERTAKEN_MAX {
+            if self.sync_content_as_known(all)? {
+                return Ok(());
+            }
+            self.refresh()?;
+        }
+        self.sync_content_as_known(all).map(drop)
+    }
+
+    /// Whether nothing was missing that others have deleted since.
+    fn sync_content_as_known(&self, all: bool) -> Result<bool> {
+        let (state, mut whole) = (self.state(), true);
         let missing = self.cache.without_content()?;
         let wanted = missing.iter().filter(|name| all || self.may_deduplicate(&state, name));
         let homes: HashSet<DirectoryHome> =
@@ -84,12 +113,13 @@ impl Repository {
                     }
                     self.cache.add_places(&content, Some(state.number))?;
                 }
+                Err(e) if self.is_overtaken(&state, &e)? => whole = false,
                 // What cannot be deduplicated against is stored again.
                 Err(e) if e.is_damage() => self.note_damage(e),
                 Err(e) => return Err(e),
             }
         }
-        Ok(())
+        Ok(whole)
     }
 
     /// Reads the directories kept at `home`; those of content packs only if asked for.

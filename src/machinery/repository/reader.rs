@@ -17,6 +17,7 @@ use super::Repository;
 use super::cache::places::{BlockPlace, FramePlace, MetaPlace, PackPlace};
 use super::error::{RepositoryError, Result};
 use super::index::is_dead;
+use super::places::OVERTAKEN_MAX;
 
 /// Frames of nodes that are read at once from a server.
 const META_WINDOW: u32 = 16;
@@ -164,9 +165,7 @@ impl Repository {
     /// The frame that holds the first chunk of `reference`, and where it was read: every place but those in the pack
     /// `not_in` is tried before it is called damaged or missing.
     pub fn frame_of(&self, reference: &Reference, not_in: Option<i64>) -> Result<(FramePlace, OpenFrame)> {
-        match self.frame_as_known(reference, not_in, true) {
-            // A prune may have moved it.
-            Err(e) if e.is_missing() && self.has_moved_on()? => self.frame_as_known(reference, not_in, true),
+        match self.where_it_is_now(|| self.frame_as_known(reference, not_in, true)) {
             Err(e) if e.is_missing() => {
                 // The next backup looks what else is missing.
                 let _ = self.distrust_listing();
@@ -206,17 +205,20 @@ impl Repository {
 
     /// The bytes of a tree or list node. Every place it is at is tried before it is called damaged or missing.
     pub fn node(&self, id: &ChunkId) -> Result<Bytes> {
-        match self.node_as_known(id) {
-            // A prune may have moved it.
-            Err(e) if e.is_missing() && self.has_moved_on()? => self.node_as_known(id),
-            found => found,
-        }
+        self.where_it_is_now(|| self.node_as_known(id))
     }
 
-    /// Folds what others have appended; whether there was anything.
-    pub fn has_moved_on(&self) -> Result<bool> {
-        let before = self.state().number;
-        Ok(self.refresh()?.number != before)
+    /// Calls `read` again as long as what it wants is missing and others have gone on since: a prune may have moved it, and
+    /// another one may have moved it once more.
+    pub fn where_it_is_now<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
+        for _ in 1..OVERTAKEN_MAX {
+            let before = self.state().number;
+            match read() {
+                Err(e) if e.is_missing() && self.refresh()?.number != before => {}
+                found => return found,
+            }
+        }
+        read()
     }
 
     fn node_as_known(&self, id: &ChunkId) -> Result<Bytes> {

@@ -5,6 +5,7 @@
 //! then is still missing is said in the log: the packs are lost, and the snapshots that need them have holes. Nothing is
 //! deleted. A later repair fills what later backups have brought back.
 
+pub mod branches;
 mod drop;
 pub mod found;
 mod heal;

@@ -289,11 +289,7 @@ impl Work<'_> {
     /// Whether a file that lies in several frames has the content that its node names: whoever writes a node chooses its
     /// references, each leads to sound chunks, and only the id says to which.
     fn has_meant_content(&self, file: &FileItem) -> Result<bool, RepositoryError> {
-        let found = match content_id(self.repository, &file.file) {
-            // A prune may have moved them since they were read.
-            Err(e) if e.is_missing() && self.repository.has_moved_on()? => content_id(self.repository, &file.file)?,
-            found => found?,
-        };
+        let found = self.repository.where_it_is_now(|| content_id(self.repository, &file.file))?;
         Ok(found == file.file.content_id)
     }
 

@@ -222,6 +222,7 @@ fn verify_log(
         }
         Err(e) => return Err(e),
     }
+    repository.look_at_versions()?;
     for doubt in repository.doubts() {
         let (object, what) = doubt.finding();
         report.find(object, what);

@@ -128,7 +128,7 @@ fn check_keys(
 /// Whether an object that was listed and is missing is not listed any more: somebody has deleted it meanwhile, as a prune
 /// does with older checkpoints and `key remove` with a key slot.
 fn is_unlisted(repository: &Repository, name: &str, error: &RepositoryError) -> Result<bool, RepositoryError> {
-    let folder = &name[..name.find('/').map_or(0, |at| at + 1)];
+    let folder = name.split_once('/').map_or("", |(folder, _)| folder);
     Ok(error.is_missing() && !list_all(&*repository.store, folder)?.iter().any(|listed| listed.name == name))
 }
 

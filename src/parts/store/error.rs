@@ -141,7 +141,7 @@ pub enum StoreError {
     },
     /// A server lets several machines create the same object, so that they would overwrite each other.
     #[error(
-        "{location} cannot hold a repository that several machines write to: {server} does not create an object only if it is absent ({found}); use another server (Amazon S3, SeaweedFS, Ceph and MinIO do), or `init --single-writer` if one machine alone will ever write"
+        "{location} cannot hold a repository that several machines write to: {server} does not create an object only if it is absent ({found}); {advice}, or `init --single-writer` if one machine alone will ever write"
     )]
     NotConditional {
         /// The URL.
@@ -150,6 +150,8 @@ pub enum StoreError {
         server: String,
         /// What came of the race.
         found: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// This build knows no such kind of store.
     #[error("{scheme}: is no kind of store that this build supports")]

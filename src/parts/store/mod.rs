@@ -7,6 +7,7 @@
 //! Stores know nothing of keys, formats or the log, and verify nothing: whoever reads recomputes hashes. They
 //! do not retry what the user could decide about, and they never print.
 
+pub mod branch;
 mod cloud;
 mod counts;
 mod error;
@@ -33,7 +34,7 @@ pub use memory::MemoryStore;
 pub use name::{NAME_LEN_MAX, check_folder, check_name};
 pub use object::ObjectStoreAdapter;
 pub use options::{Lookup, Notice, StoreOptions, quiet};
-pub use race::check_conditional_create;
+pub use race::{advice, check_conditional_create};
 pub use s3::KEYS as S3_OPTIONS;
 pub use simulated::{Call, Damage, Fault, Outcome, Scope, SimulatedStore};
 pub use url::{init, is_remote, local_folder, open};
@@ -145,6 +146,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// What this store keeps of objects that were deleted or overwritten, if it is of a kind that may.
     fn versions(&self) -> Option<&dyn Versions> {
         None
+    }
+
+    /// Whether an object that was created here was given a version: then the bucket keeps some, whoever may ask for it.
+    fn has_given_versions(&self) -> bool {
+        false
     }
 
     /// For how long a request that fails in a way that may pass is tried again, at most.

@@ -46,6 +46,8 @@ pub struct ObjectStoreAdapter {
     storage_class: Option<String>,
     server: Option<Arc<Mutex<Option<String>>>>,
     versions: Option<Arc<BucketVersions>>,
+    /// Whether an object was given a version.
+    versioned: AtomicBool,
     patience: Duration,
 }
 
@@ -96,7 +98,20 @@ impl ObjectStoreAdapter {
         let permits = Permits::new(requests_max.max(1));
         let Manner { conditional, storage_class, server, versions, patience } = manner;
         let (runtime, counters, conditional) = (Some(runtime), Counters::default(), AtomicBool::new(conditional));
-        Self { inner, location, runtime, permits, counters, conditional, storage_class, server, versions, patience }
+        let versioned = AtomicBool::new(false);
+        Self {
+            inner,
+            location,
+            runtime,
+            permits,
+            counters,
+            conditional,
+            storage_class,
+            server,
+            versions,
+            versioned,
+            patience,
+        }
     }
 
     /// How an object is put: only if it is absent where the store knows that, else as the only writer does.
@@ -155,7 +170,12 @@ impl Store for ObjectStoreAdapter {
             let options = self.put_options(name);
             self.counters.up(bytes.len());
             match self.request(Verb::Create, self.inner.put_opts(&path, bytes.clone().into(), options)) {
-                Ok(_) => return Ok(Created::New),
+                Ok(put) => {
+                    // A bucket whose versions were suspended calls each of them so.
+                    let version = put.version.is_some_and(|version| !version.is_empty() && version != "null");
+                    self.versioned.fetch_or(version, Ordering::Relaxed);
+                    return Ok(Created::New);
+                }
                 Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {}
                 Err(error) => return Err(translate_create(name, error)),
             }
@@ -299,6 +319,10 @@ impl Store for ObjectStoreAdapter {
         self.conditional.store(false, Ordering::Relaxed);
     }
 
+    fn has_given_versions(&self) -> bool {
+        self.versioned.load(Ordering::Relaxed)
+    }
+
     fn versions(&self) -> Option<&dyn Versions> {
         self.versions.as_ref().map(|_| self as &dyn Versions)
     }
@@ -327,6 +351,10 @@ impl Versions for ObjectStoreAdapter {
                 None => return Ok(()),
             }
         }
+    }
+
+    fn get_version(&self, version: &Version) -> Result<Bytes, StoreError> {
+        self.request(Verb::Get, self.bucket_versions().bytes(version))
     }
 
     fn remove_version(&self, version: &Version) -> Result<(), StoreError> {

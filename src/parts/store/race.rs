@@ -8,7 +8,7 @@ use std::sync::Barrier;
 
 use bytes::Bytes;
 
-use super::{Created, Store, StoreError};
+use super::{Created, Store, StoreError, VersionKind, Versions};
 
 /// How many race, and how often. Contended rounds are slow on some servers (seconds), and a server that races loses
 /// nearly every one.
@@ -27,13 +27,35 @@ pub fn check_conditional_create(store: &dyn Store, salt: [u8; 16]) -> Result<(),
         let name = format!("{FOLDER}/{salt}-{round}");
         let found = race(store, &name);
         // Those who may only add leave it there; a prune removes it.
-        let _ = store.delete(&name);
+        let _ = store.delete(&name).and_then(|()| remove_versions(store, &name));
         if let Some(found) = found? {
             let (location, server) = (store.location(), named(store.server()));
-            return Err(StoreError::NotConditional { location, server, found });
+            return Err(StoreError::NotConditional { location, server, found, advice: advice(store) });
         }
     }
     Ok(())
+}
+
+/// Removes for good what a bucket with versions keeps of the race: nobody else will.
+fn remove_versions(store: &dyn Store, name: &str) -> Result<(), StoreError> {
+    let Some(versions) = store.versions().filter(|_| store.has_given_versions()) else { return Ok(()) };
+    let mut all = Vec::new();
+    versions.list_versions(FOLDER, &mut |version| all.extend((version.name == name).then_some(version)))?;
+    // While the marker is there, the object is not.
+    all.sort_by_key(|version| version.kind == VersionKind::DeleteMarker);
+    all.iter().try_for_each(|version| versions.remove_version(version))
+}
+
+/// What to do about a store that lets several win.
+pub fn advice(store: &dyn Store) -> &'static str {
+    let keeps = |versions: &dyn Versions| versions.keeps_versions().unwrap_or(false);
+    match store.has_given_versions() || store.versions().is_some_and(keeps) {
+        true => {
+            "this bucket keeps versions, and some servers, such as Ceph, do so only without: suspend versioning, use a bucket \
+             that never had it, use another server (Amazon S3, SeaweedFS and MinIO do)"
+        }
+        false => "use another server (Amazon S3, SeaweedFS, MinIO, and Ceph in a bucket without versions, do)",
+    }
 }
 
 /// What is wrong, if something is.

@@ -1,5 +1,7 @@
 //! Versions: what a bucket may keep of objects that were deleted or overwritten.
 
+use bytes::Bytes;
+
 use super::StoreError;
 
 /// What a version is.
@@ -34,6 +36,9 @@ pub trait Versions: Send + Sync {
     /// Calls `each` for all versions of all objects in the folder `prefix` and below it that have a name of ours, in no
     /// order. The empty prefix lists everything.
     fn list_versions(&self, prefix: &str, each: &mut dyn FnMut(Version)) -> Result<(), StoreError>;
+
+    /// The bytes of one version.
+    fn get_version(&self, version: &Version) -> Result<Bytes, StoreError>;
 
     /// Removes one version for good; one that is not there is removed already. Removing the latest, if that is the mark
     /// of a deletion, brings back the object.

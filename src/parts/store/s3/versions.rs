@@ -126,6 +126,16 @@ impl BucketVersions {
         Ok((versions.collect(), next))
     }
 
+    /// The bytes of one version.
+    pub async fn bytes(&self, version: &Version) -> Result<Bytes, StoreError> {
+        let query = [("versionId", version.id.as_str())];
+        match self.ask(Verb::Get, Method::GET, Some(&version.name), &query).await? {
+            Ok(bytes) => Ok(bytes),
+            Err(refusal) if refusal.status == 404 => Err(StoreError::Missing { name: version.name.clone() }),
+            Err(refusal) => Err(refused(Verb::Get, &version.name, "s3:GetObjectVersion", &refusal)),
+        }
+    }
+
     /// Removes one version for good; one that is not there is removed already.
     pub async fn remove(&self, version: &Version) -> Result<(), StoreError> {
         let query = [("versionId", version.id.as_str())];
