@@ -10,6 +10,7 @@
 //! same blocks under the same ids.
 
 mod backup;
+mod cache;
 mod prune;
 mod repair;
 mod world;
