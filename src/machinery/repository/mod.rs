@@ -179,11 +179,14 @@ fn init_with(
     }
 }
 
+/// Folders of what is stored in a repository, once there is one.
+const STORED: [&str; 5] = [names::LOG, names::DATA, names::META, names::INDEX, names::CHECKPOINT];
+
 /// Refuses a store that holds a repository whose config is gone. Key slots alone are what an interrupted `init`
 /// leaves; anything else is somebody's backups.
 fn refuse_remains(store: &dyn Store) -> Result<()> {
     let (mut any, mut strangers) = (false, Vec::new());
-    for folder in [names::LOG, names::DATA, names::META, names::INDEX, names::CHECKPOINT] {
+    for folder in STORED {
         let foreign = store.list(folder, None, &mut |listed| {
             match ObjectName::parse(&listed.name) {
                 Some(_) => any = true,
@@ -270,10 +273,11 @@ pub fn read_config(store: &dyn Store) -> Result<(Config, Bytes)> {
     Ok((config, bytes))
 }
 
-/// A store without a config is no repository, unless other objects say that it was one.
+/// A store without a config is no repository, unless other objects say that it was one. Key slots alone are what an
+/// interrupted `init` leaves.
 fn no_config(store: &dyn Store) -> RepositoryError {
     let mut any = false;
-    for folder in [names::LOG, names::KEYS] {
+    for folder in STORED {
         let listed = store.list(folder, None, &mut |_| {
             any = true;
             ControlFlow::Break(())
