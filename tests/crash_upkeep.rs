@@ -92,7 +92,8 @@ fn comes_back(bench: &Bench, root: &Path, label: &str) {
     assert_eq!(difference(root, target.path()), "", "{label}");
 }
 
-/// Runs `work` with a crash at every call; `before` makes the scene ready without one.
+/// Runs `work` with a crash at every call, or at every other one unless `STRONGROOM_TEST_FULL` is set; `before` makes the
+/// scene ready without one.
 fn at_every_call(
     what: &str,
     before: &dyn Fn(&Arc<SimulatedStore>, &Bench),
@@ -102,9 +103,10 @@ fn at_every_call(
 ) {
     let scene = scene();
     for &fault in faults {
+        let step = if std::env::var_os("STRONGROOM_TEST_FULL").is_some() { 1 } else { 2 };
         let mut n = 0;
         loop {
-            n += 1;
+            n += step;
             let label = format!("{what}, crash at call {n}, {fault:?}");
             let (store, bench) = scene.fork();
             before(&store, &bench);

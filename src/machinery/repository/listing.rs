@@ -161,7 +161,7 @@ impl Repository {
             let state = self.state();
             let mut found = differences(&state, there);
             self.ask_by_name(&mut found)?;
-            if found.is_empty() || self.refresh()?.number == state.number {
+            if found.is_empty() || self.refresh_by_name()?.number == state.number {
                 return Ok(found);
             }
         }

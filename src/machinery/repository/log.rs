@@ -63,6 +63,21 @@ impl Repository {
         self.refresh_to(0)
     }
 
+    /// As [`Repository::refresh`], and asks for the next record by its name: a listing may come late. For whoever is about to
+    /// call something missing.
+    pub fn refresh_by_name(&self) -> Result<Arc<State>> {
+        let mut state = self.refresh()?;
+        while self.gap().is_none() && self.is_there(&names::record(state.number + 1))? {
+            let before = state.number;
+            self.refresh_to(before + 1)?;
+            state = self.refresh()?;
+            if state.number == before {
+                break;
+            }
+        }
+        Ok(state)
+    }
+
     /// As [`Repository::refresh`]; the record of number `at_least` is known to be there.
     fn refresh_to(&self, at_least: u64) -> Result<Arc<State>> {
         let refreshed = self.refresh_trusting(at_least);

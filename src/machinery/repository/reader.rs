@@ -214,7 +214,7 @@ impl Repository {
         for _ in 1..OVERTAKEN_MAX {
             let before = self.state().number;
             match read() {
-                Err(e) if e.is_missing() && self.refresh()?.number != before => {}
+                Err(e) if e.is_missing() && self.refresh_by_name()?.number != before => {}
                 found => return found,
             }
         }

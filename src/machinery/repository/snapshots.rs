@@ -232,7 +232,7 @@ pub fn choose(
 impl Repository {
     /// Folds what others have appended; whether the snapshot is live now.
     pub fn is_live(&self, snapshot: &SnapshotId) -> Result<bool> {
-        Ok(self.refresh()?.snapshots.contains_key(snapshot))
+        Ok(self.refresh_by_name()?.snapshots.contains_key(snapshot))
     }
 
     /// What an error that was met within a snapshot comes of: what is missing of one that was forgotten meanwhile is no damage.

@@ -209,7 +209,7 @@ fn marked_whole(repository: &Arc<Repository>, observer: &dyn Observer) -> Result
         if missing == 0 {
             return Ok(Marked { marks, state, packs, uses });
         }
-        if tries == MARKS_MAX || repository.refresh()?.number == before {
+        if tries == MARKS_MAX || repository.refresh_by_name()?.number == before {
             // What is dead may be what makes them whole again.
             let name = format!("something that snapshots need ({missing} chunks; nothing was pruned)");
             return Err(RepositoryError::Missing { name });

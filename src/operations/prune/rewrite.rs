@@ -160,7 +160,7 @@ impl Work<'_> {
         self.bytes_read += bytes_read;
         if damaged.iter().any(|(_, e)| e.is_missing()) {
             // Another prune may have moved and deleted it meanwhile: then nothing is missing.
-            let state = repository.refresh()?;
+            let state = repository.refresh_by_name()?;
             let is_live = |name: &ObjectHash| state.packs.get(name).is_some_and(|p| p.live());
             damaged.retain(|(name, e)| !e.is_missing() || is_live(name));
         }

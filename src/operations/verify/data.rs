@@ -121,7 +121,7 @@ pub fn check(
     let mut wrong = wrong.into_inner().expect("nothing panics while it holds the lock");
     if !wrong.is_empty() {
         // What a prune has condemned meanwhile may be gone.
-        let state = repository.refresh()?;
+        let state = repository.refresh_by_name()?;
         wrong.retain(|w| state.packs.get(&w.pack.name).is_some_and(PackState::live));
     }
     let hurt: std::collections::HashSet<i64> = wrong.iter().map(|w| w.pack.row).collect();

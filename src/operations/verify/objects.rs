@@ -92,7 +92,7 @@ fn check_segment(
     match repository.directories(&repository.state(), DirectoryHome::Segment(*name), true) {
         Ok(_) => Ok(true),
         Err(e) if e.is_damage() => {
-            if !repository.refresh()?.segments.get(name).is_some_and(SegmentState::live) {
+            if !repository.refresh_by_name()?.segments.get(name).is_some_and(SegmentState::live) {
                 return Ok(true);
             }
             report.find_error(&e);

@@ -97,7 +97,7 @@ impl Walk<'_> {
             if !self.snapshot(snapshot, root)? {
                 return Ok(true);
             }
-            let now = self.repository.refresh()?;
+            let now = self.repository.refresh_by_name()?;
             let is_there = now.snapshots.contains_key(&snapshot);
             if is_there && now.number == before {
                 return Ok(true);
