@@ -209,3 +209,23 @@ fn verifications_in_parts_come_to_cover_everything() {
     assert_eq!((none.sound.len(), none.findings.len()), (0, 0));
     repository.append(&mut |_| Ok(vec![Operation::Vouch { packs: vec![] }])).unwrap();
 }
+
+/// Each level of directories took a frame of the stack; a tree of some thousand levels ended the program.
+#[test]
+fn a_tree_that_is_deeper_than_a_stack_is_copied() {
+    const LEVELS: usize = 1900;
+    let (bench, other, root) = (Bench::new(), Bench::new(), tempfile::tempdir().unwrap());
+    let deep = root.path().join(vec!["d"; LEVELS].join("/"));
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("f"), "at the bottom").unwrap();
+    bench.backup(&[root.path()]);
+    let (from, to) = (bench.open(), other.open());
+    // As little as a thread may have.
+    let copying = std::thread::Builder::new().stack_size(256 << 10).spawn({
+        let (from, to) = (from.clone(), to.clone());
+        move || copied(&from, &to).copied.len()
+    });
+    assert_eq!(copying.unwrap().join().unwrap(), 1);
+    let found = to.find_path(&to.snapshots().unwrap()[0].state.root, deep.join("f").to_str().unwrap().as_bytes());
+    assert!(found.unwrap().is_some());
+}

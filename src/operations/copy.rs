@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use crate::formats::description::{self, Figures, RunDescription, SnapshotOrigin};
 use crate::formats::record::{Outcome, RunKind, SnapshotEntry};
-use crate::formats::tree::{Content, FileNode, NodeKind};
+use crate::formats::tree::{Content, FileNode, Node, NodeKind};
 use crate::machinery::repository::packer::PackerThreads;
 use crate::machinery::repository::reader::missing_block;
 use crate::machinery::repository::run::{Lane, Publication, Run, introduction};
 use crate::machinery::repository::snapshots::Snapshot;
-use crate::machinery::repository::trees::{ListBuilder, TreeBuilder};
+use crate::machinery::repository::trees::ListBuilder;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::parts::compress::Codec;
 use crate::parts::crypto::keys::ContentHasher;
@@ -22,6 +22,7 @@ use crate::words::observer::{Observer, Severity, Unit};
 use crate::words::world::random;
 
 use super::cat::Frames;
+use super::rebuild::{Rebuild, rebuild};
 
 /// Contents and trees remembered, so that what several snapshots share is read once.
 const REMEMBERED_MAX: usize = 1 << 20;
@@ -161,9 +162,46 @@ struct Work<'a> {
     figures: Figures,
 }
 
+impl Rebuild for Work<'_> {
+    fn run(&mut self) -> &mut Run {
+        &mut self.run
+    }
+
+    fn known(&self, id: &ChunkId) -> Option<ChunkId> {
+        self.trees.get(id).copied()
+    }
+
+    fn entries(&mut self, id: &ChunkId, _: &[u8]) -> Result<Vec<Node>, RepositoryError> {
+        if self.observer.interrupted() {
+            return Err(RepositoryError::Interrupted);
+        }
+        self.figures.directories += 1;
+        let mut nodes = Vec::new();
+        self.from.for_each_entry(id, &mut |node| {
+            nodes.push(node);
+            Ok(())
+        })?;
+        Ok(nodes)
+    }
+
+    fn keeps(&mut self, node: &mut Node, _: &[u8]) -> Result<bool, RepositoryError> {
+        match &mut node.kind {
+            NodeKind::File(file) => self.file(file)?,
+            _ => self.figures.others += 1,
+        }
+        Ok(true)
+    }
+
+    fn written(&mut self, id: &ChunkId, new: ChunkId) {
+        if self.trees.len() < REMEMBERED_MAX {
+            self.trees.insert(*id, new);
+        }
+    }
+}
+
 impl Work<'_> {
     fn snapshot(&mut self, snapshot: &Snapshot, origin: SnapshotOrigin) -> Result<SnapshotId, RepositoryError> {
-        let root = self.directory(&snapshot.state.root)?;
+        let root = rebuild(self, &snapshot.state.root)?;
         let to = self.run.repository().clone();
         let (id, keys) = (self.run.snapshot_id(), &to.keys.domain_keys);
         let described = description::SnapshotDescription { origin: Some(origin), ..snapshot.described.clone() };
@@ -185,36 +223,6 @@ impl Work<'_> {
             self.contents.clear();
         }
         Ok(id)
-    }
-
-    /// Copies a directory and all below it; says what it is called there.
-    fn directory(&mut self, id: &ChunkId) -> Result<ChunkId, RepositoryError> {
-        if let Some(known) = self.trees.get(id) {
-            return Ok(*known);
-        }
-        if self.observer.interrupted() {
-            return Err(RepositoryError::Interrupted);
-        }
-        let mut nodes = Vec::new();
-        self.from.for_each_entry(id, &mut |node| {
-            nodes.push(node);
-            Ok(())
-        })?;
-        let mut builder = TreeBuilder::default();
-        self.figures.directories += 1;
-        for mut node in nodes {
-            match &mut node.kind {
-                NodeKind::Directory(below) => *below = self.directory(&below.clone())?,
-                NodeKind::File(file) => self.file(file)?,
-                _ => self.figures.others += 1,
-            }
-            builder.push(&mut self.run, node)?;
-        }
-        let copied = builder.finish(&mut self.run)?;
-        if self.trees.len() < REMEMBERED_MAX {
-            self.trees.insert(*id, copied);
-        }
-        Ok(copied)
     }
 
     fn file(&mut self, file: &mut FileNode) -> Result<(), RepositoryError> {

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod list;
 pub mod noncurrent;
 pub mod prune;
+mod rebuild;
 pub mod repair;
 pub mod restore;
 pub mod stats;

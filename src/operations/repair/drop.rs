@@ -7,12 +7,12 @@ use crate::formats::record::{Operation, Outcome, RunKind, SnapshotEntry};
 use crate::formats::tree::{Node, NodeKind};
 use crate::machinery::repository::packer::PackerThreads;
 use crate::machinery::repository::run::{Publication, Run};
-use crate::machinery::repository::trees::TreeBuilder;
 use crate::machinery::repository::{Repository, RepositoryError};
 use crate::words::ids::{ChunkId, SnapshotId};
 use crate::words::observer::{Observer, Severity, Unit};
 use crate::words::world::random;
 
+use super::super::rebuild::{Rebuild, rebuild};
 use super::RepairOptions;
 
 /// Paths named in the snapshot's description.
@@ -47,8 +47,9 @@ pub fn drop_lost(
     let mut dropped = Vec::new();
     for old in holed {
         let Some(snapshot) = state.snapshots.get(&old) else { continue };
-        let mut lost = Vec::new();
-        let root = directory(&mut run, &snapshot.root, &mut Vec::new(), &mut lost)?;
+        let mut dropping = Dropping { run: &mut run, lost: Vec::new() };
+        let root = rebuild(&mut dropping, &snapshot.root)?;
+        let lost = dropping.lost;
         let mut text: description::SnapshotDescription =
             match description::open(&snapshot.description, |e| repository.keys.secret(e)) {
                 Ok(text) => text,
@@ -82,45 +83,43 @@ pub fn drop_lost(
     Ok(dropped)
 }
 
-/// Writes a directory again without what is lost.
-fn directory(
-    run: &mut Run,
-    id: &ChunkId,
-    path: &mut Vec<u8>,
-    lost: &mut Vec<String>,
-) -> Result<ChunkId, RepositoryError> {
-    let repository = run.repository().clone();
-    let mut nodes: Vec<Node> = Vec::new();
-    let listed = repository.for_each_entry(id, &mut |node| {
-        nodes.push(node);
-        Ok(())
-    });
-    match listed {
-        Ok(()) => {}
-        Err(e) if e.is_damage() => lost.push(format!("{}/ (part of the folder)", String::from_utf8_lossy(path))),
-        Err(e) => return Err(e),
+/// Leaves out what is lost.
+struct Dropping<'a> {
+    run: &'a mut Run,
+    lost: Vec<String>,
+}
+
+impl Rebuild for Dropping<'_> {
+    fn run(&mut self) -> &mut Run {
+        self.run
     }
-    let mut builder = TreeBuilder::default();
-    for mut node in nodes {
-        let len = path.len();
-        path.push(b'/');
-        path.extend_from_slice(&node.name);
-        let keeps = match &mut node.kind {
-            NodeKind::Directory(below) => {
-                *below = directory(run, &below.clone(), path, lost)?;
-                true
+
+    fn entries(&mut self, id: &ChunkId, path: &[u8]) -> Result<Vec<Node>, RepositoryError> {
+        let mut nodes = Vec::new();
+        let listed = self.run.repository().for_each_entry(id, &mut |node| {
+            nodes.push(node);
+            Ok(())
+        });
+        match listed {
+            Ok(()) => {}
+            Err(e) if e.is_damage() => {
+                self.lost.push(format!("{}/ (part of the folder)", String::from_utf8_lossy(path)))
             }
-            NodeKind::File(file) => whole(&repository, &file.content)?,
+            Err(e) => return Err(e),
+        }
+        Ok(nodes)
+    }
+
+    fn keeps(&mut self, node: &mut Node, path: &[u8]) -> Result<bool, RepositoryError> {
+        let keeps = match &node.kind {
+            NodeKind::File(file) => whole(self.run.repository(), &file.content)?,
             _ => true,
         };
-        if keeps {
-            builder.push(run, node)?;
-        } else {
-            lost.push(String::from_utf8_lossy(path).into_owned());
+        if !keeps {
+            self.lost.push(String::from_utf8_lossy(path).into_owned());
         }
-        path.truncate(len);
+        Ok(keeps)
     }
-    builder.finish(run)
 }
 
 /// Whether all of a file's content has a place.
