@@ -56,9 +56,9 @@ pub enum RepositoryError {
         /// What is wrong with it.
         cause: FormatError,
     },
-    /// An object was damaged when it was read first, and sound when it was read again.
+    /// An object was damaged or missing when it was read first, and sound when it was read again.
     #[error(
-        "{name} was damaged when it was read first and sound when it was read again: check the memory of this machine, and what lies between it and the store"
+        "{name} was damaged or missing when it was read first and sound when it was read again: check the memory of this machine, and what lies between it and the store"
     )]
     Unsteady {
         /// The object.

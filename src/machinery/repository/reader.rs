@@ -11,6 +11,7 @@ use crate::formats::names;
 use crate::formats::pack::{CompressedFrame, DirectoryPlace, PackReader, TRAILER_LEN};
 use crate::formats::segment::PackSummary;
 use crate::formats::state::PackState;
+use crate::parts::store::StoreError;
 use crate::words::ids::{ChunkId, ObjectHash, Reference};
 
 use super::Repository;
@@ -215,10 +216,21 @@ impl Repository {
             let before = self.state().number;
             match read() {
                 Err(e) if e.is_missing() && self.refresh_by_name()?.number != before => {}
+                Err(e) if self.has_come_back(&e)? => {}
                 found => return found,
             }
         }
         read()
+    }
+
+    /// Whether the object that one answer called missing is there: a server under load may say so of what it has.
+    fn has_come_back(&self, error: &RepositoryError) -> Result<bool> {
+        let RepositoryError::Store(StoreError::Missing { name }) = error else { return Ok(false) };
+        let is_there = self.store.is_remote() && self.is_there(name)?;
+        if is_there {
+            self.note_unsteady(name);
+        }
+        Ok(is_there)
     }
 
     fn node_as_known(&self, id: &ChunkId) -> Result<Bytes> {
