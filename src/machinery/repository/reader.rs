@@ -211,7 +211,7 @@ impl Repository {
 
     /// Calls `read` again as long as what it wants is missing and others have gone on since: a prune may have moved it, and
     /// another one may have moved it once more.
-    pub fn where_it_is_now<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
+    pub fn where_it_is_now<T>(&self, mut read: impl FnMut() -> Result<T>) -> Result<T> {
         for _ in 1..OVERTAKEN_MAX {
             let before = self.state().number;
             match read() {

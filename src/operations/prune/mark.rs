@@ -193,6 +193,18 @@ impl Marks {
         if self.nodes.contains_key(id) {
             return Ok(None);
         }
+        match repository.where_it_is_now(|| self.read_as_known(repository, id)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if holed && e.is_damage() => {
+                self.holes += 1;
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reads a node at the places that are known now.
+    fn read_as_known(&mut self, repository: &Repository, id: &ChunkId) -> Result<bytes::Bytes, RepositoryError> {
         let state = repository.state();
         let mut places = repository.cache().meta(id)?;
         // One that others may refer to comes first: it is the one that is kept.
@@ -209,15 +221,11 @@ impl Marks {
                 Ok(bytes) => {
                     self.nodes.insert(*id, place.frame.row);
                     self.opened.insert(place.frame.row);
-                    return Ok(Some(bytes));
+                    return Ok(bytes);
                 }
                 Err(e) if e.is_damage() => failure = Some(e),
                 Err(e) => return Err(e),
             }
-        }
-        if holed {
-            self.holes += 1;
-            return Ok(None);
         }
         Err(failure.unwrap_or_else(|| RepositoryError::Missing { name: format!("tree or list node {id}") }))
     }
