@@ -10,6 +10,7 @@ use std::sync::{Arc, Barrier};
 use harness::{Bench, Meddler, difference, far_world, text};
 use strongroom::formats::record::Operation;
 use strongroom::machinery::repository::Repository;
+use strongroom::operations::backup::{BackupOptions, StreamSource, backup};
 use strongroom::operations::cat::cat;
 use strongroom::operations::copy::{CopyOptions, copy};
 use strongroom::operations::list::list;
@@ -271,4 +272,56 @@ fn a_snapshot_that_is_forgotten_while_it_is_read_is_named() {
         Ok(report) => assert!(report.problems.contains(&forgotten), "{:?}", report.problems),
         Err(e) => assert_eq!(e.to_string(), forgotten),
     }
+}
+
+/// A prune marked the trees of a snapshot while another machine's prune moved them: "cannot be read to its end". Here two
+/// streams of one run share packs, and one of them is forgotten, so that the other's are moved.
+#[test]
+fn what_another_prune_moves_meanwhile_is_found_where_it_is_now() {
+    let everything = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+    let (mut met, mut case) = (0, 0);
+    loop {
+        // Either may be marked first.
+        let (step, goes) = (case / 2, ["one", "two"][case % 2]);
+        case += 1;
+        let store = Arc::new(MemoryStore::new());
+        let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
+        let stream = |name: &str, seed| StreamSource::Reader {
+            name: name.to_owned(),
+            reader: Box::new(std::io::Cursor::new(text(seed, 200_000))),
+        };
+        let options = BackupOptions { streams: vec![stream("one", 1), stream("two", 2)], ..harness::options(&[]) };
+        backup(&bench.open(), options, &Silent).unwrap();
+        let elsewhere: Arc<dyn Store> = store.clone();
+        let machine = Bench { world: far_world(2), ..Bench::beside(elsewhere.clone()) };
+        let slow = machine.open();
+        let meddler = Meddler::at(step, || {
+            let repository = bench.open();
+            let all = repository.snapshots().unwrap();
+            let one = all.iter().find(|s| s.described.source == goes).expect("both streams are snapshots").id;
+            repository.append(&mut |_| Ok(vec![Operation::Forget { snapshots: vec![one] }])).unwrap();
+            assert!(prune(&repository, &everything, &Silent).unwrap().condemned > 0);
+        });
+        assert_eq!(
+            prune(&slow, &everything, &meddler).unwrap().damaged,
+            Vec::<String>::new(),
+            "step {step}, without {goes}"
+        );
+        if !meddler.met() {
+            break;
+        }
+        met += 1;
+        let bare = Bench::beside(elsewhere);
+        let repository = bare.open();
+        assert_eq!(
+            verify(&repository, VerifyDepth::ReadData, &Silent).unwrap().findings,
+            vec![],
+            "step {step}, without {goes}"
+        );
+        let mut read = Vec::new();
+        let (stays, seed) = [("two", 2), ("one", 1)][(case - 1) % 2];
+        cat(&repository, &bare.latest(&repository), stays.as_bytes(), &mut read, &Silent).unwrap();
+        assert!(read == text(seed, 200_000), "step {step}, without {goes}");
+    }
+    assert!(met > 1);
 }
