@@ -301,7 +301,8 @@ fn a_prune_at_every_step_of_a_repair() {
             command: "repair".to_owned(),
         };
         repair(&repository, &options, &meddler).unwrap();
-        let newcomer = Bench::beside(store.clone()).open();
+        let bare = Bench::beside(store.clone());
+        let newcomer = bare.open();
         let found = verify(&newcomer, VerifyDepth::ReadData, &Silent).unwrap().findings;
         for (id, ..) in found.iter().flat_map(|finding| &finding.hurts) {
             assert!(newcomer.state().snapshots[id].holed, "step {step}: nothing says that {id} has holes: {found:?}");
