@@ -38,14 +38,19 @@ fn holds(store: &Arc<dyn Store>, root: &Path, label: &str) {
     assert_eq!(difference(root, target.path()), "", "{label}");
 }
 
-/// Three nights; the first two are forgotten, so that a prune has something to do.
-fn nights(root: &Path) -> (Arc<MemoryStore>, Bench) {
+fn three_nights(root: &Path) -> (Arc<MemoryStore>, Bench) {
     let store = Arc::new(MemoryStore::new());
     let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
     for n in 0..3 {
         night(root, n);
         bench.backup(&[root]);
     }
+    (store, bench)
+}
+
+/// Three nights; the first two are forgotten, so that a prune has something to do.
+fn nights(root: &Path) -> (Arc<MemoryStore>, Bench) {
+    let (store, bench) = three_nights(root);
     let repository = bench.open();
     let all: Vec<_> = repository.snapshots().unwrap().iter().map(|s| s.id).collect();
     repository.append(&mut |_| Ok(vec![Operation::Forget { snapshots: all[..2].to_vec() }])).unwrap();
@@ -219,12 +224,7 @@ fn what_was_forgotten_meanwhile_is_not_called_damage() {
     for (number, act) in acts.into_iter().enumerate() {
         for step in (number..).step_by(every) {
             let root = tempfile::tempdir().unwrap();
-            let store = Arc::new(MemoryStore::new());
-            let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
-            for n in 0..3 {
-                night(root.path(), n);
-                bench.backup(&[root.path()]);
-            }
+            let (store, bench) = three_nights(root.path());
             let elsewhere: Arc<dyn Store> = store.clone();
             // A machine that has read nothing yet.
             let machine = Bench { world: far_world(2), ..Bench::beside(elsewhere.clone()) };
@@ -252,12 +252,7 @@ fn forget_and_prune(bench: &Bench) {
 #[test]
 fn a_snapshot_that_is_forgotten_while_it_is_read_is_named() {
     let root = tempfile::tempdir().unwrap();
-    let store = Arc::new(MemoryStore::new());
-    let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
-    for n in 0..3 {
-        night(root.path(), n);
-        bench.backup(&[root.path()]);
-    }
+    let (store, bench) = three_nights(root.path());
     let machine = Bench { world: far_world(2), ..Bench::beside(store) };
     let slow = machine.open();
     let oldest = slow.snapshots().unwrap().remove(0);

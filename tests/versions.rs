@@ -283,6 +283,10 @@ fn the_owner_chooses_among_the_branches_of_a_history_and_loses_no_snapshot() {
         let bucket = server.store(&format!("branches{chosen}"), weed::OWNER_KEY);
         put_over(&*long, &*bucket);
         put_over(&*short, &*bucket);
+        if chosen == 1 {
+            // A choice that was cut off between the deletion of a record and its return.
+            bucket.delete(&names::record(3)).unwrap();
+        }
         let (bench, scratch) = (Bench::beside(bucket.clone()), tempfile::tempdir().unwrap());
         let passphrase = Zeroizing::new(harness::PASSPHRASE.to_vec());
         let open = |places: &LocalPlaces| {
@@ -296,7 +300,7 @@ fn the_owner_chooses_among_the_branches_of_a_history_and_loses_no_snapshot() {
         // Neither is the history that stands: the short one was put over the long one's beginning.
         let by_len = |n: usize| found.all.iter().find(|b| found.own(b).len() == n).unwrap();
         let (branch, own) = [(by_len(2), 2), (by_len(1), 1)][chosen];
-        assert_eq!((by_len(2).current, by_len(1).current), (false, true));
+        assert_eq!((by_len(2).current, by_len(1).current), (false, chosen == 0));
         make_current(&repository, branch, &Silent).unwrap();
         drop(repository);
         let repository =

@@ -13,7 +13,7 @@ use crate::formats::envelope::FormatError;
 use crate::formats::names::{self, ObjectName};
 use crate::formats::record::{self, Operation, Record, SignedRecord};
 use crate::formats::state::State;
-use crate::parts::store::{Version, VersionKind};
+use crate::parts::store::{StoreError, Version, VersionKind};
 use crate::words::ids::{CredentialId, ObjectHash, RunId};
 use crate::words::world::random;
 
@@ -201,13 +201,10 @@ impl Repository {
         self.gap().is_some_and(|gap| matches!(gap.cause, GapCause::Fork(_)))
     }
 
-    /// Looks for other versions of records that the owner has not settled yet. Who may not ask for versions is none the
-    /// wiser.
+    /// Looks for other versions of records that the owner has not settled yet. Who may not list versions is none the wiser;
+    /// any other failure is one.
     pub fn look_at_versions(&self) -> Result<()> {
-        let found = match self.numbers_with_versions() {
-            Err(RepositoryError::Store(_)) => Vec::new(),
-            found => found?,
-        };
+        let found = self.numbers_with_versions()?;
         let doubt = (!found.is_empty()).then_some(Doubt::Versions { numbers: found });
         *self.versions.lock().expect("nothing panics while it holds the lock") = doubt;
         Ok(())
@@ -216,23 +213,36 @@ impl Repository {
     /// Numbers of records behind the last settlement of which the bucket has versions with other bytes.
     fn numbers_with_versions(&self) -> Result<Vec<u64>> {
         let Some(store) = self.store.versions() else { return Ok(Vec::new()) };
-        if !store.keeps_versions()? {
-            return Ok(Vec::new());
+        match store.keeps_versions() {
+            Ok(true) => {}
+            Ok(false) | Err(StoreError::Denied { .. }) => return Ok(Vec::new()),
+            Err(e) => return Err(e.into()),
         }
         let (settled, mut of) = (self.state().settled.number, BTreeMap::<u64, Vec<Version>>::new());
-        store.list_versions(names::LOG, &mut |version| {
+        let listed = store.list_versions(names::LOG, &mut |version| {
             if let (Some(ObjectName::Record(number)), VersionKind::Bytes) =
                 (ObjectName::parse(&version.name), version.kind)
                 && number > settled
             {
                 of.entry(number).or_default().push(version);
             }
-        })?;
+        });
+        match listed {
+            Ok(()) => {}
+            Err(StoreError::Denied { .. }) => return Ok(Vec::new()),
+            Err(e) => return Err(e.into()),
+        }
         let mut found = Vec::new();
         for (number, versions) in of.iter().filter(|(_, versions)| versions.len() > 1) {
-            let hashes: Result<BTreeSet<ObjectHash>> =
+            let hashes: std::result::Result<BTreeSet<ObjectHash>, StoreError> =
                 versions.iter().map(|version| Ok(record::hash(&store.get_version(version)?))).collect();
-            found.extend((hashes?.len() > 1).then_some(*number));
+            let differ = match hashes {
+                Ok(hashes) => hashes.len() > 1,
+                // There are several, and they cannot be compared: nothing is deleted on the strength of that.
+                Err(StoreError::Denied { .. }) => true,
+                Err(e) => return Err(e.into()),
+            };
+            found.extend(differ.then_some(*number));
         }
         Ok(found)
     }

@@ -15,6 +15,7 @@ use crate::words::ids::ObjectHash;
 
 use super::Repository;
 use super::error::Result;
+use super::places::OVERTAKEN_MAX;
 
 /// How often a machine compares the listing, in milliseconds.
 const EVERY_MS: i64 = 24 * 3600 * 1000;
@@ -157,11 +158,13 @@ impl Repository {
     /// Differences between the log and a listing that is not younger than what was folded: what a prune has condemned
     /// meanwhile may be gone, and what was created meanwhile need not be listed.
     pub fn lasting_differences(&self, there: &HashMap<String, u64>) -> Result<Vec<Difference>> {
+        let mut tries = 0;
         loop {
+            tries += 1;
             let state = self.state();
             let mut found = differences(&state, there);
             self.ask_by_name(&mut found)?;
-            if found.is_empty() || self.refresh_by_name()?.number == state.number {
+            if found.is_empty() || tries == OVERTAKEN_MAX || self.refresh_by_name()?.number == state.number {
                 return Ok(found);
             }
         }

@@ -43,7 +43,7 @@ impl Repository {
 
     /// Whether what `state` names may be gone because others have gone on since: there is a later record.
     fn is_overtaken(&self, state: &State, error: &RepositoryError) -> Result<bool> {
-        Ok(error.is_missing() && self.is_there(&names::record(state.number + 1))?)
+        Ok(error.is_missing() && self.gap().is_none() && self.is_there(&names::record(state.number + 1))?)
     }
 
     /// Adds the packs that are live in `state` and not in the cache; whether all that can be read were found.

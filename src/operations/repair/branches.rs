@@ -235,7 +235,9 @@ pub fn rescue(
     observer: &dyn Observer,
 ) -> Result<Rescued, RepositoryError> {
     let mut rescued = Rescued::default();
-    let mut known: BTreeSet<SnapshotId> = repository.refresh()?.snapshots.keys().copied().collect();
+    // What the chosen history has forgotten is not to come back.
+    let state = repository.refresh()?;
+    let mut known: BTreeSet<SnapshotId> = state.snapshots.keys().chain(&state.forgotten).copied().collect();
     known.extend(chosen.snapshots.iter().map(|s| s.id));
     for branch in branches.all.iter().filter(|branch| branch.head != chosen.head) {
         let from = view(repository, branch, scratch)?;
