@@ -3,20 +3,20 @@
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 
-use strongroom::formats::config::Parameters;
-use strongroom::formats::directory::ChunkEntry;
-use strongroom::formats::envelope::ENVELOPE_LEN;
-use strongroom::formats::names::PackKind;
-use strongroom::formats::pack::{CompressedFrame, Pack, PackReader, PackWriter};
-use strongroom::formats::sealed::Sealing;
-use strongroom::formats::segment::{PackSummary, SegmentContent};
-use strongroom::formats::tree::{Content, FileNode, FileTime, Metadata, Node, NodeKind, Owner, TreeNode};
-use strongroom::machinery::repository::cache::Cache;
-use strongroom::machinery::repository::cache::chunks::ChunkFinder;
-use strongroom::parts::chunk::{Chunker, GearTable};
-use strongroom::parts::crypto::keys::{Domain, DomainKeys, Epoch};
-use strongroom::parts::crypto::secret::Secret;
-use strongroom::words::ids::{BlockId, ChunkId, ContentId, Extent, Reference, RepositoryId, RunId};
+use strongroom::cache::Cache;
+use strongroom::cache::chunk_ids::ChunkFinder;
+use strongroom::chunking::{Chunker, GearTable};
+use strongroom::crypto::keys::{Domain, DomainKeys, Epoch};
+use strongroom::crypto::secret::Secret;
+use strongroom::format::config::Parameters;
+use strongroom::format::directory::ChunkEntry;
+use strongroom::format::envelope::ENVELOPE_LEN;
+use strongroom::format::names::PackKind;
+use strongroom::format::pack::{CompressedFrame, Pack, PackReader, PackWriter};
+use strongroom::format::sealed::Sealing;
+use strongroom::format::segment::{PackSummary, SegmentContent};
+use strongroom::format::tree::{Content, FileNode, FileTime, Metadata, Node, NodeKind, Owner, TreeNode};
+use strongroom::primitives::ids::{BlockId, ChunkId, ContentId, Extent, Reference, RepositoryId, RunId};
 
 #[path = "../tests/harness/mod.rs"]
 mod harness;

@@ -1,10 +1,29 @@
 //! strongroom: content-addressed, deduplicating, encrypted backups.
+//!
+//! The modules, lowest first; each knows only those above it in this list:
+//!
+//! * [`primitives`]: identifiers, the codec, time and randomness, progress
+//! * [`crypto`], [`chunking`], [`compression`], [`store`], [`patterns`], [`process_group`]: each of them on its own
+//! * [`format`]: the bytes of every object
+//! * [`log`]: what a record of the commit log does, as a pure state machine; [`cache`]: the local SQLite index
+//! * [`repository`]: an open repository; [`source`]: what is backed up; [`destination`]: where a restore writes
+//! * [`ops`]: one module an operation
+//! * [`cli`]: the program
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod cache;
+pub mod chunking;
 pub mod cli;
-pub mod formats;
-pub mod machinery;
-pub mod operations;
-pub mod parts;
-pub mod words;
+pub mod compression;
+pub mod crypto;
+pub mod destination;
+pub mod format;
+pub mod log;
+pub mod ops;
+pub mod patterns;
+pub mod primitives;
+pub mod process_group;
+pub mod repository;
+pub mod source;
+pub mod store;

@@ -6,11 +6,11 @@ mod program;
 use std::sync::Arc;
 
 use program::Strongroom;
-use strongroom::machinery::repository::{LocalPlaces, Repository};
-use strongroom::operations::backup::{BackupOptions, StreamSource, backup};
-use strongroom::parts::store;
-use strongroom::words::observer::Silent;
-use strongroom::words::world::System;
+use strongroom::ops::backup::{BackupOptions, StreamSource, backup};
+use strongroom::primitives::progress::Silent;
+use strongroom::primitives::system::System;
+use strongroom::repository::{LocalPlaces, Repository};
+use strongroom::store;
 
 /// Columns of the widest line that any list prints.
 const WIDE: usize = 1200;

@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use harness::{Bench, Machine, PASSPHRASE, difference, far_world, small, text};
 use s3::{Condition, Fault, MACHINE_KEY, OWNER_KEY, Server};
-use strongroom::formats::record::Role;
-use strongroom::machinery::repository::local::machine_id;
-use strongroom::machinery::repository::{RepositoryError, init};
-use strongroom::operations::backup::BackupError;
-use strongroom::operations::cat::cat;
-use strongroom::operations::restore::RestoreError;
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::store::{Store, StoreError, check_conditional_create, list_all};
-use strongroom::words::causes::with_causes;
-use strongroom::words::observer::Silent;
-use strongroom::words::world::System;
+use strongroom::format::record::Role;
+use strongroom::ops::backup::BackupError;
+use strongroom::ops::cat::cat;
+use strongroom::ops::restore::RestoreError;
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::error_chain::with_causes;
+use strongroom::primitives::progress::Silent;
+use strongroom::primitives::system::System;
+use strongroom::repository::state_dir::machine_id;
+use strongroom::repository::{RepositoryError, init};
+use strongroom::store::{Store, StoreError, check_conditional_create, list_all};
 
 fn tree() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -216,7 +216,7 @@ fn an_unconditional_put_is_refused_by_the_policy_and_changes_nothing() {
     server.set_policy(s3::backup_policy);
     let mut options = server.options(MACHINE_KEY);
     options.pairs.insert("conditional".to_owned(), "false".to_owned());
-    let store = strongroom::parts::store::open("s3://bucket/backups", &options, 0).unwrap();
+    let store = strongroom::store::open("s3://bucket/backups", &options, 0).unwrap();
     let error = store.create("log/00000000000000000099", bytes::Bytes::from_static(b"x")).unwrap_err();
     assert!(matches!(error, StoreError::Denied { .. }), "{error}");
     assert_eq!(verify(&bench.open(), VerifyDepth::ReadData, &Silent).unwrap().findings, vec![]);
@@ -283,7 +283,7 @@ fn a_server_that_lets_everybody_win_is_refused_by_name_and_serves_a_single_write
     assert!(matches!(error, BackupError::Repository(RepositoryError::NotAllowed { .. })), "{error}");
     // Nor may two processes of this machine at once.
     let (one, two) = (bench.open(), bench.open());
-    let note = || vec![strongroom::formats::record::Operation::Note { description: vec![].into() }];
+    let note = || vec![strongroom::format::record::Operation::Note { description: vec![].into() }];
     one.append(&mut |_| Ok(note())).unwrap();
     assert!(matches!(two.append(&mut |_| Ok(note())), Err(RepositoryError::NotAllowed { .. })));
     drop(one);
@@ -362,7 +362,7 @@ fn class_and_encryption_are_sent_with_what_they_are_for() {
     for (key, value) in [("storage-class", "STANDARD_IA"), ("sse", "AES256"), ("checksum", "sha256")] {
         options.pairs.insert(key.to_owned(), value.to_owned());
     }
-    let bench = Bench::on(strongroom::parts::store::open("s3://bucket/backups", &options, 0).unwrap());
+    let bench = Bench::on(strongroom::store::open("s3://bucket/backups", &options, 0).unwrap());
     bench.backup(&[root.path()]);
     for object in list_all(&*bench.store, "").unwrap() {
         let (class, encryption) = server.headers(&format!("backups/{}", object.name));

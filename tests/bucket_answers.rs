@@ -12,16 +12,16 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use harness::{Bench, Machine, difference, text};
 use s3::{Fault, OWNER_KEY, Server};
-use strongroom::formats::names;
-use strongroom::formats::record::{Operation, Role};
-use strongroom::machinery::repository::RepositoryError;
-use strongroom::operations::prune::plan::MaxUnused;
-use strongroom::operations::prune::{PruneOptions, prune};
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::store::{Store, StoreError, list_all, open};
-use strongroom::words::causes::with_causes;
-use strongroom::words::observer::Silent;
-use strongroom::words::world::{Scripted, World};
+use strongroom::format::names;
+use strongroom::format::record::{Operation, Role};
+use strongroom::ops::prune::plan::MaxUnused;
+use strongroom::ops::prune::{PruneOptions, prune};
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::error_chain::with_causes;
+use strongroom::primitives::progress::Silent;
+use strongroom::primitives::system::{Scripted, World};
+use strongroom::repository::RepositoryError;
+use strongroom::store::{Store, StoreError, list_all, open};
 
 fn tree() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -109,7 +109,7 @@ fn what_is_in_an_archive_is_listed_whole_and_the_rest_comes_back() {
     assert_eq!(verified.findings, vec![], "an archive is no damage");
     assert_eq!(verified.archived.iter().cloned().collect::<BTreeSet<_>>(), cold);
     let names =
-        |name: &strongroom::words::ids::ObjectHash| cold.iter().any(|object| object.contains(&name.to_string()));
+        |name: &strongroom::primitives::ids::ObjectHash| cold.iter().any(|object| object.contains(&name.to_string()));
     assert!(!verified.sound.iter().any(names), "nobody vouches for what was not read");
 }
 

@@ -7,9 +7,9 @@ mod oracle;
 
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
-use strongroom::formats::record::Outcome;
-use strongroom::operations::forget::policy::{Candidate, Keep, Period, Policy, decide};
-use strongroom::words::ids::SnapshotId;
+use strongroom::format::record::Outcome;
+use strongroom::ops::forget::policy::{Candidate, Keep, Period, Policy, decide};
+use strongroom::primitives::ids::SnapshotId;
 
 use oracle::{Face, Length, Rule};
 

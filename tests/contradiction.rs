@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use harness::{Bench, Machine, text};
-use strongroom::formats::names;
-use strongroom::formats::record::{Operation, Role};
-use strongroom::machinery::repository::doubt::{Doubt, Gap, GapCause};
-use strongroom::machinery::repository::local::Head;
-use strongroom::machinery::repository::{Repository, RepositoryError};
-use strongroom::operations::forget::{ForgetOptions, Which, forget};
-use strongroom::operations::prune::{PruneOptions, prune};
-use strongroom::operations::verify::{VerifyDepth, verify, verify_keyless};
-use strongroom::parts::store::{MemoryStore, Store, list_all};
-use strongroom::words::ids::RunId;
-use strongroom::words::observer::Silent;
+use strongroom::format::names;
+use strongroom::format::record::{Operation, Role};
+use strongroom::ops::forget::{ForgetOptions, Which, forget};
+use strongroom::ops::prune::{PruneOptions, prune};
+use strongroom::ops::verify::{VerifyDepth, verify, verify_keyless};
+use strongroom::primitives::ids::RunId;
+use strongroom::primitives::progress::Silent;
+use strongroom::repository::doubt::{Doubt, Gap, GapCause};
+use strongroom::repository::state_dir::Head;
+use strongroom::repository::{Repository, RepositoryError};
+use strongroom::store::{MemoryStore, Store, list_all};
 
 fn tree(seed: u64) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -132,11 +132,8 @@ fn the_owner_settles_an_exchanged_record_and_revoking_its_witness_does_too() {
     let other = Bench::beside(store);
     let repository = other.open();
     assert_eq!(repository.doubts().len(), 2, "{:?}", repository.doubts());
-    strongroom::operations::credentials::revoke(
-        &repository,
-        repository.state().credentials.keys().next().copied().unwrap(),
-    )
-    .unwrap();
+    strongroom::ops::credentials::revoke(&repository, repository.state().credentials.keys().next().copied().unwrap())
+        .unwrap();
     // The word of the one who was revoked is gone; that of the copied record, which the owner signed, is not.
     assert_eq!(repository.doubts().len(), 1, "{:?}", repository.doubts());
 }

@@ -8,17 +8,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use harness::{Bench, PASSPHRASE, difference, options, text};
-use strongroom::formats::record::{Operation, Role};
-use strongroom::machinery::repository::snapshots::Snapshot;
-use strongroom::machinery::repository::{Repository, init_like};
-use strongroom::operations::backup::backup;
-use strongroom::operations::copy::{CopyOptions, CopyReport, copy};
-use strongroom::operations::diff::{Change, diff};
-use strongroom::operations::find::{FindOptions, Pattern, find};
-use strongroom::operations::verify::{Part, VerifyDepth, coverage, remember, verify};
-use strongroom::parts::store::MemoryStore;
-use strongroom::words::observer::Silent;
-use strongroom::words::world::System;
+use strongroom::format::record::{Operation, Role};
+use strongroom::ops::backup::backup;
+use strongroom::ops::copy::{CopyOptions, CopyReport, copy};
+use strongroom::ops::diff::{Change, diff};
+use strongroom::ops::find::{FindOptions, Pattern, find};
+use strongroom::ops::verify::{Part, VerifyDepth, coverage, remember, verify};
+use strongroom::primitives::progress::Silent;
+use strongroom::primitives::system::System;
+use strongroom::repository::snapshots::Snapshot;
+use strongroom::repository::{Repository, init_like};
+use strongroom::store::MemoryStore;
 
 fn how() -> CopyOptions {
     CopyOptions { dry_run: false, host: "keeper".to_owned(), command: "copy".to_owned() }

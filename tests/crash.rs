@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use harness::{Bench, difference, far_world, options, text};
-use strongroom::formats::record::Outcome;
-use strongroom::machinery::repository::{RepositoryError, init};
-use strongroom::operations::backup::backup;
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::store::{Fault, MemoryStore, Scope, SimulatedStore, Store, Verb};
-use strongroom::words::observer::{Recorder, Silent};
+use strongroom::format::record::Outcome;
+use strongroom::ops::backup::backup;
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::progress::{Recorder, Silent};
+use strongroom::repository::{RepositoryError, init};
+use strongroom::store::{Fault, MemoryStore, Scope, SimulatedStore, Store, Verb};
 
 /// A source of some packs, and a store with one night of it; the next night is another.
 struct Scene {
@@ -62,7 +62,7 @@ fn sent(store: &SimulatedStore) -> u64 {
 
 /// Bytes of packs in the store.
 fn stored(store: &dyn Store) -> u64 {
-    let of = |folder| strongroom::parts::store::list_all(store, folder).unwrap();
+    let of = |folder| strongroom::store::list_all(store, folder).unwrap();
     of("data").iter().chain(&of("meta")).map(|o| o.size).sum()
 }
 

@@ -10,16 +10,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use harness::{Bench, difference, far_world, names, options, text};
-use strongroom::formats::record::Operation;
-use strongroom::machinery::repository::Repository;
-use strongroom::operations::backup::backup;
-use strongroom::operations::copy::{CopyOptions, copy};
-use strongroom::operations::prune::plan::MaxUnused;
-use strongroom::operations::prune::{PruneOptions, prune};
-use strongroom::operations::repair::{RepairOptions, repair};
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::store::{Damage, Fault, MemoryStore, Scope, SimulatedStore};
-use strongroom::words::observer::Silent;
+use strongroom::format::record::Operation;
+use strongroom::ops::backup::backup;
+use strongroom::ops::copy::{CopyOptions, copy};
+use strongroom::ops::prune::plan::MaxUnused;
+use strongroom::ops::prune::{PruneOptions, prune};
+use strongroom::ops::repair::{RepairOptions, repair};
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::progress::Silent;
+use strongroom::repository::Repository;
+use strongroom::store::{Damage, Fault, MemoryStore, Scope, SimulatedStore};
 
 const ALL: [Fault; 3] = [Fault::Before, Fault::After, Fault::Half];
 

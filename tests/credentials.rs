@@ -5,16 +5,16 @@ mod harness;
 use std::fs;
 
 use harness::{Bench, Machine, difference, text};
-use strongroom::formats::record::{Operation, Role};
-use strongroom::formats::slot::Way;
-use strongroom::machinery::repository::keyring::Keyring;
-use strongroom::machinery::repository::{Repository, RepositoryError};
-use strongroom::operations::backup::BackupError;
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::operations::{credentials, keys};
-use strongroom::parts::crypto::keys::Epoch;
-use strongroom::parts::store::list_all;
-use strongroom::words::observer::Silent;
+use strongroom::crypto::keys::Epoch;
+use strongroom::format::record::{Operation, Role};
+use strongroom::format::slot::Way;
+use strongroom::ops::backup::BackupError;
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::ops::{credentials, keys};
+use strongroom::primitives::progress::Silent;
+use strongroom::repository::keyring::Keyring;
+use strongroom::repository::{Repository, RepositoryError};
+use strongroom::store::list_all;
 use zeroize::Zeroizing;
 
 fn tree() -> tempfile::TempDir {
@@ -83,7 +83,7 @@ fn what_a_role_may_not_do_is_refused_in_words_before_anything_is_done() {
     assert!(may_not(&keys::add(&backup, Way::Passphrase, b"x").unwrap_err()));
     assert!(matches!(drill.try_backup(&[root.path()]), Err(BackupError::Repository(e)) if may_not(&e)));
     let foreign =
-        Machine { file: strongroom::formats::credential::CredentialFile { name: "web".into(), ..db.file }, ..db };
+        Machine { file: strongroom::format::credential::CredentialFile { name: "web".into(), ..db.file }, ..db };
     assert!(matches!(foreign.try_backup(&[root.path()]), Err(BackupError::Repository(e)) if may_not(&e)));
     assert_eq!(list_all(&*bench.store, "").unwrap().len(), objects);
 }
@@ -187,7 +187,7 @@ fn a_run_that_another_credential_of_this_machine_left_is_left_to_it() {
     )
     .unwrap();
     let (described, threads) = (Default::default(), Default::default());
-    let run = owner_here.begin_run(strongroom::formats::record::RunKind::Backup, "h", &described, threads).unwrap();
+    let run = owner_here.begin_run(strongroom::format::record::RunKind::Backup, "h", &described, threads).unwrap();
     drop(run);
     db.backup(&[root.path()]);
     assert_eq!(db.open().state().open_runs().count(), 1, "the owner's");

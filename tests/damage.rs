@@ -13,17 +13,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use harness::{Bench, PASSPHRASE, copy_folder, far_world, files, names, options, small, text, try_restore};
-use strongroom::formats::checkpoint;
-use strongroom::formats::config::Profile;
-use strongroom::formats::names::{checkpoint as checkpoint_name, slot as slot_name};
-use strongroom::formats::slot::{self, Slot, Way};
-use strongroom::machinery::repository::snapshots::Snapshot;
-use strongroom::machinery::repository::{Repository, init};
-use strongroom::operations::backup::backup;
-use strongroom::operations::verify::{Finding, VerifyDepth, verify, verify_keyless};
-use strongroom::parts::crypto::password::COST_MIN;
-use strongroom::parts::store::{Damage, MemoryStore, SimulatedStore, Store};
-use strongroom::words::observer::{Recorder, Silent};
+use strongroom::crypto::password::COST_MIN;
+use strongroom::format::checkpoint;
+use strongroom::format::config::Profile;
+use strongroom::format::names::{checkpoint as checkpoint_name, slot as slot_name};
+use strongroom::format::slot::{self, Slot, Way};
+use strongroom::ops::backup::backup;
+use strongroom::ops::verify::{Finding, VerifyDepth, verify, verify_keyless};
+use strongroom::primitives::progress::{Recorder, Silent};
+use strongroom::repository::snapshots::Snapshot;
+use strongroom::repository::{Repository, init};
+use strongroom::store::{Damage, MemoryStore, SimulatedStore, Store};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -64,7 +64,7 @@ fn template() -> Template {
         let bytes = checkpoint::encode(
             &state,
             repository.keys.signer(),
-            &repository.keys.log_sealing(strongroom::parts::crypto::keys::Epoch(0)).unwrap().sealing(),
+            &repository.keys.log_sealing(strongroom::crypto::keys::Epoch(0)).unwrap().sealing(),
             [state.number as u8; 32],
         );
         store.create(&checkpoint_name(state.number), Bytes::from(bytes)).unwrap();

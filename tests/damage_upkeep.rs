@@ -9,19 +9,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use harness::{Bench, difference, far_world, names, options, text};
-use strongroom::formats::description::RunDescription;
-use strongroom::formats::record::{Operation, Outcome, RunKind};
-use strongroom::machinery::repository::Repository;
-use strongroom::machinery::repository::packer::PackerThreads;
-use strongroom::machinery::repository::rewriting::Replaced;
-use strongroom::operations::backup::backup;
-use strongroom::operations::copy::{CopyOptions, copy};
-use strongroom::operations::prune::plan::MaxUnused;
-use strongroom::operations::prune::{PruneOptions, prune};
-use strongroom::operations::repair::{RepairOptions, repair};
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::store::{Damage, MemoryStore, SimulatedStore, Store};
-use strongroom::words::observer::Silent;
+use strongroom::format::description::RunDescription;
+use strongroom::format::record::{Operation, Outcome, RunKind};
+use strongroom::ops::backup::backup;
+use strongroom::ops::copy::{CopyOptions, copy};
+use strongroom::ops::prune::plan::MaxUnused;
+use strongroom::ops::prune::{PruneOptions, prune};
+use strongroom::ops::repair::{RepairOptions, repair};
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::progress::Silent;
+use strongroom::repository::Repository;
+use strongroom::repository::write::packer::PackerThreads;
+use strongroom::repository::write::rewrite::Replaced;
+use strongroom::store::{Damage, MemoryStore, SimulatedStore, Store};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Harm {

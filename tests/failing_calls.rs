@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use harness::{Bench, far_world, options, text};
-use strongroom::formats::record::Operation;
-use strongroom::machinery::repository::{Repository, init};
-use strongroom::operations::backup::{StreamSource, backup};
-use strongroom::operations::cat::cat;
-use strongroom::operations::prune::plan::MaxUnused;
-use strongroom::operations::prune::{PruneOptions, prune};
-use strongroom::operations::repair::{RepairOptions, repair};
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::store::{Fault, MemoryStore, Scope, SimulatedStore};
-use strongroom::words::observer::{Recorder, Silent};
-use strongroom::words::world::System;
+use strongroom::format::record::Operation;
+use strongroom::ops::backup::{StreamSource, backup};
+use strongroom::ops::cat::cat;
+use strongroom::ops::prune::plan::MaxUnused;
+use strongroom::ops::prune::{PruneOptions, prune};
+use strongroom::ops::repair::{RepairOptions, repair};
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::progress::{Recorder, Silent};
+use strongroom::primitives::system::System;
+use strongroom::repository::{Repository, init};
+use strongroom::store::{Fault, MemoryStore, Scope, SimulatedStore};
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 

@@ -11,20 +11,20 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use harness::{Bench, Meddler, difference, far_world, names, options, text};
-use strongroom::formats::description::RunDescription;
-use strongroom::formats::record::{Operation, RunKind};
-use strongroom::machinery::repository::packer::PackerThreads;
-use strongroom::machinery::repository::{Repository, RepositoryError};
-use strongroom::operations::backup::{BackupError, backup};
-use strongroom::operations::prune::plan::MaxUnused;
-use strongroom::operations::prune::{PruneOptions, PruneReport, prune};
-use strongroom::operations::repair::{RepairOptions, repair};
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::store::{
+use strongroom::format::description::RunDescription;
+use strongroom::format::record::{Operation, RunKind};
+use strongroom::ops::backup::{BackupError, backup};
+use strongroom::ops::prune::plan::MaxUnused;
+use strongroom::ops::prune::{PruneOptions, PruneReport, prune};
+use strongroom::ops::repair::{RepairOptions, repair};
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::progress::{Observer, Silent};
+use strongroom::primitives::system::Scripted;
+use strongroom::repository::write::packer::PackerThreads;
+use strongroom::repository::{Repository, RepositoryError};
+use strongroom::store::{
     Created, Fault, Foreign, Listed, MemoryStore, RequestCounts, SimulatedStore, Store, StoreError, Verb,
 };
-use strongroom::words::observer::{Observer, Silent};
-use strongroom::words::world::Scripted;
 
 fn pruned(repository: &Arc<Repository>) -> Result<PruneReport, RepositoryError> {
     let (host, command) = ("keeper".to_owned(), "prune".to_owned());
@@ -238,7 +238,7 @@ fn a_prune_whose_run_is_closed_changes_nothing_more() {
     // At the first bytes that are rewritten: the phases before count items.
     struct InRewriting<'a>(Meddler<'a>, AtomicBool);
     impl Observer for InRewriting<'_> {
-        fn phase(&self, name: &str, _: Option<u64>, _: strongroom::words::observer::Unit) {
+        fn phase(&self, name: &str, _: Option<u64>, _: strongroom::primitives::progress::Unit) {
             self.1.store(name == "rewriting", Ordering::SeqCst);
         }
         fn advance(&self, n: u64) {

@@ -6,14 +6,14 @@ use std::fs;
 
 use harness::{Bench, options, text};
 use jiff::tz::TimeZone;
-use strongroom::formats::record::Role;
-use strongroom::machinery::repository::RepositoryError;
-use strongroom::machinery::repository::snapshots::SnapshotFilter;
-use strongroom::operations::backup::{BackupOptions, backup};
-use strongroom::operations::forget::policy::{Keep, Period, Policy};
-use strongroom::operations::forget::{ForgetError, ForgetOptions, ForgetReport, GroupBy, Which, forget, hold};
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::words::observer::Silent;
+use strongroom::format::record::Role;
+use strongroom::ops::backup::{BackupOptions, backup};
+use strongroom::ops::forget::policy::{Keep, Period, Policy};
+use strongroom::ops::forget::{ForgetError, ForgetOptions, ForgetReport, GroupBy, Which, forget, hold};
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::progress::Silent;
+use strongroom::repository::RepositoryError;
+use strongroom::repository::snapshots::SnapshotFilter;
 
 const DAY_MS: i64 = 86_400_000;
 const START_MS: i64 = 1_790_000_000_000;

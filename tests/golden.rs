@@ -12,34 +12,34 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use harness::{Bench, far_world, names, options, text};
-use strongroom::formats::checkpoint;
-use strongroom::formats::config::{Config, Parameters};
-use strongroom::formats::credential::CredentialFile;
-use strongroom::formats::description::{self, Figures, LeftOut, RunDescription, SnapshotDescription};
-use strongroom::formats::directory::ChunkEntry;
-use strongroom::formats::envelope::{ENVELOPE_LEN, FormatError, Kind};
-use strongroom::formats::epoch_keys;
-use strongroom::formats::list::{ListChild, ListNode};
-use strongroom::formats::names::PackKind;
-use strongroom::formats::pack::{CompressedFrame, Pack, PackReader, PackWriter, TRAILER_LEN};
-use strongroom::formats::record::Role;
-use strongroom::formats::record::*;
-use strongroom::formats::sealed::Sealing;
-use strongroom::formats::segment::{self, PackSummary, SegmentContent};
-use strongroom::formats::slot::{self, Slot, Way};
-use strongroom::formats::state::State;
-use strongroom::formats::tree::*;
-use strongroom::machinery::repository::RepositoryError;
-use strongroom::operations::backup::backup;
-use strongroom::operations::cat::cat;
-use strongroom::operations::verify::{VerifyDepth, verify, verify_keyless};
-use strongroom::parts::crypto::keys::{Domain, DomainKeys, Epoch, EpochKeys};
-use strongroom::parts::crypto::password::COST_MIN;
-use strongroom::parts::crypto::secret::Secret;
-use strongroom::parts::crypto::sign::{Signer, Verifier};
-use strongroom::parts::store::{MemoryStore, SimulatedStore, Store};
-use strongroom::words::ids::*;
-use strongroom::words::observer::{Recorder, Silent};
+use strongroom::crypto::keys::{Domain, DomainKeys, Epoch, EpochKeys};
+use strongroom::crypto::password::COST_MIN;
+use strongroom::crypto::secret::Secret;
+use strongroom::crypto::sign::{Signer, Verifier};
+use strongroom::format::checkpoint;
+use strongroom::format::config::{Config, Parameters};
+use strongroom::format::credential::CredentialFile;
+use strongroom::format::description::{self, Figures, LeftOut, RunDescription, SnapshotDescription};
+use strongroom::format::directory::ChunkEntry;
+use strongroom::format::envelope::{ENVELOPE_LEN, FormatError, Kind};
+use strongroom::format::epoch_keys;
+use strongroom::format::list::{ListChild, ListNode};
+use strongroom::format::names::PackKind;
+use strongroom::format::pack::{CompressedFrame, Pack, PackReader, PackWriter, TRAILER_LEN};
+use strongroom::format::record::Role;
+use strongroom::format::record::*;
+use strongroom::format::sealed::Sealing;
+use strongroom::format::segment::{self, PackSummary, SegmentContent};
+use strongroom::format::slot::{self, Slot, Way};
+use strongroom::format::state::State;
+use strongroom::format::tree::*;
+use strongroom::ops::backup::backup;
+use strongroom::ops::cat::cat;
+use strongroom::ops::verify::{VerifyDepth, verify, verify_keyless};
+use strongroom::primitives::ids::*;
+use strongroom::primitives::progress::{Recorder, Silent};
+use strongroom::repository::RepositoryError;
+use strongroom::store::{MemoryStore, SimulatedStore, Store};
 
 /// The stored bytes of a kind; `made` becomes them if there are none and that was asked for.
 fn fixture(name: &str, made: &[u8]) -> Vec<u8> {
@@ -428,7 +428,7 @@ fn an_unknown_version_of_any_kind_is_refused_by_name() {
         &repository.keys.log_sealing(Epoch(0)).unwrap().sealing(),
         [1; 32],
     );
-    template.create(&strongroom::formats::names::checkpoint(state.number), Bytes::from(bytes)).unwrap();
+    template.create(&strongroom::format::names::checkpoint(state.number), Bytes::from(bytes)).unwrap();
     for folder in ["config", "keys", "log", "data", "meta", "checkpoint"] {
         let store = Arc::new(SimulatedStore::new(Arc::new(template.fork())));
         let name = if folder == "config" { "config".to_owned() } else { names(&*store, folder)[0].clone() };
@@ -479,7 +479,7 @@ fn an_unknown_version_of_every_kind_is_told_from_damage() {
         (Kind::Description, "run-description"),
     ] {
         let bytes = newer(&Bytes::from(fixture(name, b"")), false);
-        let read = strongroom::formats::envelope::Envelope::expect(&bytes, kind);
+        let read = strongroom::format::envelope::Envelope::expect(&bytes, kind);
         assert_eq!(read, Err(FormatError::Newer { version: 2 }), "{kind}");
     }
 }

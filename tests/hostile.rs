@@ -9,29 +9,29 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use harness::{Bench, Machine, difference, names, text};
-use strongroom::formats::description::{self, SnapshotDescription};
-use strongroom::formats::directory::ChunkEntry;
-use strongroom::formats::envelope::{Envelope, FormatError, Kind, append_checksum};
-use strongroom::formats::names::PackKind;
-use strongroom::formats::pack::PackReader;
-use strongroom::formats::record::{
+use strongroom::crypto::keys::Epoch;
+use strongroom::format::description::{self, SnapshotDescription};
+use strongroom::format::directory::ChunkEntry;
+use strongroom::format::envelope::{Envelope, FormatError, Kind, append_checksum};
+use strongroom::format::names::PackKind;
+use strongroom::format::pack::PackReader;
+use strongroom::format::record::{
     InlineDirectories, Operation, Outcome, PackEntry, RECORD_VERSION, Record, Role, RunKind, SegmentEntry,
     SnapshotEntry,
 };
-use strongroom::formats::segment::{PackSummary, encode_inline};
-use strongroom::machinery::repository::packer::{NewFrame, Packer, PackerThreads};
-use strongroom::machinery::repository::snapshots::{SnapshotFilter, SnapshotName};
-use strongroom::machinery::repository::{Repository, RepositoryError};
-use strongroom::operations::credentials;
-use strongroom::operations::forget::policy::{Keep, Policy};
-use strongroom::operations::forget::{ForgetOptions, GroupBy, Which, forget};
-use strongroom::operations::prune::plan::MaxUnused;
-use strongroom::operations::prune::{PruneOptions, prune};
-use strongroom::operations::verify::{Part, VerifyDepth, remember, verify};
-use strongroom::parts::crypto::keys::Epoch;
-use strongroom::parts::store::Created;
-use strongroom::words::ids::{BlockId, ChunkId, KeyedTag, ObjectHash, OperationId, Reference, RunId, SnapshotId};
-use strongroom::words::observer::Silent;
+use strongroom::format::segment::{PackSummary, encode_inline};
+use strongroom::ops::credentials;
+use strongroom::ops::forget::policy::{Keep, Policy};
+use strongroom::ops::forget::{ForgetOptions, GroupBy, Which, forget};
+use strongroom::ops::prune::plan::MaxUnused;
+use strongroom::ops::prune::{PruneOptions, prune};
+use strongroom::ops::verify::{Part, VerifyDepth, remember, verify};
+use strongroom::primitives::ids::{BlockId, ChunkId, KeyedTag, ObjectHash, OperationId, Reference, RunId, SnapshotId};
+use strongroom::primitives::progress::Silent;
+use strongroom::repository::snapshots::{SnapshotFilter, SnapshotName};
+use strongroom::repository::write::packer::{NewFrame, Packer, PackerThreads};
+use strongroom::repository::{Repository, RepositoryError};
+use strongroom::store::Created;
 
 struct Scene {
     bench: Bench,
@@ -78,19 +78,19 @@ fn write_record(repository: &Repository, operations: Vec<Operation>, change: imp
         previous: state.hash,
         previous_valid: state.valid,
         writer: repository.keys.id(),
-        operation: OperationId(strongroom::words::world::random(&*repository.world)),
+        operation: OperationId(strongroom::primitives::system::random(&*repository.world)),
         time_ms: 0,
         operations,
     };
     change(&mut record);
     let sealing = repository.keys.log_sealing(Epoch(state.epoch)).unwrap();
-    let salt = strongroom::words::world::random(&*repository.world);
+    let salt = strongroom::primitives::system::random(&*repository.world);
     let bytes = record.encode(repository.keys.signer(), &sealing.sealing(), salt);
     write_bytes(repository, state.number + 1, bytes)
 }
 
 fn write_bytes(repository: &Repository, number: u64, bytes: Vec<u8>) -> u64 {
-    let name = strongroom::formats::names::record(number);
+    let name = strongroom::format::names::record(number);
     assert_eq!(repository.store.create(&name, Bytes::from(bytes)).unwrap(), Created::New);
     number
 }
@@ -109,8 +109,7 @@ fn own_run(repository: &Arc<Repository>) -> RunId {
 /// A pack of the run with whatever directory the attacker likes.
 fn pack(repository: &Arc<Repository>, run: RunId, kind: PackKind, span: Reference, ids: &[ChunkId]) -> PackSummary {
     let folder = tempfile::tempdir().unwrap();
-    let local =
-        strongroom::machinery::repository::local::LocalState::open(folder.path(), repository.config.id).unwrap();
+    let local = strongroom::repository::state_dir::LocalState::open(folder.path(), repository.config.id).unwrap();
     let folder = Arc::new(local.begin_run(run).unwrap());
     let secret = repository.run_secret().unwrap();
     let mut packer = Packer::start(repository, run, secret, folder, PackerThreads { compress: 1, upload: 1 });
@@ -171,9 +170,9 @@ fn it_decrypts_no_pack_and_no_description_with_any_key_it_holds() {
 
 fn secret_for(
     repository: &Repository,
-    secret: Option<&strongroom::parts::crypto::secret::Secret>,
+    secret: Option<&strongroom::crypto::secret::Secret>,
     envelope: &Envelope,
-) -> Result<strongroom::parts::crypto::secret::Secret, FormatError> {
+) -> Result<strongroom::crypto::secret::Secret, FormatError> {
     secret.cloned().map_or_else(|| repository.keys.secret(envelope), Ok)
 }
 
@@ -223,7 +222,7 @@ fn garbage_that_looks_like_damage_stops_every_writer_until_the_owner_overrules_i
     append_checksum(&mut newer);
     for garbage in [b"no checksum at all".to_vec(), vec![], old[..100].to_vec(), newer] {
         let number = write_bytes(&repository, scene.bench.open().state().number + 1, garbage);
-        let name = strongroom::formats::names::record(number);
+        let name = strongroom::format::names::record(number);
         let refused = |e: RepositoryError| assert!(e.to_string().contains(&name), "{e}");
         match (scene.bench.try_open(), scene.victim.try_open()) {
             // Whoever lacks a newer program is told so.
@@ -531,7 +530,7 @@ fn span(run: RunId) -> Reference {
 fn snapshot_that_says(repository: &Repository, described: &SnapshotDescription, root: ChunkId) -> SnapshotEntry {
     let keys = repository.domain_keys();
     SnapshotEntry {
-        id: SnapshotId(strongroom::words::world::random(&*repository.world)),
+        id: SnapshotId(strongroom::primitives::system::random(&*repository.world)),
         time_ms: repository.world.now_ms(),
         root,
         outcome: Outcome::Complete,

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use harness::{Bench, difference, far_world, names, options, text};
-use strongroom::machinery::source::CommandSource;
-use strongroom::operations::backup::{BackupError, BackupOptions, StreamSource, backup};
-use strongroom::words::observer::{Observer, Silent};
-use strongroom::words::world::Scripted;
+use strongroom::ops::backup::{BackupError, BackupOptions, StreamSource, backup};
+use strongroom::primitives::progress::{Observer, Silent};
+use strongroom::primitives::system::Scripted;
+use strongroom::source::CommandSource;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -67,7 +67,7 @@ fn a_pack_of_another_length_is_noticed_by_a_machine_that_never_looked() {
 struct Impatient(AtomicBool);
 
 impl Observer for Impatient {
-    fn phase(&self, _: &str, _: Option<u64>, _: strongroom::words::observer::Unit) {
+    fn phase(&self, _: &str, _: Option<u64>, _: strongroom::primitives::progress::Unit) {
         self.0.store(true, Ordering::Relaxed);
     }
     fn interrupted(&self) -> bool {

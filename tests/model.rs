@@ -10,11 +10,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use harness::{Bench, far_world, files, text};
-use strongroom::operations::cat::cat;
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::words::ids::SnapshotId;
-use strongroom::words::observer::Silent;
-use strongroom::words::world::{Scripted, World, random};
+use strongroom::ops::cat::cat;
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::ids::SnapshotId;
+use strongroom::primitives::progress::Silent;
+use strongroom::primitives::system::{Scripted, World, random};
 
 /// One step of a sequence. Paths and snapshots are named by numbers, so that a cut sequence still means something.
 #[derive(Debug, Clone, Copy)]

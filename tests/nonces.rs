@@ -10,18 +10,18 @@ use std::fs;
 use std::sync::Arc;
 
 use harness::{Bench, far_world, small, text};
-use strongroom::formats::config::Profile;
-use strongroom::formats::description::{self, RunDescription, SnapshotDescription};
-use strongroom::formats::envelope::{ENVELOPE_LEN, Envelope, FormatError, Kind};
-use strongroom::formats::names::{ObjectName, PackKind};
-use strongroom::formats::pack::{PackReader, TRAILER_LEN};
-use strongroom::formats::record::{Operation, SignedRecord};
-use strongroom::formats::segment::{PARTS, open_part};
-use strongroom::machinery::repository::{Repository, init};
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::crypto::keys::Epoch;
-use strongroom::parts::store::{MemoryStore, SimulatedStore, Store, list_all};
-use strongroom::words::observer::Silent;
+use strongroom::crypto::keys::Epoch;
+use strongroom::format::config::Profile;
+use strongroom::format::description::{self, RunDescription, SnapshotDescription};
+use strongroom::format::envelope::{ENVELOPE_LEN, Envelope, FormatError, Kind};
+use strongroom::format::names::{ObjectName, PackKind};
+use strongroom::format::pack::{PackReader, TRAILER_LEN};
+use strongroom::format::record::{Operation, SignedRecord};
+use strongroom::format::segment::{PARTS, open_part};
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::progress::Silent;
+use strongroom::repository::{Repository, init};
+use strongroom::store::{MemoryStore, SimulatedStore, Store, list_all};
 
 /// A repository with two nights, a stream, many packs and a segment.
 fn repository(store: Arc<dyn Store>) -> Bench {
@@ -148,7 +148,7 @@ fn parts_of_a_segment_that_change_places_are_an_error() {
     assert!(!state.segments.is_empty(), "no segment was made");
     let key = &repository.keys.epoch_keys(Epoch(state.epoch)).unwrap().index(repository.keys.domain);
     for (name, segment) in &state.segments {
-        let bytes = bench.store.get(&strongroom::formats::names::segment(segment.run, name)).unwrap();
+        let bytes = bench.store.get(&strongroom::format::names::segment(segment.run, name)).unwrap();
         let mut at = ENVELOPE_LEN;
         for (i, len) in segment.parts.iter().enumerate() {
             let part = &bytes[at..at + *len as usize];

@@ -8,17 +8,17 @@ use std::path::Path;
 use std::sync::{Arc, Barrier};
 
 use harness::{Bench, Meddler, difference, far_world, text};
-use strongroom::formats::record::Operation;
-use strongroom::machinery::repository::Repository;
-use strongroom::operations::backup::{BackupOptions, StreamSource, backup};
-use strongroom::operations::cat::cat;
-use strongroom::operations::copy::{CopyOptions, copy};
-use strongroom::operations::list::list;
-use strongroom::operations::prune::plan::MaxUnused;
-use strongroom::operations::prune::{PruneOptions, prune};
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::store::{MemoryStore, Store};
-use strongroom::words::observer::Silent;
+use strongroom::format::record::Operation;
+use strongroom::ops::backup::{BackupOptions, StreamSource, backup};
+use strongroom::ops::cat::cat;
+use strongroom::ops::copy::{CopyOptions, copy};
+use strongroom::ops::list::list;
+use strongroom::ops::prune::plan::MaxUnused;
+use strongroom::ops::prune::{PruneOptions, prune};
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::progress::Silent;
+use strongroom::repository::Repository;
+use strongroom::store::{MemoryStore, Store};
 
 /// Files of which half change from night to night.
 fn night(root: &Path, n: u64) {

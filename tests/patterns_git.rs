@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use strongroom::machinery::source::{Decision, ExcludeOptions, ExcludeRules, FileKind, Stat};
+use strongroom::source::{Decision, ExcludeOptions, ExcludeRules, FileKind, Stat};
 
 struct Random(u64);
 

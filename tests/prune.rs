@@ -8,18 +8,18 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use harness::{Bench, Machine, Meddler, difference, options, text};
-use strongroom::formats::description::RunDescription;
-use strongroom::formats::record::{Operation, Outcome, Role, RunKind};
-use strongroom::formats::state::DirectoryHome;
-use strongroom::machinery::repository::packer::PackerThreads;
-use strongroom::machinery::repository::{Repository, RepositoryError};
-use strongroom::operations::backup::{BackupOptions, backup};
-use strongroom::operations::prune::plan::MaxUnused;
-use strongroom::operations::prune::{PruneOptions, PruneReport, prune};
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::store::{Fault, MemoryStore, SimulatedStore, Store, Verb, list_all};
-use strongroom::words::ids::SnapshotId;
-use strongroom::words::observer::Silent;
+use strongroom::format::description::RunDescription;
+use strongroom::format::record::{Operation, Outcome, Role, RunKind};
+use strongroom::format::state::DirectoryHome;
+use strongroom::ops::backup::{BackupOptions, backup};
+use strongroom::ops::prune::plan::MaxUnused;
+use strongroom::ops::prune::{PruneOptions, PruneReport, prune};
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::ids::SnapshotId;
+use strongroom::primitives::progress::Silent;
+use strongroom::repository::write::packer::PackerThreads;
+use strongroom::repository::{Repository, RepositoryError};
+use strongroom::store::{Fault, MemoryStore, SimulatedStore, Store, Verb, list_all};
 
 fn everything() -> PruneOptions {
     PruneOptions {

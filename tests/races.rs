@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Barrier};
 
 use harness::{Bench, far_world, text};
-use strongroom::machinery::repository::RepositoryError;
-use strongroom::operations::cat::cat;
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::store::{Fault, MemoryStore, SimulatedStore, Store, Verb};
-use strongroom::words::observer::{Recorder, Silent};
+use strongroom::ops::cat::cat;
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::progress::{Recorder, Silent};
+use strongroom::repository::RepositoryError;
+use strongroom::store::{Fault, MemoryStore, SimulatedStore, Store, Verb};
 
 const MACHINES: u64 = 8;
 const NIGHTS: u64 = 2;
@@ -145,10 +145,7 @@ fn a_handle_that_was_open_while_the_store_was_rolled_back_refuses_to_go_on() {
     }
     let error = repository.refresh().map(drop).unwrap_err();
     assert!(is_history(&error), "{error}");
-    let done = strongroom::operations::backup::backup(
-        &repository,
-        harness::options(&[bench.folder.path()]),
-        &Recorder::default(),
-    );
+    let done =
+        strongroom::ops::backup::backup(&repository, harness::options(&[bench.folder.path()]), &Recorder::default());
     assert!(done.is_err(), "it went on after a record that is gone");
 }

@@ -7,15 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use harness::{Bench, difference, names, text};
-use strongroom::formats::record::Role;
-use strongroom::machinery::repository::{Repository, RepositoryError};
-use strongroom::operations::prune::plan::MaxUnused;
-use strongroom::operations::prune::{PruneOptions, prune};
-use strongroom::operations::repair::found::{heal_whole, lost_and_there, take_in};
-use strongroom::operations::repair::{RepairOptions, RepairReport, repair};
-use strongroom::operations::verify::{Finding, VerifyDepth, verify};
-use strongroom::parts::store::{Damage, MemoryStore, SimulatedStore, Store};
-use strongroom::words::observer::Silent;
+use strongroom::format::record::Role;
+use strongroom::ops::prune::plan::MaxUnused;
+use strongroom::ops::prune::{PruneOptions, prune};
+use strongroom::ops::repair::found::{heal_whole, lost_and_there, take_in};
+use strongroom::ops::repair::{RepairOptions, RepairReport, repair};
+use strongroom::ops::verify::{Finding, VerifyDepth, verify};
+use strongroom::primitives::progress::Silent;
+use strongroom::repository::{Repository, RepositoryError};
+use strongroom::store::{Damage, MemoryStore, SimulatedStore, Store};
 
 fn thorough() -> RepairOptions {
     RepairOptions {

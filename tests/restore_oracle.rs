@@ -11,21 +11,21 @@ use std::sync::Arc;
 
 use harness::{Bench, difference, options, text};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
-use strongroom::formats::description::{self, SnapshotDescription};
-use strongroom::formats::record::{Outcome, RunKind, SnapshotEntry};
-use strongroom::formats::tree::{FileNode, Node, NodeKind};
-use strongroom::machinery::repository::Repository;
-use strongroom::machinery::repository::packer::PackerThreads;
-use strongroom::machinery::repository::run::{Publication, introduction};
-use strongroom::machinery::repository::snapshots::Snapshot;
-use strongroom::machinery::repository::trees::TreeBuilder;
-use strongroom::machinery::target::{Overwrite, RelativePath, TargetOptions};
-use strongroom::operations::backup::backup;
-use strongroom::operations::cat::{CatError, cat};
-use strongroom::operations::restore::{RestoreOptions, RestoreReport, restore};
-use strongroom::parts::store::{MemoryStore, SimulatedStore, Verb};
-use strongroom::words::observer::{Recorder, Silent};
-use strongroom::words::world::random;
+use strongroom::destination::{Overwrite, RelativePath, TargetOptions};
+use strongroom::format::description::{self, SnapshotDescription};
+use strongroom::format::record::{Outcome, RunKind, SnapshotEntry};
+use strongroom::format::tree::{FileNode, Node, NodeKind};
+use strongroom::ops::backup::backup;
+use strongroom::ops::cat::{CatError, cat};
+use strongroom::ops::restore::{RestoreOptions, RestoreReport, restore};
+use strongroom::primitives::progress::{Recorder, Silent};
+use strongroom::primitives::system::random;
+use strongroom::repository::Repository;
+use strongroom::repository::snapshots::Snapshot;
+use strongroom::repository::write::packer::PackerThreads;
+use strongroom::repository::write::run::{Publication, introduction};
+use strongroom::repository::write::trees::TreeBuilder;
+use strongroom::store::{MemoryStore, SimulatedStore, Verb};
 
 // --- content ids ---------------------------------------------------------------------------------------------------
 

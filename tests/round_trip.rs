@@ -8,11 +8,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use harness::{Bench, difference};
-use strongroom::formats::record::Outcome;
-use strongroom::operations::cat::cat;
-use strongroom::operations::verify::{VerifyDepth, verify, verify_keyless};
-use strongroom::words::observer::Silent;
-use strongroom::words::world::{Scripted, World};
+use strongroom::format::record::Outcome;
+use strongroom::ops::cat::cat;
+use strongroom::ops::verify::{VerifyDepth, verify, verify_keyless};
+use strongroom::primitives::progress::Silent;
+use strongroom::primitives::system::{Scripted, World};
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
@@ -111,7 +111,7 @@ fn an_unchanged_second_run_reads_nothing_and_adds_two_records() {
 }
 
 fn counts(bench: &Bench) -> (usize, usize) {
-    let all = strongroom::parts::store::list_all(&*bench.store, "").unwrap();
+    let all = strongroom::store::list_all(&*bench.store, "").unwrap();
     (all.len(), all.iter().filter(|o| o.name.starts_with("log/")).count())
 }
 

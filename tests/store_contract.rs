@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Barrier};
 
 use bytes::Bytes;
-use strongroom::parts::store::{
+use strongroom::store::{
     Created, LocalStore, MemoryStore, ObjectStoreAdapter, SimulatedStore, Store, StoreError, list_all,
 };
 

@@ -10,16 +10,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use harness::{Bench, Meddler, copy_folder, difference, far_world, names, options, text};
-use strongroom::formats::record::{Operation, Role};
-use strongroom::machinery::repository::{Repository, RepositoryError};
-use strongroom::operations::backup::{BackupError, backup};
-use strongroom::operations::prune::plan::MaxUnused;
-use strongroom::operations::prune::{PruneOptions, PruneReport, prune};
-use strongroom::operations::repair::{RepairOptions, repair};
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::store::{Fault, MemoryStore, Scope, SimulatedStore, Store};
-use strongroom::words::ids::SnapshotId;
-use strongroom::words::observer::{Observer, Silent};
+use strongroom::format::record::{Operation, Role};
+use strongroom::ops::backup::{BackupError, backup};
+use strongroom::ops::prune::plan::MaxUnused;
+use strongroom::ops::prune::{PruneOptions, PruneReport, prune};
+use strongroom::ops::repair::{RepairOptions, repair};
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::primitives::ids::SnapshotId;
+use strongroom::primitives::progress::{Observer, Silent};
+use strongroom::repository::{Repository, RepositoryError};
+use strongroom::store::{Fault, MemoryStore, Scope, SimulatedStore, Store};
 
 fn try_prune(repository: &Arc<Repository>, observer: &dyn Observer) -> Result<PruneReport, RepositoryError> {
     let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use harness::{Bench, far_world, options, text};
-use strongroom::formats::description::Figures;
-use strongroom::formats::record::{Outcome, Role};
-use strongroom::operations::backup::{BackupOptions, Compare, backup};
-use strongroom::words::observer::Silent;
-use strongroom::words::world::Scripted;
+use strongroom::format::description::Figures;
+use strongroom::format::record::{Outcome, Role};
+use strongroom::ops::backup::{BackupOptions, Compare, backup};
+use strongroom::primitives::progress::Silent;
+use strongroom::primitives::system::Scripted;
 
 fn night(bench: &Bench, paths: &[&Path], change: impl FnOnce(&mut BackupOptions)) -> Figures {
     let mut options = options(paths);
@@ -56,7 +56,8 @@ fn a_single_file_that_is_unchanged_is_not_read() {
 /// A time of modification in the future had a file read each night (navidrome#499, pgbackrest#1401).
 #[test]
 fn a_time_in_the_future_is_one_like_others() {
-    let (bench, (_dir, root)) = (Bench { world: Arc::new(strongroom::words::world::System), ..Bench::new() }, tree());
+    let (bench, (_dir, root)) =
+        (Bench { world: Arc::new(strongroom::primitives::system::System), ..Bench::new() }, tree());
     let future = SystemTime::now() + Duration::from_secs(1 << 29);
     fs::File::options().write(true).open(root.join("a")).unwrap().set_modified(future).unwrap();
     // The clock of the second night is what tells: times of change cannot be set.
@@ -179,8 +180,7 @@ fn device_numbers_make_no_difference() {
         let repository = bench.open();
         let snapshot = bench.latest(&repository);
         let node = repository.find_path(&snapshot.state.root, &at.as_os_str().as_encoded_bytes()[1..]).unwrap();
-        let Some(strongroom::formats::tree::Node { kind: strongroom::formats::tree::NodeKind::Directory(id), .. }) =
-            node
+        let Some(strongroom::format::tree::Node { kind: strongroom::format::tree::NodeKind::Directory(id), .. }) = node
         else {
             panic!("{node:?}")
         };

@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strongroom::formats::checkpoint;
-use strongroom::formats::state::State;
-use strongroom::parts::crypto::secret::Secret;
-use strongroom::parts::crypto::sign::Verifier;
+use strongroom::format::checkpoint;
+use strongroom::format::state::State;
+use strongroom::crypto::secret::Secret;
+use strongroom::crypto::sign::Verifier;
 
 fuzz_target!(|data: &[u8]| {
     let _ = checkpoint::decode(data, &Verifier([3; 32]), |_| Ok(Secret::new([1; 32])));

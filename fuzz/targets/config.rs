@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strongroom::formats::config::Config;
-use strongroom::formats::envelope::{Envelope, Kind, append_checksum};
+use strongroom::format::config::Config;
+use strongroom::format::envelope::{Envelope, Kind, append_checksum};
 
 fuzz_target!(|data: &[u8]| {
     let _ = Config::decode(data);

@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strongroom::formats::description::{RunDescription, SnapshotDescription, open};
-use strongroom::formats::envelope::Kind;
-use strongroom::formats::sealed::{Sealing, seal_value};
-use strongroom::parts::crypto::keys::{Domain, Epoch};
-use strongroom::parts::crypto::secret::Secret;
+use strongroom::format::description::{RunDescription, SnapshotDescription, open};
+use strongroom::format::envelope::Kind;
+use strongroom::format::sealed::{Sealing, seal_value};
+use strongroom::crypto::keys::{Domain, Epoch};
+use strongroom::crypto::secret::Secret;
 
 fuzz_target!(|data: &[u8]| {
     let secret = Secret::new([1; 32]);

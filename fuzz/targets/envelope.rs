@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strongroom::formats::envelope::{ENVELOPE_LEN, Envelope};
+use strongroom::format::envelope::{ENVELOPE_LEN, Envelope};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(envelope) = Envelope::decode(data) {

@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strongroom::formats::envelope::Kind;
-use strongroom::formats::epoch_keys::open;
-use strongroom::formats::sealed::{Sealing, seal_value};
-use strongroom::parts::crypto::keys::{Domain, Epoch};
-use strongroom::parts::crypto::secret::Secret;
+use strongroom::format::envelope::Kind;
+use strongroom::format::epoch_keys::open;
+use strongroom::format::sealed::{Sealing, seal_value};
+use strongroom::crypto::keys::{Domain, Epoch};
+use strongroom::crypto::secret::Secret;
 
 fuzz_target!(|data: &[u8]| {
     let secret = Secret::new([1; 32]);

@@ -6,20 +6,20 @@
 use std::sync::{Arc, OnceLock};
 
 use libfuzzer_sys::fuzz_target;
-use strongroom::formats::config::Parameters;
-use strongroom::formats::credential::CredentialFile;
-use strongroom::formats::names;
-use strongroom::formats::record::{Operation, RECORD_VERSION, Record, Role, SignedRecord};
-use strongroom::machinery::repository::{LocalPlaces, Repository, init};
-use strongroom::machinery::source::ExcludeOptions;
-use strongroom::operations::backup::{BackupOptions, backup};
-use strongroom::operations::credentials::{self, NewCredential};
-use strongroom::operations::verify::{VerifyDepth, verify};
-use strongroom::parts::crypto::keys::Epoch;
-use strongroom::parts::store::{MemoryStore, Store, list_all};
-use strongroom::words::ids::OperationId;
-use strongroom::words::observer::Silent;
-use strongroom::words::world::{Scripted, random};
+use strongroom::format::config::Parameters;
+use strongroom::format::credential::CredentialFile;
+use strongroom::format::names;
+use strongroom::format::record::{Operation, RECORD_VERSION, Record, Role, SignedRecord};
+use strongroom::repository::{LocalPlaces, Repository, init};
+use strongroom::source::ExcludeOptions;
+use strongroom::ops::backup::{BackupOptions, backup};
+use strongroom::ops::credentials::{self, NewCredential};
+use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::crypto::keys::Epoch;
+use strongroom::store::{MemoryStore, Store, list_all};
+use strongroom::primitives::ids::OperationId;
+use strongroom::primitives::progress::Silent;
+use strongroom::primitives::system::{Scripted, random};
 
 struct Scene {
     store: MemoryStore,

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strongroom::formats::list::ListNode;
+use strongroom::format::list::ListNode;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(node) = ListNode::decode(data) {

@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strongroom::formats::directory::PackDirectory;
-use strongroom::formats::names::PackKind;
-use strongroom::formats::pack::{PackReader, TRAILER_LEN};
-use strongroom::parts::crypto::secret::Secret;
-use strongroom::words::codec::Reader;
+use strongroom::format::directory::PackDirectory;
+use strongroom::format::names::PackKind;
+use strongroom::format::pack::{PackReader, TRAILER_LEN};
+use strongroom::crypto::secret::Secret;
+use strongroom::primitives::codec::Reader;
 
 fuzz_target!(|data: &[u8]| {
     let mut reader = Reader::new(data);

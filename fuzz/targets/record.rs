@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strongroom::formats::envelope::{Kind, append_checksum};
-use strongroom::formats::record::SignedRecord;
-use strongroom::formats::sealed::{Sealing, seal_value};
-use strongroom::parts::crypto::keys::{Domain, Epoch};
-use strongroom::parts::crypto::secret::Secret;
+use strongroom::format::envelope::{Kind, append_checksum};
+use strongroom::format::record::SignedRecord;
+use strongroom::format::sealed::{Sealing, seal_value};
+use strongroom::crypto::keys::{Domain, Epoch};
+use strongroom::crypto::secret::Secret;
 
 fuzz_target!(|data: &[u8]| {
     let secret = Secret::new([1; 32]);

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strongroom::formats::segment::{SegmentContent, decode_directories, decode_locations, open};
-use strongroom::parts::crypto::secret::Secret;
+use strongroom::format::segment::{SegmentContent, decode_directories, decode_locations, open};
+use strongroom::crypto::secret::Secret;
 
 fuzz_target!(|data: &[u8]| {
     let _ = SegmentContent::decode_inline(data);

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strongroom::formats::envelope::{Envelope, Kind, Suite, append_checksum};
-use strongroom::formats::slot::Slot;
+use strongroom::format::envelope::{Envelope, Kind, Suite, append_checksum};
+use strongroom::format::slot::Slot;
 
 fuzz_target!(|data: &[u8]| {
     let _ = Slot::decode(data);

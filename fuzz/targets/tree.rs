@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strongroom::formats::tree::TreeNode;
+use strongroom::format::tree::TreeNode;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(node) = TreeNode::decode(data) {

@@ -4,17 +4,17 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use crate::formats::envelope::FormatError;
-use crate::machinery::repository::RepositoryError;
-use crate::machinery::repository::snapshots::ChoiceError;
-use crate::machinery::target::BadOwnerMap;
-use crate::operations::backup::BackupError;
-use crate::operations::cat::CatError;
-use crate::operations::forget::ForgetError;
-use crate::operations::restore::RestoreError;
-use crate::parts::store::StoreError;
+use crate::destination::BadOwnerMap;
+use crate::format::envelope::FormatError;
+use crate::ops::backup::BackupError;
+use crate::ops::cat::CatError;
+use crate::ops::forget::ForgetError;
+use crate::ops::restore::RestoreError;
+use crate::repository::RepositoryError;
+use crate::repository::snapshots::ChoiceError;
+use crate::store::StoreError;
 
-use super::text::escape;
+use super::output::text::escape;
 
 /// Why a command could not be done.
 #[derive(Debug, thiserror::Error)]

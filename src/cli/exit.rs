@@ -16,14 +16,14 @@
 //!
 //! With `--to-command`, a status other than 0 of the command is passed on instead.
 
-use crate::machinery::repository::RepositoryError;
-use crate::machinery::repository::snapshots::ChoiceError;
-use crate::machinery::source::ExcludeError;
-use crate::operations::backup::BackupError;
-use crate::operations::cat::CatError;
-use crate::operations::forget::ForgetError;
-use crate::operations::restore::RestoreError;
-use crate::parts::store::StoreError;
+use crate::ops::backup::BackupError;
+use crate::ops::cat::CatError;
+use crate::ops::forget::ForgetError;
+use crate::ops::restore::RestoreError;
+use crate::repository::RepositoryError;
+use crate::repository::snapshots::ChoiceError;
+use crate::source::ExcludeError;
+use crate::store::StoreError;
 
 use super::error::CliError;
 

@@ -1,6 +1,6 @@
 //! Texts that a user gives to be stored: refused if nobody could read them in a list.
 //!
-//! What others stored is not checked here: it may be anything, and is cut where it is shown ([`super::text::table`]).
+//! What others stored is not checked here: it may be anything, and is cut where it is shown ([`super::output::text::table`]).
 
 use super::error::{CliError, Result};
 

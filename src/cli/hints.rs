@@ -1,13 +1,13 @@
 //! What the user can do about an error: said once, and here.
 
-use crate::formats::names;
-use crate::machinery::repository::RepositoryError;
-use crate::machinery::repository::snapshots::ChoiceError;
-use crate::operations::backup::BackupError;
-use crate::operations::cat::CatError;
-use crate::operations::forget::ForgetError;
-use crate::operations::restore::RestoreError;
-use crate::parts::store::StoreError;
+use crate::format::names;
+use crate::ops::backup::BackupError;
+use crate::ops::cat::CatError;
+use crate::ops::forget::ForgetError;
+use crate::ops::restore::RestoreError;
+use crate::repository::RepositoryError;
+use crate::repository::snapshots::ChoiceError;
+use crate::store::StoreError;
 
 use super::error::CliError;
 

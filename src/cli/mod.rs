@@ -1,31 +1,29 @@
 //! Layer 6: the command line.
 //!
 //! It reads options, opens the repository, calls one operation and prints what came of it. What is decided here is
-//! decided only here: exit codes in [`exit`], hints in [`hints`], JSON in [`json`], where passphrases come from in
-//! [`secret`]. Nothing below prints, asks or exits.
+//! decided only here: exit codes in [`exit`], hints in [`hints`], JSON in [`output::json`], where passphrases come from in
+//! [`passphrase`]. Nothing below prints, asks or exits.
 //!
 //! [`run`] is given its [`Surroundings`], so that tests can drive it.
 
 pub mod arguments;
 mod commands;
+mod context;
+pub mod env;
 pub mod error;
 pub mod exit;
 pub mod given;
 pub mod hints;
-pub mod json;
-pub mod mask;
+pub mod output;
+pub mod passphrase;
 pub mod paths;
 pub mod pipe;
-pub mod progress;
-pub mod secret;
+pub mod redact;
 mod select;
-mod session;
 pub mod settings;
 pub mod signals;
-pub mod surroundings;
 #[cfg(test)]
 mod testing;
-pub mod text;
 pub mod time;
 
 use std::ffi::OsString;
@@ -36,14 +34,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
-use crate::parts::children::{GUARD, become_guarded};
+use crate::process_group::{GUARD, become_guarded};
 
 use arguments::{Arguments, Command, GlobalArguments};
+use context::Session;
+use env::Surroundings;
 use error::{CliError, Result, chain};
 use exit::Exit;
-use json::ErrorJson;
-use session::Session;
-use surroundings::Surroundings;
+use output::json::ErrorJson;
 
 /// The program: takes everything from this process.
 pub fn main() -> ExitCode {
@@ -93,7 +91,7 @@ fn dispatch(parsed: &Arguments, typed: &[OsString], around: &Surroundings) -> Re
     let session = Session::new(&parsed.global, around);
     let exit = match &parsed.command {
         Command::Init(arguments) => commands::init::run(&session, arguments),
-        Command::Backup(arguments) => commands::backup::run(&session, arguments, mask::command_line(typed)),
+        Command::Backup(arguments) => commands::backup::run(&session, arguments, redact::command_line(typed)),
         Command::Restore(arguments) => commands::restore::run(&session, arguments),
         Command::Cat(arguments) => commands::cat::run(&session, arguments),
         Command::Snapshots(arguments) => commands::snapshots::run(&session, arguments),

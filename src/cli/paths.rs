@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use crate::machinery::repository::snapshots::SnapshotName;
-use crate::words::ids::SnapshotId;
+use crate::primitives::ids::SnapshotId;
+use crate::repository::snapshots::SnapshotName;
 
 /// `path` as seen from `cwd`, absolute and without `.` and `..`. Symbolic links are not followed.
 pub fn absolute(path: &Path, cwd: &Path) -> PathBuf {
@@ -80,7 +80,7 @@ impl SnapshotSpec {
 
     /// The path for people.
     pub fn shown_path(&self) -> String {
-        super::text::escape(&self.path)
+        super::output::text::escape(&self.path)
     }
 }
 
@@ -92,7 +92,7 @@ fn inside(path: &[u8]) -> Vec<u8> {
 
 fn parse_name(bytes: &[u8]) -> Result<SnapshotName, String> {
     let bad = || {
-        let shown = super::text::escape(bytes);
+        let shown = super::output::text::escape(bytes);
         format!("`{shown}` is no snapshot: give the first digits of an id, `latest` or `latest~N`")
     };
     let text = std::str::from_utf8(bytes).map_err(|_| bad())?;

@@ -13,10 +13,10 @@ use std::process::{ChildStdin, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::parts::children::{self, Group};
+use crate::process_group::{self, Group};
 
 use super::error::{CliError, Result};
-use super::secret::HIDDEN_VARIABLES;
+use super::passphrase::HIDDEN_VARIABLES;
 use super::signals::Signals;
 
 /// Bytes that are gathered before they are written into the pipe.
@@ -89,12 +89,12 @@ pub fn into_command<T>(
 }
 
 fn spawn(command: &str) -> Result<Fed> {
-    let mut bash = children::command(super::launcher().as_deref(), "bash");
+    let mut bash = process_group::command(super::launcher().as_deref(), "bash");
     HIDDEN_VARIABLES.iter().for_each(|name| {
         bash.env_remove(name);
     });
     bash.args(["-o", "pipefail", "-c", command]).stdin(Stdio::piped());
-    let mut child = children::spawn(&mut bash)
+    let mut child = process_group::spawn(&mut bash)
         .map_err(|source| CliError::System { action: "start the command with bash", source })?;
     let input = child.child().stdin.take().map(|input| BufWriter::with_capacity(PIPE_LEN, input));
     Ok(Fed { child, input })

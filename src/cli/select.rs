@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::formats::tree::NodeKind;
-use crate::machinery::repository::Repository;
-use crate::machinery::repository::snapshots::{ChoiceError, Snapshot, SnapshotFilter, SnapshotName};
-use crate::operations::list;
+use crate::format::tree::NodeKind;
+use crate::ops::list;
+use crate::repository::Repository;
+use crate::repository::snapshots::{ChoiceError, Snapshot, SnapshotFilter, SnapshotName};
 
 use super::arguments::{FilterArguments, SnapshotArguments};
+use super::env::Surroundings;
 use super::error::{CliError, Result};
+use super::output::text::escape;
 use super::paths::{SnapshotSpec, absolute};
-use super::surroundings::Surroundings;
-use super::text::escape;
 use super::time::{self, DayMeans};
 
 /// A snapshot, or a part of one.

@@ -14,23 +14,23 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::formats::config::Parameters;
-use crate::formats::credential::CredentialFile;
-use crate::formats::envelope::FormatError;
-use crate::machinery::repository::conditional::remember_race;
-use crate::machinery::repository::local::{LocalState, machine_id};
-use crate::machinery::repository::{self, LocalPlaces, Repository, RepositoryError};
-use crate::parts::folder::sync_folder;
-use crate::parts::store::{self, Store, StoreOptions};
-use crate::words::ids::RepositoryId;
-use crate::words::world::{World, random};
+use crate::format::config::Parameters;
+use crate::format::credential::CredentialFile;
+use crate::format::envelope::FormatError;
+use crate::primitives::fsync::sync_folder;
+use crate::primitives::ids::RepositoryId;
+use crate::primitives::system::{World, random};
+use crate::repository::conditional::remember_race;
+use crate::repository::state_dir::{LocalState, machine_id};
+use crate::repository::{self, LocalPlaces, Repository, RepositoryError};
+use crate::store::{self, Store, StoreOptions};
 
 use super::arguments::{GlobalArguments, OtherArguments};
+use super::env::Surroundings;
 use super::error::{CliError, Result};
+use super::output::text::escape;
+use super::passphrase::{Passphrase, SecretSource};
 use super::paths::absolute;
-use super::secret::{Passphrase, SecretSource};
-use super::surroundings::Surroundings;
-use super::text::escape;
 
 /// Where things of this user lie if nothing else is said.
 #[derive(Debug, Clone, PartialEq, Eq)]

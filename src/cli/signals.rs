@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals as Incoming;
 
-use crate::parts::children;
+use crate::process_group;
 
 use super::exit::Exit;
 
@@ -52,7 +52,7 @@ impl Signals {
             for _ in incoming.forever() {
                 if signals.ends_now(&mut first, Instant::now()) {
                     // A client that reads from us must not take the end of its input for the end of the file.
-                    children::kill_all();
+                    process_group::kill_all();
                     signal_hook::low_level::exit(Exit::Interrupted.code().into());
                 }
             }

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use jiff::tz::TimeZone;
 
-use crate::words::world::System;
+use crate::primitives::system::System;
 
+use super::env::{Console, Surroundings};
 use super::signals::Signals;
-use super::surroundings::{Console, Surroundings};
 
 /// What was written.
 #[derive(Clone, Default)]

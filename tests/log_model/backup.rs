@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use strongroom::formats::record::RunKind;
-use strongroom::words::ids::RunId;
+use strongroom::format::record::RunKind;
+use strongroom::primitives::ids::RunId;
 
 use super::world::{Block, World, append, begin, end, publish, snapshot_id};
 use super::{Broken, Setup};

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stateright::{Checker, Model, Property};
-use strongroom::formats::record::{DoomedPack, Operation, RunKind};
-use strongroom::formats::state::State;
-use strongroom::words::ids::{ObjectHash, RunId, SnapshotId};
+use strongroom::format::record::{DoomedPack, Operation, RunKind};
+use strongroom::format::state::State;
+use strongroom::primitives::ids::{ObjectHash, RunId, SnapshotId};
 
 use super::world::{Block, OWNER, Pack, append, begin, end, entry, inline, name, publish, snapshot_id};
 

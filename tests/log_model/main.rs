@@ -3,7 +3,7 @@
 //!
 //! Machines back up, prune and repair, snapshots are forgotten, runs are closed by whoever believes them silent, orphans are
 //! swept, packs are deleted, packs rot; every machine may stop anywhere, for a while or for ever, and what it had sent may arrive
-//! late. What stands in a record is folded by the real `transitions::step`; what a writer holds beside it is modelled
+//! late. What stands in a record is folded by the real `log::step`; what a writer holds beside it is modelled
 //! here, and each of these checks can be left out: then the checker must find what goes wrong.
 //!
 //! Content is modelled at the level of blocks: a snapshot needs some, a pack holds some, a rewritten pack holds the
@@ -18,10 +18,10 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 
 use stateright::{Checker, Model, Property};
-use strongroom::formats::record::{Operation, RunKind};
-use strongroom::formats::state::State;
-use strongroom::machinery::repository::transitions::sweepable;
-use strongroom::words::ids::{ObjectHash, RunId, SnapshotId};
+use strongroom::format::record::{Operation, RunKind};
+use strongroom::format::state::State;
+use strongroom::log::sweepable;
+use strongroom::primitives::ids::{ObjectHash, RunId, SnapshotId};
 
 use backup::Backup;
 use prune::Prune;

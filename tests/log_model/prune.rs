@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use strongroom::formats::record::{DeadChunks, DoomedPack, Operation, RunKind};
-use strongroom::formats::state::Doom;
-use strongroom::machinery::repository::transitions::condemnable;
-use strongroom::words::ids::{BlockId, RunId, SnapshotId};
+use strongroom::format::record::{DeadChunks, DoomedPack, Operation, RunKind};
+use strongroom::format::state::Doom;
+use strongroom::log::condemnable;
+use strongroom::primitives::ids::{BlockId, RunId, SnapshotId};
 
 use super::world::{Block, Pack, World, append, begin, end, entry, inline, name};
 use super::{Broken, Setup};

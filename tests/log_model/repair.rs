@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use strongroom::formats::record::{Operation, RunKind};
-use strongroom::words::ids::{ObjectHash, RunId, SnapshotId};
+use strongroom::format::record::{Operation, RunKind};
+use strongroom::primitives::ids::{ObjectHash, RunId, SnapshotId};
 
 use super::world::{Block, Pack, World, append, begin, end, entry, inline, name};
 use super::{Broken, Setup};

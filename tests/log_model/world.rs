@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::bytes::ByteVec;
-use strongroom::formats::names::PackKind;
-use strongroom::formats::record::{
+use strongroom::crypto::sign::Verifier;
+use strongroom::format::names::PackKind;
+use strongroom::format::record::{
     InlineDirectories, Operation, Outcome, PackEntry, RECORD_VERSION, Record, RunKind, SnapshotEntry,
 };
-use strongroom::formats::state::State;
-use strongroom::machinery::repository::transitions::{LogEntry, Signed, judge, orphaned, step, sweepable};
-use strongroom::parts::crypto::sign::Verifier;
-use strongroom::words::ids::{BlockId, ChunkId, KeyedTag, ObjectHash, OperationId, RunId, SnapshotId};
+use strongroom::format::state::State;
+use strongroom::log::{LogEntry, Signed, judge, orphaned, step, sweepable};
+use strongroom::primitives::ids::{BlockId, ChunkId, KeyedTag, ObjectHash, OperationId, RunId, SnapshotId};
 
 use super::Broken;
 use super::backup::Backup;

@@ -1,8 +1,8 @@
 //! A slow and obvious forget: a calendar that counts days one by one, and rules that look at one snapshot after another.
 
-use strongroom::formats::record::Outcome;
-use strongroom::operations::forget::policy::{Candidate, Period};
-use strongroom::words::ids::SnapshotId;
+use strongroom::format::record::Outcome;
+use strongroom::ops::forget::policy::{Candidate, Period};
+use strongroom::primitives::ids::SnapshotId;
 
 const DAY_MS: i64 = 86_400_000;
 

@@ -16,7 +16,7 @@ use s3s::auth::SimpleAuth;
 use s3s::dto::*;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
-use strongroom::parts::store::{Store, StoreOptions, open};
+use strongroom::store::{Store, StoreOptions, open};
 
 pub const BUCKET: &str = "bucket";
 /// May do everything.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{ClientOptions, HttpConnector, HttpRequestBody, ReqwestConnector};
-use strongroom::parts::store::{Store, StoreOptions, open};
+use strongroom::store::{Store, StoreOptions, open};
 
 pub const OWNER_KEY: &str = "owner";
 pub const MACHINE_KEY: &str = "machine";

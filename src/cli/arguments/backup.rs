@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::super::text::parse_size;
+use super::super::output::text::parse_size;
 use super::OtherArguments;
 
 pub(super) const BACKUP_EXAMPLES: &str = "\

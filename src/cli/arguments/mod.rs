@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::machinery::repository::local::Head;
+use crate::repository::state_dir::Head;
 
 use super::exit::Exit;
 

@@ -3,10 +3,10 @@
 use clap::{Args, ValueEnum};
 use jiff::Span;
 
-use crate::machinery::repository::local::Head;
-use crate::operations::prune::MAX_UNUSED;
-use crate::operations::prune::plan::MaxUnused;
-use crate::operations::verify::Part;
+use crate::ops::prune::MAX_UNUSED;
+use crate::ops::prune::plan::MaxUnused;
+use crate::ops::verify::Part;
+use crate::repository::state_dir::Head;
 
 use super::super::commands::forget::parse_span;
 use super::super::commands::prune::{parse_max_unused, parse_wait};

@@ -4,24 +4,24 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::formats::record::Outcome;
-use crate::machinery::source::{CommandSource, ExcludeOptions};
-use crate::operations::backup::{BackupOptions, BackupReport, Compare, SourceReport, StreamSource, backup};
-use crate::parts::store;
-use crate::words::observer::{Observer, Severity};
+use crate::format::record::Outcome;
+use crate::ops::backup::{BackupOptions, BackupReport, Compare, SourceReport, StreamSource, backup};
+use crate::primitives::progress::{Observer, Severity};
+use crate::source::{CommandSource, ExcludeOptions};
+use crate::store;
 
 use super::super::arguments::BackupArguments;
+use super::super::context::Session;
+use super::super::env::Surroundings;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::given::{check_stream, check_tags, check_text};
-use super::super::json::{BackupJson, InitJson, outcome};
 use super::super::launcher;
+use super::super::output::json::{BackupJson, InitJson, outcome};
+use super::super::output::text::{count, duration, escape, shortened, size, things};
+use super::super::passphrase::HIDDEN_VARIABLES;
 use super::super::paths::on_disk;
-use super::super::secret::HIDDEN_VARIABLES;
-use super::super::session::Session;
 use super::super::settings::{Settings, places};
-use super::super::surroundings::Surroundings;
-use super::super::text::{count, duration, escape, shortened, size, things};
 use super::super::time::{self, DayMeans};
 use super::init::make_if_missing;
 
@@ -303,7 +303,7 @@ mod tests {
     fn a_time_to_come_is_refused_but_for_a_minute() {
         const NOW_MS: i64 = 1_793_676_600_000;
         let mut around = around();
-        around.world = std::sync::Arc::new(crate::words::world::Scripted::new(NOW_MS, 1));
+        around.world = std::sync::Arc::new(crate::primitives::system::Scripted::new(NOW_MS, 1));
         for time_ms in [NOW_MS - 1, NOW_MS, NOW_MS + CLOCKS_DIFFER_MS] {
             assert_eq!(not_to_come(Some(time_ms), &around).expect("it is no time to come"), Some(time_ms));
         }

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::machinery::repository::local::Head;
-use crate::machinery::repository::snapshots::Snapshot;
-use crate::machinery::repository::{LocalPlaces, Repository};
-use crate::operations::copy::CopyOptions;
-use crate::operations::repair::branches::{Branch, Branches, Rescued, branches, make_current, rescue};
-use crate::words::observer::{Observer, Severity};
+use crate::ops::copy::CopyOptions;
+use crate::ops::repair::branches::{Branch, Branches, Rescued, branches, make_current, rescue};
+use crate::primitives::progress::{Observer, Severity};
+use crate::repository::snapshots::Snapshot;
+use crate::repository::state_dir::Head;
+use crate::repository::{LocalPlaces, Repository};
 
 use super::super::arguments::RepairArguments;
+use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::mask::command_line;
-use super::super::session::Session;
+use super::super::output::text::{Side, escape, table, things};
+use super::super::redact::command_line;
 use super::super::settings::{Settings, places};
-use super::super::text::{Side, escape, table, things};
 use super::super::time::show;
 
 /// Lists the branches, or makes one of them the history.

@@ -4,19 +4,19 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::formats::tree::NodeKind;
-use crate::machinery::repository::{Repository, RepositoryError};
-use crate::operations::cat::{CatError, cat};
-use crate::operations::list;
-use crate::words::observer::{Observer, Severity, Silent, Unit};
+use crate::format::tree::NodeKind;
+use crate::ops::cat::{CatError, cat};
+use crate::ops::list;
+use crate::primitives::progress::{Observer, Severity, Silent, Unit};
+use crate::repository::{Repository, RepositoryError};
 
 use super::super::arguments::CatArguments;
+use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::paths::SnapshotSpec;
 use super::super::pipe::{Feeding, Reads, into_command};
 use super::super::select::{Chosen, choose, only_file};
-use super::super::session::Session;
 
 /// Streams the file.
 pub fn run(session: &Session, arguments: &CatArguments) -> Result<Exit> {

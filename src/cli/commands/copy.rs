@@ -3,18 +3,18 @@
 use std::ffi::OsString;
 use std::time::Instant;
 
-use crate::machinery::repository::snapshots::Snapshot;
-use crate::operations::copy::{CopyOptions, CopyReport, copy};
+use crate::ops::copy::{CopyOptions, CopyReport, copy};
+use crate::repository::snapshots::Snapshot;
 
 use super::super::arguments::CopyArguments;
+use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::mask::command_line;
+use super::super::output::text::{duration, size, things};
 use super::super::paths::SnapshotSpec;
+use super::super::redact::command_line;
 use super::super::select::filter;
-use super::super::session::Session;
 use super::super::settings::Settings;
-use super::super::text::{duration, size, things};
 
 /// Copies the snapshots that are named, or all that the filter lets through.
 pub fn run(session: &Session, arguments: &CopyArguments, typed: &[OsString]) -> Result<Exit> {
@@ -50,7 +50,7 @@ pub fn run(session: &Session, arguments: &CopyArguments, typed: &[OsString]) -> 
 
 fn tell(session: &Session, r: &CopyReport, dry_run: bool, took_ms: u64) -> Result<()> {
     if session.global.json {
-        let pair = |(from, to): &(crate::words::ids::SnapshotId, Option<crate::words::ids::SnapshotId>)| serde_json::json!({ "from": from.to_string(), "to": to.map(|id| id.to_string()) });
+        let pair = |(from, to): &(crate::primitives::ids::SnapshotId, Option<crate::primitives::ids::SnapshotId>)| serde_json::json!({ "from": from.to_string(), "to": to.map(|id| id.to_string()) });
         return session.print_json(&serde_json::json!({
             "type": "copy",
             "dry_run": dry_run,

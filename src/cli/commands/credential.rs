@@ -7,17 +7,17 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::formats::record::Role;
-use crate::machinery::repository::Repository;
-use crate::operations::credentials::{self, CredentialReport, NewCredential};
+use crate::format::record::Role;
+use crate::ops::credentials::{self, CredentialReport, NewCredential};
+use crate::repository::Repository;
 
 use super::super::arguments::{CredentialAddArguments, CredentialCommand, CredentialRevokeArguments, RoleArgument};
+use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::given::{check_names, check_text};
-use super::super::session::Session;
+use super::super::output::text::{Side, escape, table, things};
 use super::super::settings::Settings;
-use super::super::text::{Side, escape, table, things};
 use super::super::time::{rfc3339, show};
 
 /// Does what the subcommand says.

@@ -1,18 +1,18 @@
 //! `diff`: what changed between two snapshots.
 
-use crate::formats::tree::{Node, NodeKind};
-use crate::machinery::repository::RepositoryError;
-use crate::operations::diff::{Change, DiffTotals, diff};
-use crate::operations::list;
-use crate::words::ids::ChunkId;
+use crate::format::tree::{Node, NodeKind};
+use crate::ops::diff::{Change, DiffTotals, diff};
+use crate::ops::list;
+use crate::primitives::ids::ChunkId;
+use crate::repository::RepositoryError;
 
 use super::super::arguments::{DiffArguments, SnapshotArguments};
+use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::json::PathJson;
+use super::super::output::json::PathJson;
+use super::super::output::text::{escape, size, things};
 use super::super::select::{Chosen, choose};
-use super::super::session::Session;
-use super::super::text::{escape, size, things};
 
 /// Compares.
 pub fn run(session: &Session, arguments: &DiffArguments) -> Result<Exit> {

@@ -4,16 +4,16 @@ use std::io::Write;
 
 use globset::GlobBuilder;
 
-use crate::machinery::repository::RepositoryError;
-use crate::operations::find::{FindOptions, Pattern, find};
+use crate::ops::find::{FindOptions, Pattern, find};
+use crate::repository::RepositoryError;
 
 use super::super::arguments::FindArguments;
+use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::json::EntryJson;
+use super::super::output::json::EntryJson;
+use super::super::output::text::{escape, shortened, things};
 use super::super::select::filter;
-use super::super::session::Session;
-use super::super::text::{escape, shortened, things};
 use super::super::time::{self, DayMeans, show};
 
 /// Finds; exit 1 if nothing is found, as `grep` does.

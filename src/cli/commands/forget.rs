@@ -4,20 +4,20 @@ use std::ffi::OsString;
 
 use jiff::Span;
 
-use crate::machinery::repository::snapshots::{SnapshotFilter, SnapshotName};
-use crate::operations::forget::policy::{Keep, Period, Policy};
-use crate::operations::forget::{self, ForgetOptions, ForgetReport, GroupBy, Which};
+use crate::ops::forget::policy::{Keep, Period, Policy};
+use crate::ops::forget::{self, ForgetOptions, ForgetReport, GroupBy, Which};
+use crate::repository::snapshots::{SnapshotFilter, SnapshotName};
 
-use crate::words::observer::{Observer, Severity};
-use crate::words::text::SHOWN_LEN_MAX;
+use crate::primitives::progress::{Observer, Severity};
+use crate::primitives::text::SHOWN_LEN_MAX;
 
 use super::super::arguments::{ForgetArguments, GroupArgument, HoldArguments};
+use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
+use super::super::output::text::{Side, escape, shortened, shortened_to, table, things};
 use super::super::paths::SnapshotSpec;
 use super::super::select::filter;
-use super::super::session::Session;
-use super::super::text::{Side, escape, shortened, shortened_to, table, things};
 use super::super::time::show;
 
 /// Characters of a group's name that are shown: it holds up to four texts.
@@ -227,7 +227,7 @@ fn tell(session: &Session, report: &ForgetReport, dry_run: bool) -> Result<()> {
     if dry_run || session.global.verbose > 0 || what_goes {
         for group in report.groups.iter().filter(|g| !what_goes || g.snapshots.iter().any(|(_, d)| !d.keep)) {
             session.print(&shortened_to(GROUP_LEN_MAX, &escape(group.name.as_bytes())))?;
-            let row = |(s, d): &(crate::machinery::repository::snapshots::Snapshot, forget::policy::Decision)| {
+            let row = |(s, d): &(crate::repository::snapshots::Snapshot, forget::policy::Decision)| {
                 let word = if d.keep { "keep" } else { "forget" };
                 let time = show(s.state.time_ms, &session.around.zone);
                 vec![format!("  {word}"), s.id.short(), time, d.reasons.join(", ")]

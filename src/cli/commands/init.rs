@@ -1,14 +1,14 @@
 //! `init`: makes a repository.
 
-use crate::formats::config::{Parameters, Profile};
-use crate::machinery::repository::RepositoryError;
+use crate::format::config::{Parameters, Profile};
+use crate::repository::RepositoryError;
 
 use super::super::arguments::InitArguments;
+use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::json::InitJson;
-use super::super::secret::SecretSource;
-use super::super::session::Session;
+use super::super::output::json::InitJson;
+use super::super::passphrase::SecretSource;
 use super::super::settings::{NewRepository, Settings, write_key_file};
 
 /// Makes the repository that is configured.

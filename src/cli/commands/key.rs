@@ -1,15 +1,15 @@
 //! `key`: ways to the master key. The passphrase that opens the repository is given as always; the new one by
 //! `--new-password-file`, or by a person.
 
-use crate::formats::slot::Way;
-use crate::operations::keys::{self, Removed};
+use crate::format::slot::Way;
+use crate::ops::keys::{self, Removed};
 
 use super::super::arguments::{KeyAddArguments, KeyCommand, NewSecretArguments};
+use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
-use super::super::secret::{Passphrase, SecretSource};
-use super::super::session::Session;
-use super::super::text::{Side, table};
+use super::super::output::text::{Side, table};
+use super::super::passphrase::{Passphrase, SecretSource};
 use super::super::time::{rfc3339, show};
 
 /// Does what the subcommand says.

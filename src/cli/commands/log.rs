@@ -2,19 +2,19 @@
 
 use std::collections::VecDeque;
 
-use crate::formats::record::{Operation, RunKind};
-use crate::machinery::repository::Repository;
-use crate::machinery::repository::local::Head;
-use crate::machinery::repository::log::FoldedRecord;
-use crate::machinery::repository::transitions::Verdict;
-use crate::operations::history::{described, history};
+use crate::format::record::{Operation, RunKind};
+use crate::log::Verdict;
+use crate::ops::log::{described, history};
+use crate::repository::Repository;
+use crate::repository::log::FoldedRecord;
+use crate::repository::state_dir::Head;
 
 use super::super::arguments::LogArguments;
+use super::super::context::Session;
 use super::super::error::{Result, chain};
 use super::super::exit::Exit;
-use super::super::json::{RecordJson, outcome};
-use super::super::session::Session;
-use super::super::text::{escape, shortened, shortened_to, things};
+use super::super::output::json::{RecordJson, outcome};
+use super::super::output::text::{escape, shortened, shortened_to, things};
 use super::super::time::{rfc3339, show};
 
 /// Prints the records, oldest first.
@@ -115,7 +115,8 @@ const LINES_MAX: usize = 1000;
 /// An operation in words.
 fn words(operation: &Operation) -> String {
     let n = |n: usize, one: &str, many: &str| things(n as u64, one, many);
-    let snapshots = |s: &[crate::words::ids::SnapshotId]| s.iter().map(|id| id.short()).collect::<Vec<_>>().join(", ");
+    let snapshots =
+        |s: &[crate::primitives::ids::SnapshotId]| s.iter().map(|id| id.short()).collect::<Vec<_>>().join(", ");
     match operation {
         Operation::Begin { kind, .. } => format!("begin {}", kind_word(*kind)),
         Operation::End { run, outcome: o, .. } => format!("end run {}: {}", run.0, outcome(*o)),

@@ -2,17 +2,17 @@
 
 use std::io::Write;
 
-use crate::formats::tree::{Metadata, Node, NodeKind};
-use crate::machinery::repository::RepositoryError;
-use crate::operations::list::list;
+use crate::format::tree::{Metadata, Node, NodeKind};
+use crate::ops::list::list;
+use crate::repository::RepositoryError;
 
 use super::super::arguments::LsArguments;
+use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::json::EntryJson;
+use super::super::output::json::EntryJson;
+use super::super::output::text::escape;
 use super::super::select::choose;
-use super::super::session::Session;
-use super::super::text::escape;
 use super::super::time::show;
 
 /// Lists the entries, one a line.

@@ -3,9 +3,9 @@
 use clap::CommandFactory;
 
 use super::super::arguments::{Arguments, CompletionsArguments, ManArguments};
+use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::session::Session;
 
 /// Prints completions for a shell.
 pub fn completions(session: &Session, arguments: &CompletionsArguments) -> Result<Exit> {

@@ -5,16 +5,16 @@ use std::time::Instant;
 
 use jiff::{Span, SpanRelativeTo};
 
-use crate::operations::prune::plan::{Amount, MaxUnused};
-use crate::operations::prune::{PruneOptions, PruneReport, prune};
+use crate::ops::prune::plan::{Amount, MaxUnused};
+use crate::ops::prune::{PruneOptions, PruneReport, prune};
 
 use super::super::arguments::PruneArguments;
+use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
-use super::super::json::FindingsJson;
-use super::super::mask::command_line;
-use super::super::session::Session;
-use super::super::text::{count, duration, parse_size, size, things};
+use super::super::output::json::FindingsJson;
+use super::super::output::text::{count, duration, parse_size, size, things};
+use super::super::redact::command_line;
 
 /// Prunes.
 pub fn run(session: &Session, arguments: &PruneArguments, dry_run: bool, typed: &[OsString]) -> Result<Exit> {

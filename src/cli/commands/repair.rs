@@ -4,17 +4,17 @@ use std::cell::Cell;
 use std::error::Error;
 use std::ffi::OsString;
 
-use crate::machinery::repository::{Repository, RepositoryError};
-use crate::operations::repair::{RepairOptions, RepairReport, repair};
+use crate::ops::repair::{RepairOptions, RepairReport, repair};
+use crate::repository::{Repository, RepositoryError};
 
 use super::super::arguments::RepairArguments;
+use super::super::context::Session;
 use super::super::error::{CliError, Result, chain};
 use super::super::exit::Exit;
-use super::super::json::DamageJson;
-use super::super::mask::command_line;
-use super::super::session::Session;
+use super::super::output::json::DamageJson;
+use super::super::output::text::{escape, things};
+use super::super::redact::command_line;
 use super::super::settings::Settings;
-use super::super::text::{escape, things};
 use super::branches;
 use super::verify::told_finding;
 
@@ -102,7 +102,7 @@ fn tell(
     r: &RepairReport,
 ) -> Result<()> {
     if session.global.json {
-        let ids = |all: &[crate::words::ids::SnapshotId]| all.iter().map(|id| id.to_string()).collect::<Vec<_>>();
+        let ids = |all: &[crate::primitives::ids::SnapshotId]| all.iter().map(|id| id.to_string()).collect::<Vec<_>>();
         let dropped = r
             .dropped
             .iter()

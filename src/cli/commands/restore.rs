@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::formats::tree::{Node, NodeKind};
-use crate::machinery::repository::Repository;
-use crate::machinery::target::{Overwrite, OwnerMap, Ownership, RelativePath, TargetOptions};
-use crate::operations::list;
-use crate::operations::restore::{RestoreError, RestoreOptions, RestoreReport, restore};
+use crate::destination::{Overwrite, OwnerMap, Ownership, RelativePath, TargetOptions};
+use crate::format::tree::{Node, NodeKind};
+use crate::ops::list;
+use crate::ops::restore::{RestoreError, RestoreOptions, RestoreReport, restore};
+use crate::repository::Repository;
 
 use super::super::arguments::{OverwriteArgument, RestoreArguments};
+use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::json::{PathJson, RestoreJson};
+use super::super::output::json::{PathJson, RestoreJson};
+use super::super::output::text::{count, duration, escape, size, things};
 use super::super::paths::{absolute, split_last};
 use super::super::select::{Chosen, choose};
-use super::super::session::Session;
-use super::super::text::{count, duration, escape, size, things};
 use super::ls::is_no_such_path;
 
 /// Extras that are shown before they are deleted.

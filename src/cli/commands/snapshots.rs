@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 
-use crate::machinery::repository::snapshots::Snapshot;
-use crate::words::observer::{Observer, Severity};
+use crate::primitives::progress::{Observer, Severity};
+use crate::repository::snapshots::Snapshot;
 
 use super::super::arguments::SnapshotsArguments;
+use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
-use super::super::json::{SnapshotJson, outcome};
+use super::super::output::json::{SnapshotJson, outcome};
+use super::super::output::text::{Side, count, escape, size, table, things};
 use super::super::select::filter;
-use super::super::session::Session;
-use super::super::text::{Side, count, escape, size, table, things};
 use super::super::time::show;
 
 /// Lists the snapshots, oldest first.

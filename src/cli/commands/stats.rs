@@ -1,14 +1,14 @@
 //! `stats`: how much there is and what it costs.
 
-use crate::operations::stats::{Share, ShareBy, Stats, shares, stats};
-use crate::operations::verify::coverage;
+use crate::ops::stats::{Share, ShareBy, Stats, shares, stats};
+use crate::ops::verify::coverage;
 
 use super::super::arguments::{ShareArgument, StatsArguments};
+use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
-use super::super::json::StatsJson;
-use super::super::session::Session;
-use super::super::text::{Side, count, escape, size, table, things};
+use super::super::output::json::StatsJson;
+use super::super::output::text::{Side, count, escape, size, table, things};
 use super::super::time::{rfc3339, show};
 use super::verify::told_coverage;
 

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
-use super::super::session::Session;
 
 const WHY: &str = "there are no locks: every machine adds its steps to one log, and whoever comes second looks again. \
 A run that was cut off blocks nobody; the next one on the same machine ends it and finds its uploads again.";

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::formats::state::State;
-use crate::machinery::repository::{Repository, RepositoryError};
-use crate::operations::repair::found;
-use crate::operations::verify::{
+use crate::format::state::State;
+use crate::ops::repair::found;
+use crate::ops::verify::{
     Coverage, Finding, Part, VerifyDepth, VerifyReport, coverage, remember, verify, verify_keyless,
 };
-use crate::parts::store::StoreError;
-use crate::words::observer::{Observer, Severity};
+use crate::primitives::progress::{Observer, Severity};
+use crate::repository::{Repository, RepositoryError};
+use crate::store::StoreError;
 
 use super::super::arguments::VerifyArguments;
+use super::super::context::Session;
 use super::super::error::{Result, chain};
 use super::super::exit::Exit;
-use super::super::json::VerifyJson;
-use super::super::session::Session;
+use super::super::output::json::VerifyJson;
+use super::super::output::text::{count, duration, escape, parse_size, size, things};
 use super::super::settings::Settings;
-use super::super::text::{count, duration, escape, parse_size, size, things};
 use super::super::time::{rfc3339, show};
 
 /// Verifies the repository; damage is exit 1.
@@ -227,7 +227,7 @@ pub(super) fn told_finding(finding: &Finding) -> Vec<String> {
         let shown: Vec<String> = paths.iter().map(|p| text(p)).collect();
         let more = match count.saturating_sub(paths.len() as u64) {
             0 => String::new(),
-            n => format!(" and {} more", super::super::text::count(n)),
+            n => format!(" and {} more", super::super::output::text::count(n)),
         };
         lines.push(format!("  hurts snapshot {}: {}{more}", id.short(), shown.join(", ")));
     }
@@ -247,7 +247,7 @@ mod tests {
             assert!(parse_part(bad).is_err(), "{bad}");
         }
     }
-    use crate::words::ids::SnapshotId;
+    use crate::primitives::ids::SnapshotId;
 
     #[test]
     fn a_finding_names_the_snapshots_and_files_that_it_hurts() {

@@ -1,0 +1,123 @@
+//! What all commands do alike: open the repository, print, and leave the cache as the next one wants it.
+
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::primitives::progress::{Observer, Severity};
+use crate::repository::Repository;
+use crate::repository::doubt::Doubt;
+
+use super::arguments::GlobalArguments;
+use super::env::Surroundings;
+use super::error::{CliError, Result, chain};
+use super::exit::Exit;
+use super::output::json::FindingsJson;
+use super::output::progress::{Findings, Progress};
+use super::settings::Settings;
+
+/// One command that runs.
+pub struct Session<'a> {
+    /// Options of all commands.
+    pub global: &'a GlobalArguments,
+    /// The world.
+    pub around: &'a Surroundings,
+    /// Shows what goes on.
+    pub progress: Progress<'a>,
+    /// What contradicts the history, as far as it was told; `None` where it is not told but found.
+    doubts: RefCell<Option<Vec<Doubt>>>,
+    /// Whether it still is.
+    doubted: Cell<bool>,
+}
+
+impl<'a> Session<'a> {
+    /// A command with these options.
+    pub fn new(global: &'a GlobalArguments, around: &'a Surroundings) -> Self {
+        let doubts = RefCell::new(Some(Vec::new()));
+        Self { global, around, progress: Progress::new(global, around), doubts, doubted: Cell::new(false) }
+    }
+
+    /// Leaves it to the command to tell what contradicts the history.
+    pub fn finds_doubts_itself(&self) {
+        *self.doubts.borrow_mut() = None;
+    }
+
+    /// How the command ends: not without a word if the history is contradicted.
+    pub fn exit(&self, exit: Exit) -> Exit {
+        if self.doubted.get() && exit == Exit::Done { Exit::Problems } else { exit }
+    }
+
+    fn tell_doubts(&self, repository: &Repository) {
+        let mut told = self.doubts.borrow_mut();
+        let Some(told) = &mut *told else { return };
+        let doubts = repository.doubts();
+        self.doubted.set(!doubts.is_empty());
+        for doubt in doubts {
+            if !told.contains(&doubt) {
+                self.progress.finding(Severity::Warning, &chain(&doubt));
+                told.push(doubt);
+            }
+        }
+    }
+
+    /// Opens the repository that is configured.
+    pub fn open(&self) -> Result<Arc<Repository>> {
+        Settings::find(self.global, self.around, false)?.open(self.global, self.around)
+    }
+
+    /// Opens the repository, calls `work`, and keeps what was learned of it, whether `work` succeeded or not.
+    pub fn with_repository<T>(&self, work: impl FnOnce(&Arc<Repository>) -> Result<T>) -> Result<T> {
+        let repository = self.open()?;
+        self.with(&repository, work)
+    }
+
+    /// Calls `work` with an open repository, and keeps what was learned of it.
+    pub fn with<T>(&self, repository: &Arc<Repository>, work: impl FnOnce(&Arc<Repository>) -> Result<T>) -> Result<T> {
+        self.tell_doubts(repository);
+        let done = work(repository);
+        self.tell_doubts(repository);
+        for damage in repository.take_damage() {
+            self.progress.finding(Severity::Warning, &chain(&damage));
+        }
+        if let Err(e) = repository.save_cache() {
+            // It costs the next command time, and nothing else.
+            self.progress.finding(Severity::Warning, &format!("the cache was not saved: {}", chain(&e)));
+        }
+        done
+    }
+
+    /// Listens to signals from now on.
+    pub fn listen(&self) -> Result<()> {
+        self.around.signals.listen().map_err(|source| CliError::System { action: "listen to signals", source })
+    }
+
+    /// Takes the progress bar away and hands out what was found, for JSON.
+    pub fn finish(&self) -> FindingsJson {
+        let Findings { first, warnings, errors } = self.progress.finish();
+        FindingsJson { warnings, errors, findings: first }
+    }
+
+    /// Prints lines to standard output.
+    pub fn print(&self, text: &str) -> Result<()> {
+        let mut out = self.around.out();
+        out.write_all(text.as_bytes()).map_err(CliError::Output)?;
+        if text.ends_with('\n') || text.is_empty() { Ok(()) } else { out.write_all(b"\n").map_err(CliError::Output) }
+    }
+
+    /// Prints one object on one line.
+    pub fn print_json(&self, object: &impl Serialize) -> Result<()> {
+        let mut line = serde_json::to_string(object).map_err(|e| CliError::Output(e.into()))?;
+        line.push('\n');
+        self.print(&line)
+    }
+
+    /// Bytes of a name for standard output: as they are for a program, harmless for a terminal.
+    pub fn name(&self, bytes: &[u8]) -> Vec<u8> {
+        match self.around.output_is_terminal {
+            true => super::output::text::escape(bytes).into_bytes(),
+            false => bytes.to_vec(),
+        }
+    }
+}

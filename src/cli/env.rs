@@ -1,0 +1,212 @@
+//! What the command line finds around it: variables, terminal, clock, names of machine and user.
+//!
+//! Everything that would differ between two machines, or between a person and a test, comes from here.
+//! Nothing else in the command line asks the process or the system.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use indicatif::ProgressBar;
+use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
+
+use crate::primitives::system::{System, World};
+use crate::source::command::wait_readable;
+
+use super::signals::Signals;
+
+/// Bytes of standard output that are gathered before they are written.
+const OUT_LEN: usize = 128 << 10;
+
+/// Asks a person for something that is not shown while it is typed.
+pub type AskSecret = Box<dyn Fn(&str) -> io::Result<Zeroizing<String>> + Send + Sync>;
+
+/// Standard error, with the progress bar that stands there.
+pub struct Console {
+    out: Mutex<Box<dyn Write + Send>>,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Console {
+    /// A console without a bar.
+    pub fn new(out: Box<dyn Write + Send>) -> Self {
+        Self { out: Mutex::new(out), bar: Mutex::default() }
+    }
+
+    /// From now on this bar gives way to lines.
+    pub fn show(&self, bar: &ProgressBar) {
+        *self.bar.lock().expect("nothing panics while it holds the lock") = Some(bar.clone());
+    }
+
+    /// There is no bar any more, or it is out of the way.
+    pub fn hide(&self) {
+        *self.bar.lock().expect("nothing panics while it holds the lock") = None;
+    }
+
+    /// Writes a line above the bar. That nobody can read it is no reason to stop.
+    pub fn line(&self, line: &str) {
+        let write = || {
+            let mut out = self.out.lock().expect("nothing panics while it holds the lock");
+            let _ = writeln!(out, "{line}");
+        };
+        let bar = self.bar.lock().expect("nothing panics while it holds the lock").clone();
+        match bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+/// The world around one command.
+pub struct Surroundings {
+    /// Environment variables.
+    pub variables: BTreeMap<OsString, OsString>,
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// The user's home, if there is one.
+    pub home: Option<PathBuf>,
+    /// The machine's name.
+    pub host: String,
+    /// The user's name.
+    pub user: String,
+    /// Local time.
+    pub zone: TimeZone,
+    /// What is set as the zone and is none; then UTC stands for it.
+    pub unknown_zone: Option<String>,
+    /// Time and randomness of repositories.
+    pub world: Arc<dyn World>,
+    /// Standard input; taken by the command that reads it.
+    pub input: Mutex<Option<Box<dyn Read + Send>>>,
+    /// Standard output.
+    pub output: Mutex<Box<dyn Write + Send>>,
+    /// Standard error.
+    pub errors: Arc<Console>,
+    /// Whether standard input is a terminal.
+    pub input_is_terminal: bool,
+    /// Whether standard output is a terminal.
+    pub output_is_terminal: bool,
+    /// Whether standard error is a terminal.
+    pub errors_are_terminal: bool,
+    /// How a passphrase is asked for; `None` if there is nobody.
+    pub ask_secret: Option<AskSecret>,
+    /// Whether, and how, the user asked to stop.
+    pub signals: Signals,
+}
+
+impl std::fmt::Debug for Surroundings {
+    /// Without the variables: a passphrase may be among them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("cwd", &self.cwd).field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub fn of_process() -> io::Result<Self> {
+        let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+        // A file of its own: the library's handle looks for line ends, which costs `cat` its speed.
+        let out = File::from(stdout.as_fd().try_clone_to_owned()?);
+        let signals = Signals::of_process();
+        let input = Input { file: File::from(stdin.as_fd().try_clone_to_owned()?), signals: signals.clone() };
+        let account = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
+        let variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let home = variables.get(OsStr::new("HOME")).filter(|h| !h.is_empty()).map(PathBuf::from);
+        let user = account.as_ref().map_or_else(|| nix::unistd::geteuid().to_string(), |a| a.name.clone());
+        Ok(Self {
+            cwd: std::env::current_dir()?,
+            home: home.or(account.map(|a| a.dir)),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            user,
+            unknown_zone: unknown_zone(&variables),
+            zone: TimeZone::system(),
+            world: Arc::new(System),
+            input_is_terminal: stdin.is_terminal(),
+            output_is_terminal: stdout.is_terminal(),
+            errors_are_terminal: stderr.is_terminal(),
+            input: Mutex::new(Some(Box::new(input))),
+            output: Mutex::new(Box::new(BufWriter::with_capacity(OUT_LEN, out))),
+            errors: Arc::new(Console::new(Box::new(stderr))),
+            ask_secret: File::open("/dev/tty").is_ok().then(|| Box::new(ask_on_terminal) as AskSecret),
+            signals,
+            variables,
+        })
+    }
+
+    /// A variable that is set and not empty.
+    pub fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|v| !v.is_empty())
+    }
+
+    /// The first of these variables that is set and not empty, with its name.
+    pub fn first_variable(&self, names: &[&'static str]) -> Option<(&'static str, &OsStr)> {
+        names.iter().find_map(|name| Some((*name, self.variable(name)?)))
+    }
+
+    /// A folder of the XDG base directories: the variable if it holds an absolute path, else below home.
+    pub fn xdg(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        let named = self.variable(variable).map(PathBuf::from).filter(|p| p.is_absolute());
+        named.or_else(|| Some(self.home.as_ref()?.join(below_home)))
+    }
+
+    /// Standard output, for one writer at a time.
+    pub fn out(&self) -> MutexGuard<'_, Box<dyn Write + Send>> {
+        self.output.lock().expect("nothing panics while it holds the lock")
+    }
+
+    /// Writes a line to standard error. That nobody can read it is no reason to stop.
+    pub fn complain(&self, line: &str) {
+        self.errors.line(line);
+    }
+
+    /// Asks a question to which only `y` or `yes` agrees; nobody to ask is no.
+    pub fn agrees(&self, question: &str) -> bool {
+        if !self.input_is_terminal {
+            return false;
+        }
+        self.complain(question);
+        let _asking = self.signals.while_asking();
+        let mut input = self.input.lock().expect("nothing panics while it holds the lock");
+        let answer = input.as_mut().and_then(|input| read_line(input).ok()).unwrap_or_default();
+        matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    }
+}
+
+/// The value of `TZ` if it names no zone of this system.
+fn unknown_zone(variables: &BTreeMap<OsString, OsString>) -> Option<String> {
+    let set = variables.get(OsStr::new("TZ")).filter(|value| !value.is_empty())?;
+    TimeZone::try_system().is_err().then(|| set.to_string_lossy().into_owned())
+}
+
+/// Standard input. Waiting for somebody who writes nothing ends with a signal.
+struct Input {
+    file: File,
+    signals: Signals,
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match wait_readable(&self.file, &|| self.signals.interrupted())? {
+            true => self.file.read(buffer),
+            false => Err(io::Error::other("interrupted")),
+        }
+    }
+}
+
+/// Reads up to the end of a line, byte by byte: what follows belongs to others.
+fn read_line(input: &mut dyn Read) -> io::Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while line.len() < 1024 && input.read(&mut byte)? == 1 && byte[0] != b'\n' {
+        line.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+fn ask_on_terminal(question: &str) -> io::Result<Zeroizing<String>> {
+    rpassword::prompt_password(question).map(Zeroizing::new)
+}

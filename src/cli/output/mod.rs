@@ -1,0 +1,5 @@
+//! What the program prints: text, JSON, progress.
+
+pub mod json;
+pub mod progress;
+pub mod text;

@@ -1,0 +1,176 @@
+//! How things are written for people: names without control characters, sizes, counts, durations, tables.
+
+use std::fmt::Write as _;
+
+pub use crate::primitives::text::{shortened, shortened_to, size};
+
+/// Bytes as text in which nothing commands a terminal: what is not UTF-8 as `\xNN`, control characters escaped.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for part in bytes.utf8_chunks() {
+        for c in part.valid().chars() {
+            match is_command(c) {
+                true => out.extend(c.escape_default()),
+                false => out.push(c),
+            }
+        }
+        for byte in part.invalid() {
+            write!(out, "\\x{byte:02x}").expect("writing to a string does not fail");
+        }
+    }
+    out
+}
+
+/// Control characters, and those that turn the direction of writing, with which a name can pass for another.
+fn is_command(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Reads a number of bytes: `512`, `100K`, `1.5GiB`; units are binary, with or without `iB` or `B`.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let bad = || format!("{text:?} is no size: write for example 512K, 100M or 1.5G");
+    let text_trimmed = text.trim();
+    let at = text_trimmed.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text_trimmed.len());
+    let (number, unit) = text_trimmed.split_at(at);
+    let unit = unit.to_ascii_lowercase();
+    let letter = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
+    let shift = match letter {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        "p" => 50,
+        _ => return Err(bad()),
+    };
+    let value: f64 = number.trim().parse().map_err(|_| bad())?;
+    let bytes = value * (1u64 << shift) as f64;
+    if bytes.is_finite() && (0.0..9e18).contains(&bytes) { Ok(bytes as u64) } else { Err(bad()) }
+}
+
+/// A number with commas between the thousands.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// A number of things: `1 file`, `2 files`.
+pub fn things(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
+/// A duration: `0.42 s`, `12.3 s`, `4 min 5 s`, `2 h 3 min`.
+pub fn duration(ms: u64) -> String {
+    let secs = ms / 1000;
+    match secs {
+        0..=9 => format!("{:.2} s", ms as f64 / 1000.0),
+        10..=59 => format!("{:.1} s", ms as f64 / 1000.0),
+        60..=3599 => format!("{} min {} s", secs / 60, secs % 60),
+        _ => format!("{} h {} min", secs / 3600, secs % 3600 / 60),
+    }
+}
+
+/// Which side the cells of a column keep to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Lays cells out in columns, two spaces apart; the first row is the heading. What is too long is cut.
+pub fn table(sides: &[Side], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| shortened(cell)).collect()).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..sides.len()).map(width).collect();
+    let mut out = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for ((cell, side), width) in row.iter().zip(sides).zip(&widths) {
+            match side {
+                Side::Left => write!(line, "{cell:<width$}  "),
+                Side::Right => write!(line, "{cell:>width$}  "),
+            }
+            .expect("writing to a string does not fail");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::primitives::text::SHOWN_LEN_MAX;
+
+    #[test]
+    fn a_name_cannot_command_the_terminal() {
+        assert_eq!(escape(b"a\x1b[2Jb\nc\xff"), "a\\u{1b}[2Jb\\nc\\xff");
+        assert_eq!(escape("exe.\u{202e}gpj".as_bytes()), "exe.\\u{202e}gpj");
+        assert_eq!(escape("Zürich".as_bytes()), "Zürich");
+    }
+
+    #[test]
+    fn sizes_have_three_digits_that_count() {
+        let cases = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.00 KiB"),
+            (1536, "1.50 KiB"),
+            (15 << 10, "15.0 KiB"),
+            (150 << 10, "150 KiB"),
+            ((1 << 20) - 1, "1.00 MiB"),
+            (1_850_000_000, "1.72 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_with_and_without_units() {
+        assert_eq!(parse_size("512"), Ok(512));
+        assert_eq!(parse_size("100K"), Ok(100 << 10));
+        assert_eq!(parse_size("1.5GiB"), Ok(3 << 29));
+        assert_eq!(parse_size("2 mb"), Ok(2 << 20));
+        for bad in ["", "K", "-1", "1x", "nan", "1e40"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn counts_and_durations_read_well() {
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(count(999), "999");
+        assert_eq!(things(1, "file", "files"), "1 file");
+        assert_eq!(duration(420), "0.42 s");
+        assert_eq!(duration(245_000), "4 min 5 s");
+        assert_eq!(duration(7_380_000), "2 h 3 min");
+    }
+
+    /// A table wider than 65,535 columns ended `snapshots` and `stats` with a panic, for everybody.
+    #[test]
+    fn a_cell_of_any_length_is_shown() {
+        let rows = vec![vec!["A".to_owned(), "B".to_owned()], vec!["\u{fc}".repeat(100_000), "x".repeat(70_000)]];
+        let text = table(&[Side::Left, Side::Right], &rows);
+        assert!(text.lines().all(|line| line.chars().count() <= 2 * SHOWN_LEN_MAX + 2), "{text}");
+        assert!(text.contains("\u{fc}...  xxx") && text.ends_with("x...\n"));
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = vec![vec!["ID".to_owned(), "SIZE".to_owned()], vec!["abcdef".to_owned(), "1 B".to_owned()]];
+        assert_eq!(table(&[Side::Left, Side::Right], &rows), "ID      SIZE\nabcdef   1 B\n");
+    }
+}

@@ -1,0 +1,207 @@
+//! The descriptive part of runs and snapshots: hosts, paths, tags, commands, figures.
+//!
+//! Sealed to the repository's public key inside the record, so that a machine that may only add cannot read
+//! what others did. The byte layout is `docs/FORMAT.md`, section "Description".
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+use crate::crypto::secret::Secret;
+use crate::primitives::ids::{RepositoryId, SnapshotId};
+
+use super::envelope::{Envelope, FormatError, Kind};
+use super::sealed::{Sealing, open_value, seal_value};
+
+/// What a run read, found new and stored. All in bytes or counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Figures {
+    /// Regular files seen.
+    #[n(0)]
+    pub files: u64,
+    /// Files whose content was read.
+    #[n(1)]
+    pub files_read: u64,
+    /// Directories seen.
+    #[n(2)]
+    pub directories: u64,
+    /// Other entries: links, pipes, devices, sockets.
+    #[n(3)]
+    pub others: u64,
+    /// Bytes of content in the snapshot.
+    #[n(4)]
+    pub bytes: u64,
+    /// Bytes that were read.
+    #[n(5)]
+    pub bytes_read: u64,
+    /// Bytes of chunks that were not there before.
+    #[n(6)]
+    pub bytes_new: u64,
+    /// Bytes added to the store, everything counted.
+    #[n(7)]
+    pub bytes_stored: u64,
+    /// Entries that could not be read.
+    #[n(8)]
+    pub unreadable: u64,
+    /// Entries that vanished between listing and reading.
+    #[n(9)]
+    pub vanished: u64,
+    /// Files that changed while they were read.
+    #[n(10)]
+    pub changed: u64,
+    /// Wall time in milliseconds.
+    #[n(11)]
+    pub duration_ms: u64,
+}
+
+/// What is said of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct SnapshotDescription {
+    /// The machine.
+    #[n(0)]
+    pub host: String,
+    /// The user that ran the backup.
+    #[n(1)]
+    pub user: String,
+    /// Name of the source.
+    #[n(2)]
+    pub source: String,
+    /// Absolute paths, or the names of streams, as bytes.
+    #[n(3)]
+    pub paths: Vec<ByteVec>,
+    /// Tags.
+    #[n(4)]
+    pub tags: Vec<String>,
+    /// A label, if one was given.
+    #[n(5)]
+    pub label: Option<String>,
+    /// Exclusion rules that were in force.
+    #[n(6)]
+    pub excludes: Vec<String>,
+    /// Program name and version.
+    #[n(7)]
+    pub program: String,
+    /// What was read and stored.
+    #[n(8)]
+    pub figures: Figures,
+    /// Findings worth keeping: problems, and the last words of commands.
+    #[n(9)]
+    pub findings: Vec<String>,
+    /// What it is a copy of, if it is one.
+    #[n(10)]
+    pub origin: Option<SnapshotOrigin>,
+    /// What was left out, so that it can be asked later whether an entry would have been.
+    #[n(11)]
+    pub left_out: Option<LeftOut>,
+    /// Metadata of the directory `/`, which no directory holds: as [`Metadata::encode`] writes it.
+    ///
+    /// [`Metadata::encode`]: super::tree::Metadata::encode
+    #[n(12)]
+    pub root: Option<ByteVec>,
+}
+
+/// The exclusion rules of a snapshot in full.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct LeftOut {
+    /// Patterns with gitignore meaning, presets and files spelled out, in the order in which they were asked.
+    #[n(0)]
+    pub patterns: Vec<String>,
+    /// Contents of directories with a `CACHEDIR.TAG`.
+    #[n(1)]
+    pub caches: bool,
+    /// Contents of directories that hold an entry of one of these names.
+    #[n(2)]
+    pub if_present: Vec<String>,
+    /// Regular files that are longer than this.
+    #[n(3)]
+    pub larger_than: Option<u64>,
+    /// Contents of directories on other file systems than the root of the source.
+    #[n(4)]
+    pub one_file_system: bool,
+}
+
+/// A snapshot of another repository.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct SnapshotOrigin {
+    /// The repository.
+    #[n(0)]
+    pub repository: RepositoryId,
+    /// What it is called there.
+    #[n(1)]
+    pub snapshot: SnapshotId,
+}
+
+/// What is said of a run, at its begin or end.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct RunDescription {
+    /// The machine.
+    #[n(0)]
+    pub host: String,
+    /// What was asked, without secrets.
+    #[n(1)]
+    pub command: String,
+    /// Program name and version.
+    #[n(2)]
+    pub program: String,
+    /// What was read and stored; empty at the begin.
+    #[n(3)]
+    pub figures: Figures,
+    /// Findings: problems, the last words of failed commands.
+    #[n(4)]
+    pub findings: Vec<String>,
+}
+
+/// What is said of a credential.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct CredentialDescription {
+    /// Its name.
+    #[n(0)]
+    pub name: String,
+    /// Hosts it may speak for.
+    #[n(1)]
+    pub hosts: Vec<String>,
+    /// Sources it may speak for; empty: any.
+    #[n(2)]
+    pub sources: Vec<String>,
+    /// When it was made, in milliseconds since the epoch.
+    #[n(3)]
+    pub created_ms: i64,
+}
+
+/// Seals a description.
+pub fn seal<T: Encode<()>>(value: &T, sealing: &Sealing, salt: [u8; 32]) -> ByteVec {
+    let content = minicbor::to_vec(value).expect("writing to memory does not fail");
+    seal_value(Kind::Description, sealing, salt, &content, 0).into()
+}
+
+/// Opens a description, given the secret for its envelope.
+pub fn open<T: for<'b> Decode<'b, ()>>(
+    bytes: &[u8],
+    secret: impl FnOnce(&Envelope) -> Result<Secret, FormatError>,
+) -> Result<T, FormatError> {
+    Ok(minicbor::decode(&open_value(Kind::Description, bytes, secret)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::keys::{Domain, Epoch};
+
+    #[test]
+    fn a_description_comes_back() {
+        let secret = Secret::new([1; 32]);
+        let sealing = Sealing { secret: &secret, encapsulation: Some([3; 32]), domain: Domain(0), epoch: Epoch(0) };
+        let described = SnapshotDescription {
+            host: "db1".into(),
+            paths: vec![b"/srv/\xff".to_vec().into()],
+            tags: vec!["nightly".into()],
+            ..SnapshotDescription::default()
+        };
+        let sealed = seal(&described, &sealing, [2; 32]);
+        let opened: SnapshotDescription = open(&sealed, |e| {
+            assert_eq!(e.encapsulation, [3; 32]);
+            Ok(secret.clone())
+        })
+        .unwrap();
+        assert_eq!(opened, described);
+    }
+}

@@ -1,0 +1,387 @@
+//! Forget: snapshots that a policy does not keep are no snapshots any more. What they alone needed goes with a prune.
+
+pub mod policy;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
+
+use jiff::tz::TimeZone;
+
+use crate::format::names::{self, ObjectName};
+use crate::format::record::Operation;
+use crate::format::state::State;
+use crate::primitives::ids::SnapshotId;
+use crate::primitives::text::printable;
+use crate::repository::snapshots::{Snapshot, SnapshotFilter};
+use crate::repository::{Repository, RepositoryError};
+
+use policy::{Candidate, Decision, Policy, PolicyError, decide};
+
+/// By what snapshots are grouped: a policy applies to each group on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GroupBy {
+    /// The machine.
+    Host,
+    /// The source.
+    Source,
+    /// The set of tags.
+    Tags,
+    /// The set of paths.
+    Paths,
+}
+
+/// By what it is decided what goes.
+#[derive(Debug, Clone)]
+pub enum Which {
+    /// By rules, group by group.
+    Policy(Policy),
+    /// These go, the last of their group too.
+    Named(Vec<SnapshotId>),
+    /// All that the filter lets through go.
+    All,
+}
+
+/// What to forget.
+#[derive(Debug, Clone)]
+pub struct ForgetOptions {
+    /// Only these are looked at; others stay, and fill no count.
+    pub filter: SnapshotFilter,
+    /// By what they are grouped. Empty: all are one group.
+    pub group_by: Vec<GroupBy>,
+    /// What goes and what stays.
+    pub which: Which,
+    /// Whose days and hours.
+    pub zone: TimeZone,
+    /// Decides, and forgets nothing.
+    pub dry_run: bool,
+}
+
+/// One group and what was decided.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// What its snapshots have in common, for people.
+    pub name: String,
+    /// Each snapshot with the decision, newest first.
+    pub snapshots: Vec<(Snapshot, Decision)>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub struct ForgetReport {
+    /// The groups, by name.
+    pub groups: Vec<Group>,
+    /// Snapshots that were not looked at because their descriptions are not believed.
+    pub doubted: Vec<SnapshotId>,
+    /// Snapshots that stand for a time to come.
+    pub future: Vec<SnapshotId>,
+    /// Number of the record; `None` if nothing was forgotten.
+    pub record: Option<u64>,
+}
+
+impl ForgetReport {
+    /// How many stay and how many go.
+    pub fn counts(&self) -> (usize, usize) {
+        let all = || self.groups.iter().flat_map(|g| &g.snapshots);
+        let keep = all().filter(|(_, d)| d.keep).count();
+        (keep, all().count() - keep)
+    }
+
+    /// Sources of which hosts have one snapshot each, with the number of these hosts.
+    pub fn lonely(&self) -> BTreeMap<String, usize> {
+        let mut hosts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for (snapshot, _) in self.groups.iter().flat_map(|g| &g.snapshots) {
+            *hosts.entry((&snapshot.described.source, &snapshot.described.host)).or_default() += 1;
+        }
+        let mut lonely = BTreeMap::new();
+        for ((source, _), _) in hosts.into_iter().filter(|(_, snapshots)| *snapshots == 1) {
+            *lonely.entry(source.to_owned()).or_default() += 1;
+        }
+        lonely
+    }
+
+    fn going(&self) -> Vec<SnapshotId> {
+        self.groups.iter().flat_map(|g| &g.snapshots).filter(|(_, d)| !d.keep).map(|(s, _)| s.id).collect()
+    }
+}
+
+/// Why nothing was forgotten.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgetError {
+    /// The policy makes no sense.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// What was named is held.
+    #[error("snapshot {} is held: `strongroom unhold` releases it", .0.short())]
+    Held(SnapshotId),
+    /// More than half would go, and whoever was asked did not agree.
+    #[error("{going} of {all} snapshots would be forgotten, and that was not agreed to")]
+    NotAgreed {
+        /// How many would go.
+        going: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// The repository could not do its part.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+}
+
+/// Forgets what the policy does not keep. `agree` is asked if more than half of what was looked at would go.
+pub fn forget(
+    repository: &Repository,
+    options: &ForgetOptions,
+    agree: &mut dyn FnMut(&ForgetReport) -> bool,
+) -> Result<ForgetReport, ForgetError> {
+    repository.check_undoubted()?;
+    let mut report = plan(repository, options)?;
+    let (keep, going) = report.counts();
+    if options.dry_run || going == 0 {
+        return Ok(report);
+    }
+    // Whoever gives an id, or says `all` of a selection, has said what goes.
+    let by_policy = matches!(options.which, Which::Policy(_));
+    if by_policy && going > keep && !agree(&report) {
+        return Err(ForgetError::NotAgreed { going, all: keep + going });
+    }
+    let ids = report.going();
+    // One that was held or forgotten meanwhile makes the record void for everyone: it is looked at again.
+    let number = repository.append(&mut |state| {
+        let left = ids.iter().filter(|id| state.snapshots.get(id).is_some_and(|s| !s.held)).copied().collect();
+        Ok(vec![Operation::Forget { snapshots: left }])
+    })?;
+    report.record = Some(number);
+    Ok(report)
+}
+
+/// What would go.
+fn plan(repository: &Repository, options: &ForgetOptions) -> Result<ForgetReport, ForgetError> {
+    match &options.which {
+        Which::Policy(policy) => plan_by_policy(repository, options, policy),
+        Which::Named(ids) => {
+            let named = repository.snapshots()?.into_iter().filter(|s| ids.contains(&s.id)).collect();
+            going(named, "named")
+        }
+        Which::All => {
+            let meant = |s: &Snapshot| s.doubt.is_none() && options.filter.matches(s);
+            going(repository.snapshots()?.into_iter().filter(meant).collect(), "all of this selection")
+        }
+    }
+}
+
+/// All of these go, unless one is held.
+fn going(snapshots: Vec<Snapshot>, why: &str) -> Result<ForgetReport, ForgetError> {
+    if let Some(held) = snapshots.iter().find(|s| s.state.held) {
+        return Err(ForgetError::Held(held.id));
+    }
+    let mut report = ForgetReport::default();
+    let by_host: Vec<GroupBy> = vec![GroupBy::Host, GroupBy::Source];
+    let mut groups: BTreeMap<Vec<String>, Vec<(Snapshot, Decision)>> = BTreeMap::new();
+    for snapshot in snapshots.into_iter().rev() {
+        let decision = Decision { id: snapshot.id, keep: false, reasons: vec![why.to_owned()] };
+        groups.entry(group_of(&snapshot, &by_host)).or_default().push((snapshot, decision));
+    }
+    report.groups = groups.into_iter().map(|(of, snapshots)| Group { name: group_name(&of), snapshots }).collect();
+    Ok(report)
+}
+
+fn plan_by_policy(
+    repository: &Repository,
+    options: &ForgetOptions,
+    policy: &Policy,
+) -> Result<ForgetReport, ForgetError> {
+    let times = effective_times(repository)?;
+    let mut groups: BTreeMap<Vec<String>, Vec<Snapshot>> = BTreeMap::new();
+    let (now_ms, mut report) = (repository.world.now_ms(), ForgetReport::default());
+    for snapshot in repository.snapshots()? {
+        // What others may have forged fills nobody's place.
+        if snapshot.doubt.is_some() {
+            report.doubted.push(snapshot.id);
+            continue;
+        }
+        if !options.filter.matches(&snapshot) {
+            continue;
+        }
+        if snapshot.is_of_the_future(now_ms) {
+            report.future.push(snapshot.id);
+        }
+        groups.entry(group_of(&snapshot, &options.group_by)).or_default().push(snapshot);
+    }
+    for (of, snapshots) in groups {
+        let name = group_name(&of);
+        let candidate = |s: &Snapshot| Candidate {
+            id: s.id,
+            time_ms: times.get(&s.id).copied().unwrap_or(s.state.time_ms),
+            outcome: s.state.outcome,
+            tags: s.described.tags.clone(),
+            held: s.state.held,
+        };
+        let candidates: Vec<Candidate> = snapshots.iter().map(candidate).collect();
+        let decisions = decide(&candidates, policy, now_ms, &options.zone)?;
+        let mut by_id: HashMap<SnapshotId, Snapshot> = snapshots.into_iter().map(|s| (s.id, s)).collect();
+        let pair = |d: Decision| Some((by_id.remove(&d.id)?, d));
+        report.groups.push(Group { name, snapshots: decisions.into_iter().filter_map(pair).collect() });
+    }
+    Ok(report)
+}
+
+/// What the snapshots of a group have in common, each thing for itself: a host may be called `a, source b`.
+fn group_of(snapshot: &Snapshot, by: &[GroupBy]) -> Vec<String> {
+    let d = &snapshot.described;
+    let set = |words: Vec<String>| words.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",");
+    let part = |by: &GroupBy| match by {
+        GroupBy::Host => format!("host {}", d.host),
+        GroupBy::Source => format!("source {}", d.source),
+        GroupBy::Tags => format!("tags {}", set(d.tags.clone())),
+        GroupBy::Paths => {
+            format!("paths {}", set(d.paths.iter().map(|p| printable(p)).collect()))
+        }
+    };
+    by.iter().collect::<BTreeSet<_>>().into_iter().map(part).collect()
+}
+
+fn group_name(of: &[String]) -> String {
+    if of.is_empty() { "all".to_owned() } else { of.join(", ") }
+}
+
+/// The time of each snapshot that counts for a policy, in milliseconds since the epoch.
+///
+/// What the owner says, it means. A machine that was broken into could say that its snapshots are old, or new, so that
+/// a policy takes the good ones for superfluous: its times are bounded by what the store says of its records. No
+/// snapshot is younger than its record, and none older than its run.
+fn effective_times(repository: &Repository) -> Result<HashMap<SnapshotId, i64>, RepositoryError> {
+    let state = repository.state();
+    let owner = state.owner.id();
+    let by_others = |run: &crate::primitives::ids::RunId| state.runs.get(run).is_some_and(|r| r.writer != owner);
+    if !state.snapshots.values().any(|s| by_others(&s.run)) {
+        return Ok(HashMap::new());
+    }
+    let mut stored: HashMap<u64, i64> = HashMap::new();
+    repository.store.list(names::LOG, None, &mut |listed| {
+        if let Some(ObjectName::Record(number)) = ObjectName::parse(&listed.name) {
+            stored.insert(number, listed.modified_ms);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(bounded(&state, &stored))
+}
+
+fn bounded(state: &State, stored: &HashMap<u64, i64>) -> HashMap<SnapshotId, i64> {
+    let owner = state.owner.id();
+    let mut times = HashMap::new();
+    for (id, snapshot) in &state.snapshots {
+        if state.runs.get(&snapshot.run).is_none_or(|r| r.writer == owner) {
+            continue;
+        }
+        let (began, published) = (stored.get(&snapshot.run.0), stored.get(&snapshot.published));
+        let mut time = snapshot.time_ms;
+        time = published.map_or(time, |p| time.min(*p));
+        time = began.map_or(time, |b| time.max(*b));
+        times.insert(*id, time);
+    }
+    times
+}
+
+/// Protects snapshots from every policy, or takes that back. Returns how many were changed.
+pub fn hold(repository: &Repository, ids: &[SnapshotId], hold: bool) -> Result<usize, RepositoryError> {
+    let mut changed = 0;
+    let state = repository.state();
+    if ids.iter().all(|id| state.snapshots.get(id).is_some_and(|s| s.held == hold)) {
+        return Ok(0);
+    }
+    repository.append(&mut |state| {
+        let snapshots: Vec<SnapshotId> =
+            ids.iter().filter(|id| state.snapshots.get(id).is_some_and(|s| s.held != hold)).copied().collect();
+        changed = snapshots.len();
+        Ok(vec![match hold {
+            true => Operation::Hold { snapshots },
+            false => Operation::Unhold { snapshots },
+        }])
+    })?;
+    Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::policy::{Keep, Period};
+    use super::*;
+    use crate::crypto::sign::Verifier;
+    use crate::format::record::{Outcome, RunKind};
+    use crate::format::state::{Over, RunState, SnapshotState};
+    use crate::primitives::ids::{ChunkId, CredentialId, KeyedTag, ObjectHash, RunId};
+
+    const DAY_MS: i64 = 86_400_000;
+    /// 8 a.m. on a day in 2026.
+    const START_MS: i64 = 1_790_000_000_000 / DAY_MS * DAY_MS + 8 * 3_600_000;
+
+    struct History {
+        state: State,
+        stored: HashMap<u64, i64>,
+        number: u64,
+    }
+
+    impl History {
+        /// A run of one snapshot that says it is of `said_ms`, on records that the store got at `stored_ms`.
+        fn night(&mut self, writer: CredentialId, said_ms: i64, stored_ms: i64) -> SnapshotId {
+            let (run, published) = (RunId(self.number + 1), self.number + 2);
+            self.number += 2;
+            self.stored.extend([(run.0, stored_ms - 60_000), (published, stored_ms)]);
+            let (kind, host) = (RunKind::Backup, KeyedTag([1; 16]));
+            let over = Some(Over { number: published, outcome: Some(Outcome::Complete) });
+            self.state.runs.insert(run, RunState { writer, kind, host, began_ms: said_ms, over });
+            let mut id = SnapshotId([0; 16]);
+            id.0[..8].copy_from_slice(&published.to_be_bytes());
+            let snapshot = SnapshotState {
+                run,
+                published,
+                time_ms: said_ms,
+                root: ChunkId([0; 16]),
+                outcome: Outcome::Complete,
+                host,
+                source: KeyedTag([2; 16]),
+                description: vec![].into(),
+                held: false,
+                holed: false,
+            };
+            self.state.snapshots.insert(id, snapshot);
+            id
+        }
+
+        fn kept(&self, rule: Keep) -> BTreeSet<SnapshotId> {
+            let times = bounded(&self.state, &self.stored);
+            let candidate = |(id, s): (&SnapshotId, &SnapshotState)| Candidate {
+                id: *id,
+                time_ms: times.get(id).copied().unwrap_or(s.time_ms),
+                outcome: s.outcome,
+                tags: vec![],
+                held: s.held,
+            };
+            let group: Vec<Candidate> = self.state.snapshots.iter().map(candidate).collect();
+            let now_ms = START_MS + 30 * DAY_MS;
+            let decisions = decide(&group, &Policy::Keep(vec![rule]), now_ms, &TimeZone::UTC).unwrap();
+            decisions.into_iter().filter(|d| d.keep).map(|d| d.id).collect()
+        }
+    }
+
+    /// Thirty snapshots in one night, dated so that they fill every day's place: those of the nights before stay.
+    #[test]
+    fn a_stolen_credential_cannot_push_good_nights_out_by_dating_its_own() {
+        let (owner, machine) = (Verifier([1; 32]), CredentialId([9; 16]));
+        let state = State::new(owner, ObjectHash([0; 32]));
+        let mut history = History { state, stored: HashMap::new(), number: 0 };
+        let nights: Vec<SnapshotId> =
+            (0..14).map(|n| history.night(machine, START_MS + n * DAY_MS, START_MS + n * DAY_MS)).collect();
+        let attack_ms = START_MS + 14 * DAY_MS;
+        for n in 0..30 {
+            // Into the past, an hour after each good night, and into the future.
+            history.night(machine, START_MS + n * DAY_MS + 3_600_000, attack_ms + n);
+        }
+        let kept = history.kept(Keep::Every(Period::Daily, 7));
+        assert!(nights[8..].iter().all(|id| kept.contains(id)), "six good nights and one of the attack's");
+        assert_eq!(kept.len(), 7);
+        // What the owner dates, it means: it imports old nights.
+        let imported = history.night(owner.id(), START_MS - 400 * DAY_MS, attack_ms);
+        assert!(history.kept(Keep::Every(Period::Yearly, 5)).contains(&imported));
+    }
+}

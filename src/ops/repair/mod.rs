@@ -1,0 +1,270 @@
+//! Repair: what is damaged or gone is replaced as far as the rest of the repository can tell it.
+//!
+//! Segments are written anew from the packs whose directories they held. Of packs that are damaged, what can still be
+//! read moves to new ones, and chunks that are gone are filled in from equal chunks that other backups stored. What
+//! then is still missing is said in the log: the packs are lost, and the snapshots that need them have holes. Nothing is
+//! deleted. A later repair fills what later backups have brought back.
+
+pub mod branches;
+mod drop_lost;
+pub mod found;
+mod salvage;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::format::description::{Figures, RunDescription};
+use crate::format::record::{Operation, Outcome, RunKind};
+use crate::format::state::DirectoryHome;
+use crate::primitives::error_chain::with_causes;
+use crate::primitives::ids::{ObjectHash, SnapshotId};
+use crate::primitives::progress::{Observer, Severity};
+use crate::repository::write::rewrite::PerhapsRewriting;
+use crate::repository::write::run::introduction;
+use crate::repository::{Repository, RepositoryError};
+
+use super::prune::Marks;
+use super::verify::{Bad, Finding, VerifyDepth, hurt, survey};
+
+pub use drop_lost::Dropped;
+
+/// How to repair.
+#[derive(Debug, Clone)]
+pub struct RepairOptions {
+    /// Reads everything, to find all damage; else only what is missing or has another length is found.
+    pub read_data: bool,
+    /// Rewrites snapshots that still have holes without the files that are lost.
+    pub drop_lost: bool,
+    /// Declares lost what is gone, even if it is not known whether the bucket has older versions of it.
+    pub ignore_versions: bool,
+    /// Only says what is damaged.
+    pub dry_run: bool,
+    /// This machine, as the run names it.
+    pub host: String,
+    /// What was asked, as the run keeps it.
+    pub command: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub struct RepairReport {
+    /// Objects that somebody deleted, and that a bucket with versions still had.
+    pub brought_back: Vec<String>,
+    /// Packs that were declared lost and are there again, sound.
+    pub found: Vec<ObjectHash>,
+    /// What was damaged, and what it hurts.
+    pub findings: Vec<Finding>,
+    /// Packs whose directories were written anew.
+    pub directories: u64,
+    /// Chunks that moved out of damaged packs.
+    pub saved: u64,
+    /// Chunks that were filled in from equal ones.
+    pub filled: u64,
+    /// Packs that were declared lost.
+    pub lost: Vec<ObjectHash>,
+    /// Snapshots that have holes now.
+    pub holed: Vec<SnapshotId>,
+    /// Snapshots that had holes and are whole again.
+    pub healed: Vec<SnapshotId>,
+    /// Snapshots that were rewritten without what is lost.
+    pub dropped: Vec<Dropped>,
+    /// Number of the record that a new checkpoint stands for.
+    pub checkpoint: Option<u64>,
+}
+
+/// Repairs.
+pub fn repair(
+    repository: &Arc<Repository>,
+    options: &RepairOptions,
+    observer: &dyn Observer,
+) -> Result<RepairReport, RepositoryError> {
+    if repository.keys.master().is_none() {
+        return Err(RepositoryError::NotAllowed { what: "only the owner may repair: use the passphrase".to_owned() });
+    }
+    let mut report = RepairReport::default();
+    if !options.dry_run {
+        repository.check_undoubted()?;
+        repository.check_may_write()?;
+        repository.resume_runs(observer)?;
+    }
+    let unasked = bring_back(repository, options, &mut report, observer)?;
+    repository.refresh()?;
+    report.found = found::lost_and_there(repository, observer)?;
+    if !options.dry_run {
+        report.found = found::take_in(repository, &report.found)?;
+    }
+    let depth = if options.read_data { VerifyDepth::ReadData } else { VerifyDepth::Structure };
+    let (mut found, mut bad) = survey(repository, depth, observer)?;
+    if options.dry_run {
+        report.findings = hurt(repository, &bad, found, observer)?.findings;
+        report.holed = repository.state().snapshots.iter().filter(|(_, s)| s.holed).map(|(id, _)| *id).collect();
+        return Ok(report);
+    }
+    let described = introduction(&options.host, &options.command);
+    let mut run = PerhapsRewriting::new(repository, RunKind::Repair, &described);
+    // First what leads to everything else.
+    if !bad.segments.is_empty() {
+        report.findings.extend(found.findings.iter().filter(|f| f.object.starts_with("index/")).cloned());
+        report.directories = rebuild_segments(repository, &mut run, &bad, observer)?;
+        (found, bad) = survey(repository, depth, observer)?;
+    }
+    let unknown = unknown_packs(repository)?;
+    // To be lost is for ever.
+    if let Some(why) = unasked.filter(|_| !options.ignore_versions && !options.dry_run)
+        && !(bad.touched.is_empty() && unknown.is_empty())
+    {
+        let what = format!(
+            "packs are missing or damaged, and whether the bucket has older versions of them is not known, so nothing was \
+             declared lost ({why}); see to that first, or give them up with --ignore-versions"
+        );
+        return Err(RepositoryError::NotAllowed { what });
+    }
+    let before = hurt(repository, &bad, found, observer)?;
+    let holed_before: BTreeSet<SnapshotId> =
+        repository.state().snapshots.iter().filter(|(_, s)| s.holed).map(|(id, _)| *id).collect();
+    if !bad.touched.is_empty() || !unknown.is_empty() || !holed_before.is_empty() {
+        repository.sync_content(true)?;
+        let mut marks = Marks::default();
+        marks.mark_despite_holes(repository, observer)?;
+        if !bad.touched.is_empty() || !unknown.is_empty() {
+            run.get()?;
+        }
+        (report.saved, report.filled) = salvage::heal(repository, &mut run, &bad, &marks, observer)?;
+        run.commit()?;
+        settle(repository, &bad, &unknown, &holed_before, &mut report, observer)?;
+    }
+    report.findings.extend(before.findings);
+    if let Some(run) = run.begun() {
+        let figures = Figures { bytes_stored: run.bytes_stored, ..Figures::default() };
+        let outcome = if report.holed.is_empty() { Outcome::Complete } else { Outcome::Warnings };
+        run.end(outcome, &RunDescription { figures, ..described.clone() })?;
+    }
+    if options.drop_lost {
+        report.dropped = drop_lost::drop_lost(repository, options, &described, observer)?;
+        let gone: HashSet<SnapshotId> = report.dropped.iter().map(|d| d.old).collect();
+        report.holed.retain(|id| !gone.contains(id));
+    }
+    let damaged_checkpoint = report.findings.iter().any(|f| f.object.starts_with("checkpoint/"));
+    if damaged_checkpoint {
+        for finding in report.findings.iter().filter(|f| f.object.starts_with("checkpoint/")) {
+            repository.store.delete(&finding.object)?;
+        }
+        report.checkpoint = Some(repository.write_checkpoint()?);
+    }
+    Ok(report)
+}
+
+/// Makes current again what a bucket with versions still has. Returns why that is not known, if it is not.
+fn bring_back(
+    repository: &Repository,
+    options: &RepairOptions,
+    report: &mut RepairReport,
+    observer: &dyn Observer,
+) -> Result<Option<String>, RepositoryError> {
+    let back = match super::versions::bring_back(repository, options.dry_run) {
+        Ok(back) => back,
+        Err(RepositoryError::Store(e)) => return Ok(Some(with_causes(&e))),
+        Err(e) => return Err(e),
+    };
+    report.brought_back = back.names;
+    for (name, why) in &back.refused {
+        observer.finding(
+            Severity::Warning,
+            &format!("{name} was deleted, the bucket still has it, and it stays so: {why}"),
+        );
+    }
+    Ok(back.refused.first().map(|(name, why)| format!("{name}: {why}")))
+}
+
+/// Writes the directories of packs anew whose segments cannot be read. Returns how many.
+fn rebuild_segments(
+    repository: &Arc<Repository>,
+    run: &mut PerhapsRewriting<'_>,
+    bad: &Bad,
+    observer: &dyn Observer,
+) -> Result<u64, RepositoryError> {
+    let state = repository.state();
+    let homes: HashSet<DirectoryHome> = bad.segments.iter().map(|s| DirectoryHome::Segment(*s)).collect();
+    let mut count = 0;
+    for (name, pack) in state.packs.iter().filter(|(_, p)| p.live() && homes.contains(&p.home)) {
+        match repository.summary_of_pack(name, pack) {
+            Ok(summary) => {
+                run.get()?.recover_directory(summary);
+                count += 1;
+            }
+            Err(e) if e.is_damage() => {
+                let text = format!("{e}: and the segment with its directory cannot be read either");
+                observer.finding(Severity::Warning, &text);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    run.commit()?;
+    Ok(count)
+}
+
+/// Live packs that can neither be found through a segment nor be read themselves.
+fn unknown_packs(repository: &Repository) -> Result<Vec<ObjectHash>, RepositoryError> {
+    let (state, known) = (repository.state(), repository.cache().known_packs()?);
+    let mut unknown = Vec::new();
+    for (name, pack) in state.packs.iter().filter(|(name, p)| p.live() && !known.contains(*name)) {
+        match repository.summary_of_pack(name, pack) {
+            // It is there: nothing of it is lost, and a later repair finds its directory a place.
+            Ok(_) => {}
+            Err(e) if e.is_damage() => unknown.push(*name),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(unknown)
+}
+
+/// Says in the log which packs are lost, which snapshots have holes, and which are whole again.
+fn settle(
+    repository: &Arc<Repository>,
+    bad: &Bad,
+    unknown: &[ObjectHash],
+    holed_before: &BTreeSet<SnapshotId>,
+    report: &mut RepairReport,
+    observer: &dyn Observer,
+) -> Result<(), RepositoryError> {
+    let mut lost: BTreeSet<ObjectHash> = unknown.iter().copied().collect();
+    for row in bad.touched.keys() {
+        lost.extend(repository.cache().pack(*row)?.map(|p| p.name));
+    }
+    // Whole packs: what was sound in them is elsewhere now.
+    let gone = Bad { packs: bad.touched.clone(), ..Bad::default() };
+    let mut looked: Option<(BTreeSet<SnapshotId>, BTreeSet<ObjectHash>, BTreeSet<SnapshotId>)> = None;
+    repository.append(&mut |state| {
+        let all: BTreeSet<SnapshotId> = state.snapshots.keys().copied().collect();
+        let live: BTreeSet<ObjectHash> = state.packs.iter().filter(|(_, p)| p.live()).map(|(name, _)| *name).collect();
+        // The list must be complete for the state before the record: it is made again if there is a new snapshot, or if a
+        // prune has condemned the other place of what is lost here.
+        if looked.as_ref().is_none_or(|(snapshots, packs, _)| *snapshots != all || *packs != live) {
+            let findings = hurt(repository, &gone, fake(&gone), observer)?.findings;
+            let holed = findings.iter().flat_map(|f| f.hurts.iter().map(|(id, ..)| *id)).collect();
+            looked = Some((all.clone(), live, holed));
+        }
+        let holed = &looked.as_ref().expect("set just now").2;
+        let packs: Vec<ObjectHash> =
+            lost.iter().filter(|n| state.packs.get(*n).is_some_and(|p| p.live())).copied().collect();
+        report.healed = holed_before.iter().filter(|id| all.contains(*id) && !holed.contains(*id)).copied().collect();
+        report.holed = holed.iter().copied().collect();
+        report.lost = packs.clone();
+        let mut operations = Vec::new();
+        if !packs.is_empty() || holed.iter().any(|id| !holed_before.contains(id)) {
+            operations.push(Operation::Lost { packs, holed: report.holed.clone() });
+        }
+        if !report.healed.is_empty() {
+            operations.push(Operation::Healed { snapshots: report.healed.clone() });
+        }
+        Ok(operations)
+    })?;
+    Ok(())
+}
+
+/// A report with as many findings as `bad` counts on.
+fn fake(bad: &Bad) -> super::verify::VerifyReport {
+    let count = bad.packs.values().max().map_or(0, |n| n + 1);
+    let finding = Finding { object: "pack".to_owned(), what: String::new(), hurts: Vec::new() };
+    super::verify::VerifyReport { findings: vec![finding; count], ..Default::default() }
+}

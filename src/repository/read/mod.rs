@@ -1,0 +1,4 @@
+//! Reading objects, frames and nodes back.
+
+pub mod frame;
+pub mod object;
