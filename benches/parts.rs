@@ -18,7 +18,7 @@ use strongroom::format::segment::{PackSummary, SegmentContent};
 use strongroom::format::tree::{Content, FileNode, FileTime, Metadata, Node, NodeKind, Owner, TreeNode};
 use strongroom::primitives::ids::{BlockId, ChunkId, ContentId, Extent, Reference, RepositoryId, RunId};
 
-#[path = "../tests/harness/mod.rs"]
+#[path = "../tests/it/harness/mod.rs"]
 mod harness;
 
 fn main() {
@@ -217,7 +217,8 @@ fn index_lookup(bencher: Bencher, there: bool) {
         let found = ids
             .iter()
             .filter(|id| {
-                let found = finder.find(&cache, id, &mut |block, place| Ok(Some((block, place))));
+                let found = finder
+                    .find::<_, strongroom::cache::CacheError>(&cache, id, &mut |block, place| Ok(Some((block, place))));
                 found.expect("the cache is there").is_some()
             })
             .count();

@@ -5,7 +5,7 @@ use std::path::Path;
 use divan::Bencher;
 use divan::counter::BytesCount;
 
-#[path = "../tests/harness/mod.rs"]
+#[path = "../tests/it/harness/mod.rs"]
 mod harness;
 
 use harness::{Bench, text};

@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::primitives::ids::{BlockId, ChunkId, RunId};
 
-use super::super::repository::error::Result;
 use super::Cache;
+use super::error::{CacheError, Result};
 
 /// Generations of like size that are let stand before they are merged.
 const GENERATIONS_OF_A_SIZE: usize = 4;
@@ -94,12 +94,12 @@ impl ChunkFinder {
     }
 
     /// Hands `accept` the places where a chunk with this id may be, the larger generations first, until it takes one.
-    pub fn find<T>(
+    pub fn find<T, E: From<CacheError>>(
         &self,
         cache: &Cache,
         id: &ChunkId,
-        accept: &mut dyn FnMut(BlockId, u32) -> Result<Option<T>>,
-    ) -> Result<Option<T>> {
+        accept: &mut dyn FnMut(BlockId, u32) -> Result<Option<T>, E>,
+    ) -> Result<Option<T>, E> {
         let find = |generation: i64| -> rusqlite::Result<Option<(BlockId, u32)>> {
             self.connection
                 .prepare_cached("SELECT run, number, place FROM chunks WHERE generation = ?1 AND prefix = ?2")?
@@ -141,10 +141,11 @@ mod tests {
         let finder = ChunkFinder::new(&cache).unwrap();
         assert!(finder.generations.len() <= 3 * GENERATIONS_OF_A_SIZE, "{:?}", finder.generations);
         for n in 0..300 {
-            let found = finder.find(&cache, &id(n), &mut |block, place| Ok(Some((block, place)))).unwrap();
+            let found =
+                finder.find::<_, CacheError>(&cache, &id(n), &mut |block, place| Ok(Some((block, place)))).unwrap();
             assert_eq!(found, Some((BlockId { run: RunId(1), number: n / 10 }, n % 10)));
         }
         let first = |block, place| Ok(Some((block, place)));
-        assert_eq!(finder.find(&cache, &id(300), &mut { first }).unwrap(), None);
+        assert_eq!(finder.find::<_, CacheError>(&cache, &id(300), &mut { first }).unwrap(), None);
     }
 }

@@ -10,8 +10,8 @@ use crate::format::tree::{FileTime, Node, TreeNode};
 use crate::primitives::codec::{CodecError, Reader, Write};
 use crate::primitives::ids::SnapshotId;
 
-use super::super::repository::error::Result;
 use super::Cache;
+use super::error::Result;
 
 /// A file as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]

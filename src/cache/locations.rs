@@ -13,8 +13,8 @@ use crate::format::segment::{PackLocation, SegmentContent};
 use crate::primitives::codec::Reader;
 use crate::primitives::ids::{BlockId, ChunkId, ObjectHash, Reference, RunId};
 
-use super::super::repository::error::Result;
 use super::chunk_ids::prefix;
+use super::error::Result;
 use super::{Cache, number, set_number};
 
 /// The record that the rows of packs, frames, blocks and nodes are true for.

@@ -14,6 +14,7 @@
 //! * [`file_cache`]: what the last backup of a source saw
 
 pub mod chunk_ids;
+mod error;
 pub mod file_cache;
 pub mod locations;
 pub mod scan;
@@ -31,7 +32,7 @@ use crate::format::state::State;
 use crate::primitives::ids::RepositoryId;
 use crate::primitives::system::{System, random};
 
-use super::repository::error::{RepositoryError, Result};
+pub use error::{CacheError, Result};
 
 /// So many prepared statements are kept; there are some thirty.
 const STATEMENTS: usize = 64;
@@ -83,8 +84,8 @@ impl Cache {
     pub fn open(root: &Path, repository: RepositoryId) -> Result<Self> {
         let folder = root.join(repository.to_string());
         let path = folder.join("cache.sqlite");
-        make_private(&folder, &path).map_err(|source| RepositoryError::CacheFolder { path: folder.clone(), source })?;
-        let cache_error = |source| RepositoryError::Cache { path: path.clone(), source };
+        make_private(&folder, &path).map_err(|source| CacheError::Folder { path: folder.clone(), source })?;
+        let cache_error = |source| CacheError::Database { path: path.clone(), source };
         let connection = match prepare(&path, repository) {
             Ok(Some(connection)) => connection,
             Ok(None) => fresh(&path, repository)?,
@@ -109,7 +110,7 @@ impl Cache {
         // Rows of another database mean other packs.
         if identity(&connection).map_err(self.error())? != *self.identity.lock().unwrap_or_else(PoisonError::into_inner)
         {
-            return Err(RepositoryError::LocalDamaged { path: self.path.clone() });
+            return Err(CacheError::Damaged { path: self.path.clone() });
         }
         connection.pragma_update(None, "mmap_size", 256i64 << 20).map_err(self.error())?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -125,8 +126,8 @@ impl Cache {
     }
 
     /// Wraps an error of SQLite.
-    pub(crate) fn error(&self) -> impl Fn(rusqlite::Error) -> RepositoryError + '_ {
-        move |source| RepositoryError::Cache { path: self.path.clone(), source }
+    pub(crate) fn error(&self) -> impl Fn(rusqlite::Error) -> CacheError + '_ {
+        move |source| CacheError::Database { path: self.path.clone(), source }
     }
 
     /// The folded state that the rows belong to.
@@ -260,14 +261,14 @@ fn fresh(path: &Path, repository: RepositoryId) -> Result<Connection> {
         name.push(suffix);
         match std::fs::remove_file(&name) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(RepositoryError::CacheFolder { path: path.to_owned(), source });
+                return Err(CacheError::Folder { path: path.to_owned(), source });
             }
             _ => {}
         }
     }
-    let private = |source| RepositoryError::CacheFolder { path: path.to_owned(), source };
+    let private = |source| CacheError::Folder { path: path.to_owned(), source };
     make_private(path.parent().unwrap_or(path), path).map_err(private)?;
-    let error = |source| RepositoryError::Cache { path: path.to_owned(), source };
+    let error = |source| CacheError::Database { path: path.to_owned(), source };
     let connection = prepare(path, repository).map_err(error)?;
-    connection.ok_or_else(|| RepositoryError::LocalDamaged { path: path.to_owned() })
+    connection.ok_or_else(|| CacheError::Damaged { path: path.to_owned() })
 }

@@ -7,13 +7,16 @@ use crate::format::names::PackKind;
 use crate::primitives::codec::Reader;
 use crate::primitives::ids::{BlockId, Reference, RunId};
 
-use super::super::repository::error::{RepositoryError, Result};
 use super::Cache;
+use super::error::{CacheError, Result};
 use super::locations::{BlockPlace, FramePlace};
 
 impl Cache {
     /// Hands every block of content with all its places to `each`, block by block.
-    pub fn each_block(&self, each: &mut dyn FnMut(BlockId, &[BlockPlace]) -> Result<()>) -> Result<()> {
+    pub fn each_block<E: From<CacheError>>(
+        &self,
+        each: &mut dyn FnMut(BlockId, &[BlockPlace]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let connection = self.scanner()?;
         let error = self.error();
         let mut statement = connection
@@ -40,7 +43,10 @@ impl Cache {
     }
 
     /// Hands every frame of nodes with its directory to `each`: row of the pack, row of the frame.
-    pub fn each_meta_frame(&self, each: &mut dyn FnMut(i64, i64, &FrameDirectory) -> Result<()>) -> Result<()> {
+    pub fn each_meta_frame<E: From<CacheError>>(
+        &self,
+        each: &mut dyn FnMut(i64, i64, &FrameDirectory) -> Result<(), E>,
+    ) -> Result<(), E> {
         let connection = self.scanner()?;
         let error = self.error();
         let mut statement = connection
@@ -57,7 +63,7 @@ impl Cache {
             let directory = bytes.and_then(|b| FrameDirectory::decode(&mut Reader::new(&b)).ok());
             match directory {
                 Some(directory) => each(pack, frame, &directory)?,
-                None => return Err(RepositoryError::LocalDamaged { path: self.path.clone() }),
+                None => return Err(CacheError::Damaged { path: self.path.clone() }.into()),
             }
         }
         Ok(())

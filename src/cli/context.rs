@@ -10,13 +10,13 @@ use crate::primitives::progress::{Observer, Severity};
 use crate::repository::Repository;
 use crate::repository::doubt::Doubt;
 
-use super::arguments::GlobalArguments;
 use super::env::Surroundings;
 use super::error::{CliError, Result, chain};
 use super::exit::Exit;
 use super::output::json::FindingsJson;
 use super::output::progress::{Findings, Progress};
 use super::settings::Settings;
+use crate::cli::args::GlobalArguments;
 
 /// One command that runs.
 pub struct Session<'a> {

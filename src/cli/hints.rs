@@ -114,9 +114,7 @@ fn of_repository(error: &RepositoryError) -> Option<String> {
         }
         RepositoryError::OtherRepository { .. } => "check the location: another repository stands there now",
         RepositoryError::Refused { .. } => "run the command again: what it uploaded is found again",
-        RepositoryError::Cache { .. } | RepositoryError::CacheFolder { .. } => {
-            "the cache may be deleted at any time, or put elsewhere with --cache-dir"
-        }
+        RepositoryError::Cache(_) => "the cache may be deleted at any time, or put elsewhere with --cache-dir",
         RepositoryError::Local { .. } => "the state folder must be writable; STRONGROOM_STATE_DIR puts it elsewhere",
         RepositoryError::LocalDamaged { .. } => {
             "move this file away: it only remembers how far this machine has seen the log"

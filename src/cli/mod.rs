@@ -6,7 +6,7 @@
 //!
 //! [`run`] is given its [`Surroundings`], so that tests can drive it.
 
-pub mod arguments;
+pub mod args;
 mod commands;
 mod context;
 pub mod env;
@@ -25,6 +25,7 @@ pub mod signals;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod values;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -36,10 +37,11 @@ use clap::Parser;
 
 use crate::process_group::{GUARD, become_guarded};
 
-use arguments::{Arguments, Command, GlobalArguments};
+use args::GlobalArguments;
+use commands::Command;
 use context::Session;
 use env::Surroundings;
-use error::{CliError, Result, chain};
+use error::{CliError, chain};
 use exit::Exit;
 use output::json::ErrorJson;
 
@@ -63,6 +65,35 @@ pub fn main() -> ExitCode {
     ExitCode::from(run(std::env::args_os().skip(1).collect(), &around).code())
 }
 
+const VARIABLES: &str = "\
+Environment:
+  STRONGROOM_REPO              the repository (or STRONGROOM_REPOSITORY)
+  STRONGROOM_PASSPHRASE        the passphrase (or STRONGROOM_PASSWORD)
+  STRONGROOM_PASSWORD_FILE     a file that holds it
+  STRONGROOM_PASSWORD_COMMAND  a command that prints it
+  STRONGROOM_OPTIONS           options of the store, KEY=VALUE with spaces between; for S3 also the usual AWS_ variables
+  STRONGROOM_CREDENTIAL        this machine's credential file, instead of a passphrase
+  STRONGROOM_HOST              this machine's name in snapshots
+  STRONGROOM_CACHE_DIR         the cache, which may be deleted; else $XDG_CACHE_HOME/strongroom
+  STRONGROOM_STATE_DIR         what must not be deleted; else $XDG_STATE_HOME/strongroom";
+
+fn after_help() -> String {
+    format!("{VARIABLES}\n\n{}", Exit::help())
+}
+
+/// Backups of dumps, search-index snapshots and data directories: deduplicated, encrypted, many machines, no locks.
+#[derive(Parser)]
+#[command(name = "strongroom", version, max_term_width = 110, after_help = after_help(), arg_required_else_help = true)]
+#[command(subcommand_required = true, propagate_version = false, infer_subcommands = false)]
+pub struct Arguments {
+    /// Options of all commands.
+    #[command(flatten)]
+    pub global: GlobalArguments,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
 /// Whether this process is the program, and not a test or another program that calls it.
 static OF_PROGRAM: AtomicBool = AtomicBool::new(false);
 
@@ -80,42 +111,15 @@ pub fn run(arguments: Vec<OsString>, around: &Surroundings) -> Exit {
         Err(e) => return say_usage(&e, around),
     };
     let json = parsed.global.json;
-    let done = dispatch(&parsed, &arguments, around).and_then(|exit| {
+    let done = {
+        let session = Session::new(&parsed.global, around);
+        parsed.command.run(&session, &arguments).map(|exit| session.exit(exit))
+    };
+    let done = done.and_then(|exit| {
         around.out().flush().map_err(CliError::Output)?;
         Ok(exit)
     });
     done.unwrap_or_else(|e| say_error(&e, json, around))
-}
-
-fn dispatch(parsed: &Arguments, typed: &[OsString], around: &Surroundings) -> Result<Exit> {
-    let session = Session::new(&parsed.global, around);
-    let exit = match &parsed.command {
-        Command::Init(arguments) => commands::init::run(&session, arguments),
-        Command::Backup(arguments) => commands::backup::run(&session, arguments, redact::command_line(typed)),
-        Command::Restore(arguments) => commands::restore::run(&session, arguments),
-        Command::Cat(arguments) => commands::cat::run(&session, arguments),
-        Command::Snapshots(arguments) => commands::snapshots::run(&session, arguments),
-        Command::Ls(arguments) => commands::ls::run(&session, arguments),
-        Command::Diff(arguments) => commands::diff::run(&session, arguments),
-        Command::Copy(arguments) => commands::copy::run(&session, arguments, typed),
-        Command::Find(arguments) => commands::find::run(&session, arguments),
-        Command::Completions(arguments) => commands::manual::completions(&session, arguments),
-        Command::Man(arguments) => commands::manual::man(&session, arguments),
-        Command::Log(arguments) => commands::log::run(&session, arguments),
-        Command::Stats(arguments) => commands::stats::run(&session, arguments),
-        Command::Verify(arguments) => commands::verify::run(&session, arguments),
-        Command::Credential(command) => commands::credential::run(&session, command),
-        Command::Key(command) => commands::key::run(&session, command),
-        Command::Whoami => commands::credential::whoami(&session),
-        Command::Forget(arguments) => commands::forget::run(&session, arguments, typed),
-        Command::Prune(arguments) => commands::prune::run(&session, &arguments.how, arguments.dry_run, typed),
-        Command::Hold(arguments) => commands::forget::hold(&session, arguments, true),
-        Command::Unhold(arguments) => commands::forget::hold(&session, arguments, false),
-        Command::Repair(arguments) => commands::repair::run(&session, arguments, typed),
-        Command::Unlock => commands::unlock::run(&session),
-        Command::ExitCodes => session.print(&Exit::help()).map(|()| Exit::Done),
-    };
-    exit.map(|exit| session.exit(exit))
 }
 
 /// What clap has to say: help and versions are no errors.
@@ -155,15 +159,10 @@ fn say_error(error: &CliError, json: bool, around: &Surroundings) -> Exit {
     exit
 }
 
-impl GlobalArguments {
-    /// Whether the summary of a command is printed for people.
-    fn tells(&self) -> bool {
-        !self.quiet && !self.json
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::testing::recorded;
     use super::*;
 
@@ -219,5 +218,52 @@ mod tests {
         around.output = std::sync::Mutex::new(Box::new(Gone));
         assert_eq!(run(words("unlock"), &around), Exit::BrokenPipe);
         assert_eq!(errors.take(), "");
+    }
+
+    fn read(line: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("strongroom").chain(line.iter().copied()))
+    }
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        Arguments::command().debug_assert();
+    }
+
+    /// The lines that `peers.py`, the database tests and the README use.
+    #[test]
+    fn the_documented_lines_are_understood() {
+        for line in [
+            "init --quiet",
+            "backup --quiet --tag tree .",
+            "backup --quiet --tag dump --stdin-name dump.sql -",
+            "backup --stdin --stdin-filename dump.sql --tag a,b",
+            "restore --quiet --tag tree latest --target /x",
+            "cat --tag dump latest:dump.sql",
+            "dump latest /dump.sql",
+            "verify --quiet --read-data",
+            "check --keyless",
+            "-r /x snapshots --json",
+            "restore --at 2026-11-03 :/etc -t /x --overwrite if-changed --delete --yes",
+            "restore latest:x --to-command cat",
+            "help exit-codes",
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            match read(&words) {
+                Ok(_) => {}
+                Err(e) => assert_eq!(e.kind(), clap::error::ErrorKind::DisplayHelp, "{line}: {e}"),
+            }
+        }
+    }
+
+    #[test]
+    fn restore_needs_a_target_or_a_command() {
+        assert!(read(&["restore", "latest"]).is_err());
+        assert!(read(&["restore", "latest", "-t", "/x", "--to-command", "cat"]).is_err());
+    }
+
+    #[test]
+    fn the_help_of_exit_codes_shows_the_table() {
+        let error = read(&["help", "exit-codes"]).err().expect("help is an error to clap");
+        assert!(error.to_string().contains("130  interrupted"), "{error}");
     }
 }

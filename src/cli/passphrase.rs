@@ -11,9 +11,9 @@ use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
 
-use super::arguments::{GlobalArguments, OtherArguments};
 use super::env::Surroundings;
 use super::error::{CliError, Result};
+use crate::cli::args::{GlobalArguments, OtherArguments};
 
 /// Variables that hold the passphrase itself.
 pub const SECRET_VARIABLES: [&str; 2] = ["STRONGROOM_PASSPHRASE", "STRONGROOM_PASSWORD"];

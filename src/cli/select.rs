@@ -9,12 +9,12 @@ use crate::ops::list;
 use crate::repository::Repository;
 use crate::repository::snapshots::{ChoiceError, Snapshot, SnapshotFilter, SnapshotName};
 
-use super::arguments::{FilterArguments, SnapshotArguments};
 use super::env::Surroundings;
 use super::error::{CliError, Result};
 use super::output::text::escape;
 use super::paths::{SnapshotSpec, absolute};
-use super::time::{self, DayMeans};
+use crate::cli::args::{FilterArguments, SnapshotArguments};
+use crate::cli::values::{self, DayMeans};
 
 /// A snapshot, or a part of one.
 pub struct Chosen {
@@ -45,7 +45,7 @@ fn path_bytes(path: &Path, around: &Surroundings) -> Vec<u8> {
 /// What the options name, without asking the repository.
 pub fn parse(arguments: &SnapshotArguments, around: &Surroundings) -> Result<(SnapshotName, Vec<u8>)> {
     let spec = arguments.snapshot.as_deref().map(SnapshotSpec::parse).transpose().map_err(CliError::Usage)?;
-    let at = arguments.at.as_deref().map(|text| time::parse(text, DayMeans::End, &around.zone));
+    let at = arguments.at.as_deref().map(|text| values::time(text, DayMeans::End, &around.zone));
     let at = at.transpose().map_err(CliError::Usage)?;
     let (name, path) = spec.map_or((None, Vec::new()), |s| (s.name, s.path));
     match (name, at) {

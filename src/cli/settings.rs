@@ -25,12 +25,12 @@ use crate::repository::state_dir::{LocalState, machine_id};
 use crate::repository::{self, LocalPlaces, Repository, RepositoryError};
 use crate::store::{self, Store, StoreOptions};
 
-use super::arguments::{GlobalArguments, OtherArguments};
 use super::env::Surroundings;
 use super::error::{CliError, Result};
 use super::output::text::escape;
 use super::passphrase::{Passphrase, SecretSource};
 use super::paths::absolute;
+use crate::cli::args::{GlobalArguments, OtherArguments};
 
 /// Where things of this user lie if nothing else is said.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -107,7 +107,7 @@ impl ChunkIndex {
         }
         let Self { finder, packs, state, run, .. } = self;
         // A row may be older than a prune: then another one leads to where the chunk is.
-        let found = finder.find(&repository.cache, id, &mut |block, place| {
+        let found = finder.find(&repository.cache, id, &mut |block, place| -> Result<_> {
             for candidate in repository.cache.block(block)? {
                 if !(candidate.span.first..candidate.span.end()).contains(&place) {
                     continue;

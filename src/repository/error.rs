@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::cache::CacheError;
 use crate::format::envelope::FormatError;
 use crate::primitives::ids::{CredentialId, RepositoryId, SnapshotId};
 use crate::store::StoreError;
@@ -142,21 +143,8 @@ pub enum RepositoryError {
         what: String,
     },
     /// The local cache could not be used.
-    #[error("the local cache {path} cannot be used")]
-    Cache {
-        /// Its file.
-        path: PathBuf,
-        /// What SQLite said.
-        source: rusqlite::Error,
-    },
-    /// The local cache could not be made, or not be written to.
-    #[error("the local cache in {path} cannot be used")]
-    CacheFolder {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// The local state folder could not be used.
     #[error("the local state in {path} cannot be used")]
     Local {

@@ -16,6 +16,7 @@ pub mod create;
 pub mod dedup;
 pub mod doubt;
 pub mod error;
+pub mod history_check;
 pub mod index_sync;
 pub mod inventory;
 pub mod keyring;
@@ -578,7 +579,7 @@ impl Repository {
 
     /// Writes the folded state to the cache, so that the next command starts here.
     pub fn save_cache(&self) -> Result<()> {
-        self.cache.set_state(&self.state())
+        Ok(self.cache.set_state(&self.state())?)
     }
 
     /// A chunker's table for this domain.

@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 
 use super::directory::Directory;
 use super::exclude::{Decision, ExcludeRules};
+use super::listing::stat_root;
 use super::stat::FileKind;
-use super::walk::stat_root;
 
 /// How far a walk comes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::directory::{Directory, NameAndInode};
 use super::exclude::{Decision, ExcludeRules};
+use super::listing::{Entry, Listing, stat_root};
 use super::problem::Problem;
 use super::stat::{FileKind, Stat};
-use super::walk::{Entry, Listing};
 
 /// Handles of parents that are kept for their children at the most; the usual limit of a process is 1024.
 const HANDLES_KEPT_MAX: usize = 128;
@@ -67,7 +67,7 @@ impl<'a> Scanner<'a> {
             Ok((dir, stat)) => (Ok(dir), stat),
             Err(error) => {
                 let unknown = Stat { kind: FileKind::Directory, ..Stat::default() };
-                (Err(error), super::walk::stat_root(root).unwrap_or(unknown))
+                (Err(error), stat_root(root).unwrap_or(unknown))
             }
         };
         Self { rules, root_path, root, root_stat, handles_kept: Arc::default() }

@@ -8,58 +8,14 @@
 //! Symbolic links are never followed. Neither stack nor handles grow with the depth of the tree. Memory grows with
 //! the widest directory, whose entries are one listing.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use rustix::fs::CWD;
-
-use super::directory::Directory;
 use super::exclude::ExcludeRules;
-use super::problem::Problem;
+use super::listing::Listing;
 use super::scan::{Job, Scanner};
 use super::scan_queue::{Agenda, Claim};
-use super::stat::{self, FileKind, Stat};
-
-/// One directory.
-#[derive(Debug)]
-pub struct Listing {
-    /// Its absolute path.
-    pub path: PathBuf,
-    /// Its path below the root of the source; empty for the root.
-    pub below: PathBuf,
-    /// Its own stat, read before its names.
-    pub stat: Stat,
-    /// What it holds and is backed up, sorted by the bytes of the names.
-    pub entries: Vec<Entry>,
-    /// What went wrong in reading it.
-    pub problems: Vec<Problem>,
-    pub(super) held: Option<Arc<Directory>>,
-    pub(super) root: Option<Arc<Directory>>,
-}
-
-impl Listing {
-    /// The directory, open: the handle it was scanned with while it is being annotated, a new one later.
-    ///
-    /// Needed to read metadata and files; costs a call, so ask once per directory and only if something is to be read.
-    pub fn directory(&self) -> io::Result<Arc<Directory>> {
-        match (&self.held, &self.root) {
-            (Some(held), _) => Ok(Arc::clone(held)),
-            (None, Some(root)) if self.below.as_os_str().is_empty() => Ok(Arc::clone(root)),
-            (None, Some(root)) => root.open_below(&self.below).map(Arc::new),
-            (None, None) => Directory::open(&self.path).map(Arc::new),
-        }
-    }
-}
-
-/// One name in a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The name, in bytes.
-    pub name: Vec<u8>,
-    /// The stat of what it names, not following a link.
-    pub stat: Stat,
-}
+use super::stat::FileKind;
 
 /// A step of the walk.
 #[derive(Debug)]
@@ -85,11 +41,6 @@ impl Default for WalkOptions {
     fn default() -> Self {
         Self { threads: 2, lookahead_entries_max: 65536 }
     }
-}
-
-/// The stat of a source as the user named it. A symbolic link is followed only if the path ends in `/`.
-pub fn stat_root(path: &Path) -> io::Result<Stat> {
-    stat::stat_at(CWD, path)
 }
 
 /// Walks the tree below the directory `root` and calls `each` for every step, on this thread and in order.
@@ -283,7 +234,10 @@ fn weight(listing: &Listing) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::directory::Directory;
     use super::super::exclude::{ExcludeOptions, RuleSummary};
+    use super::super::listing::stat_root;
+    use super::super::problem::Problem;
     use super::super::problem::ProblemKind;
     use super::*;
     use std::convert::Infallible;

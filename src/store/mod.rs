@@ -2,7 +2,7 @@
 //!
 //! A store holds immutable objects. An object is created whole or not at all, by whoever comes first, and is
 //! never changed afterwards; so a name always means the same bytes until it is deleted, and no reader needs a
-//! lock. Every store passes the same tests, `tests/store_contract.rs`.
+//! lock. Every store passes the same tests, `tests/it/store_contract.rs`.
 //!
 //! Stores know nothing of keys, formats or the log, and verify nothing: whoever reads recomputes hashes. They
 //! do not retry what the user could decide about, and they never print.

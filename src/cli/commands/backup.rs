@@ -10,20 +10,188 @@ use crate::primitives::progress::{Observer, Severity};
 use crate::source::{CommandSource, ExcludeOptions};
 use crate::store;
 
-use super::super::arguments::BackupArguments;
 use super::super::context::Session;
 use super::super::env::Surroundings;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::given::{check_stream, check_tags, check_text};
 use super::super::launcher;
-use super::super::output::json::{BackupJson, InitJson, outcome};
+use super::super::output::json::{is_zero, outcome};
 use super::super::output::text::{count, duration, escape, shortened, size, things};
 use super::super::passphrase::HIDDEN_VARIABLES;
 use super::super::paths::on_disk;
 use super::super::settings::{Settings, places};
-use super::super::time::{self, DayMeans};
+use super::super::time;
+use super::init::InitJson;
 use super::init::make_if_missing;
+use crate::cli::output::json::FiguresJson;
+use crate::cli::output::json::FindingsJson;
+use crate::cli::values::FromCommand;
+use crate::cli::values::{self, DayMeans};
+use clap::Args;
+use serde::Serialize;
+
+pub(super) const BACKUP_EXAMPLES: &str = "\
+Examples:
+  strongroom backup /etc /home                                  one snapshot of both
+  strongroom backup --exclude-preset caches --exclude '*.iso' ~
+  pg_dump shop | strongroom backup --stdin-name shop.sql -      a stream
+  strongroom backup --from-command shop.sql='pg_dump shop'      its exit status decides
+  strongroom backup --init ~/Documents                          makes a repository on this machine if there is none
+
+Exit code 3: saved, but a file was unreadable, vanished or changed while it was read, or one of several sources failed.";
+
+/// Options of `backup`.
+#[derive(Args, Default)]
+pub struct BackupArguments {
+    /// Files and directories to save as one snapshot; `-` is standard input
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Save standard input, as `-` does
+    #[arg(long)]
+    pub stdin: bool,
+    /// The name under which standard input is saved [default: stdin]
+    #[arg(long, visible_alias = "stdin-filename", value_name = "NAME")]
+    pub stdin_name: Option<String>,
+    /// Run CMD with `bash -o pipefail` and save its output as NAME, if it ends well
+    #[arg(long, value_name = "NAME=CMD", value_parser = values::from_command)]
+    pub from_command: Vec<FromCommand>,
+    /// Make the repository if there is none; without any named, a local one with a passphrase file
+    #[arg(long)]
+    pub init: bool,
+
+    /// Name this source [default: the paths, or the name of the stream]
+    #[arg(long, value_name = "NAME", help_heading = "What the snapshot says")]
+    pub source: Option<String>,
+    /// Tag the snapshot
+    #[arg(long, value_name = "TAG", value_delimiter = ',', help_heading = "What the snapshot says")]
+    pub tag: Vec<String>,
+    /// Name this machine [default: the system's host name]
+    #[arg(short = 'H', long, value_name = "NAME", help_heading = "What the snapshot says")]
+    pub host: Option<String>,
+    /// Describe the snapshot
+    #[arg(long, value_name = "TEXT", help_heading = "What the snapshot says")]
+    pub label: Option<String>,
+    /// The time it stands for, not in the future: 2026-11-03, '2026-11-03 04:30' or RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME", help_heading = "What the snapshot says")]
+    pub time: Option<String>,
+
+    /// Say what would be read; store nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Read every file, also those that look unchanged
+    #[arg(long, visible_alias = "force")]
+    pub read_all: bool,
+    /// Do not compare times of change: for trees in which links are made or attributes set all the time
+    #[arg(long)]
+    pub ignore_ctime: bool,
+    /// Do not compare inode numbers: for file systems that give them anew (sshfs, mergerfs, some NFS and SMB)
+    #[arg(long)]
+    pub ignore_inode: bool,
+    /// Save a stream also if it is empty; without this, an empty stream fails and is not saved
+    #[arg(long)]
+    pub allow_empty: bool,
+
+    /// Leave out what matches (gitignore meaning, anchored at each source)
+    #[arg(short, long, value_name = "PATTERN", help_heading = "Exclusions")]
+    pub exclude: Vec<String>,
+    /// Leave out what matches a line of this file
+    #[arg(long, value_name = "FILE", help_heading = "Exclusions")]
+    pub exclude_file: Vec<PathBuf>,
+    /// Leave out a named set: tmp, caches, logs, vcs, build, dss:temp, dss:logs, dss:other, dss:data
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Exclusions")]
+    pub exclude_preset: Vec<String>,
+    /// Leave out the contents of directories that are tagged by CACHEDIR.TAG
+    #[arg(long, help_heading = "Exclusions")]
+    pub exclude_caches: bool,
+    /// Leave out the contents of directories that hold this file
+    #[arg(long, value_name = "NAME", help_heading = "Exclusions")]
+    pub exclude_if_present: Vec<String>,
+    /// Leave out files that are larger, such as 500M
+    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Exclusions")]
+    pub exclude_larger_than: Option<u64>,
+    /// Stay on the file systems of the paths
+    #[arg(short = 'x', long, help_heading = "Exclusions")]
+    pub one_file_system: bool,
+}
+
+/// `type: "backup"`.
+#[derive(Debug, Serialize)]
+pub struct BackupJson {
+    /// `backup`.
+    pub r#type: &'static str,
+    /// Whether nothing was stored.
+    pub dry_run: bool,
+    /// Number of the run; not for a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<u64>,
+    /// The worst outcome: `complete`, `warnings`, `partial` or `failed`.
+    pub outcome: &'static str,
+    /// One for each source.
+    pub sources: Vec<SourceJson>,
+    /// Finished packs of interrupted runs that were found again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub resumed_packs: u64,
+    /// Their bytes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub resumed_bytes: u64,
+    /// The repository that `--init` made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made: Option<InitJson>,
+    /// What was found on the way.
+    #[serde(flatten)]
+    pub findings: FindingsJson,
+}
+
+/// What came of one source.
+#[derive(Debug, Serialize)]
+pub struct SourceJson {
+    /// Its name.
+    pub source: String,
+    /// Id of its snapshot, if one was published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// How complete it is.
+    pub outcome: &'static str,
+    /// What was read and stored.
+    pub figures: FiguresJson,
+    /// Why nothing was published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Exclusion rules that matched nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules_unmatched: Vec<String>,
+    /// What the exclusion rules left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleJson>,
+}
+
+/// What one exclusion rule left out.
+#[derive(Debug, Serialize)]
+pub struct RuleJson {
+    /// The rule.
+    pub rule: String,
+    /// Entries.
+    pub matches: u64,
+    /// Bytes of their files, as far as they were counted.
+    pub bytes: u64,
+}
+
+impl From<&SourceReport> for SourceJson {
+    fn from(s: &SourceReport) -> Self {
+        let rule =
+            |r: &crate::source::RuleSummary| RuleJson { rule: r.rule.clone(), matches: r.matches, bytes: r.bytes };
+        Self {
+            source: s.source.clone(),
+            snapshot: s.snapshot.map(|id| id.to_string()),
+            outcome: outcome(s.outcome),
+            figures: (&s.figures).into(),
+            error: s.error.clone(),
+            rules_unmatched: s.rules_unmatched.clone(),
+            rules: s.rules.iter().map(rule).collect(),
+        }
+    }
+}
 
 /// Makes the backup. `typed` is the command line without secrets.
 pub fn run(session: &Session, arguments: &BackupArguments, typed: String) -> Result<Exit> {
@@ -79,7 +247,7 @@ fn options(
     typed: String,
 ) -> Result<BackupOptions> {
     let around = session.around;
-    let time_ms = arguments.time.as_deref().map(|text| time::parse(text, DayMeans::Start, &around.zone));
+    let time_ms = arguments.time.as_deref().map(|text| values::time(text, DayMeans::Start, &around.zone));
     let host = arguments.host.clone().or_else(|| around.variable("STRONGROOM_HOST").map(lossy));
     let mut tags: Vec<String> = Vec::new();
     for tag in arguments.tag.iter().map(|t| t.trim()).filter(|t| !t.is_empty()) {

@@ -9,7 +9,6 @@ use crate::repository::snapshots::Snapshot;
 use crate::repository::state_dir::Head;
 use crate::repository::{LocalPlaces, Repository};
 
-use super::super::arguments::RepairArguments;
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
@@ -18,10 +17,19 @@ use super::super::redact::command_line;
 use super::super::settings::{Settings, places};
 use super::super::time::show;
 
+/// What was agreed to beforehand.
+#[derive(Debug, Clone, Copy)]
+pub struct Consent {
+    /// Nothing is to be changed.
+    pub dry_run: bool,
+    /// Nothing is to be asked.
+    pub yes: bool,
+}
+
 /// Lists the branches, or makes one of them the history.
 pub fn run(
     session: &Session,
-    arguments: &RepairArguments,
+    consent: Consent,
     settings: &Settings,
     chosen: Option<&Head>,
     typed: &[std::ffi::OsString],
@@ -46,11 +54,11 @@ pub fn run(
         );
         CliError::Usage(text)
     })?;
-    if !arguments.dry_run && !agrees(session, arguments, &found, branch) {
+    if !consent.dry_run && !agrees(session, consent, &found, branch) {
         let text = "the history was not changed: --yes agrees to it beforehand".to_owned();
         return Err(CliError::Usage(text));
     }
-    if arguments.dry_run {
+    if consent.dry_run {
         session.finish();
         list(session, &found)?;
         return Ok(Exit::Done);
@@ -78,7 +86,7 @@ fn scratch(session: &Session) -> Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix("branches-").tempdir_in(&cache).map_err(failed)
 }
 
-fn agrees(session: &Session, arguments: &RepairArguments, found: &Branches, branch: &Branch) -> bool {
+fn agrees(session: &Session, consent: Consent, found: &Branches, branch: &Branch) -> bool {
     let elsewhere: usize = found.all.iter().filter(|b| b.head != branch.head).map(|b| found.own(b).len()).sum();
     let question = format!(
         "The history will be that of branch {}. {} that only other branches hold will be copied into it. No other machine may \
@@ -86,7 +94,7 @@ fn agrees(session: &Session, arguments: &RepairArguments, found: &Branches, bran
         branch.head,
         things(elsewhere as u64, "snapshot", "snapshots"),
     );
-    arguments.yes || session.progress.suspended(|| session.around.agrees(&question))
+    consent.yes || session.progress.suspended(|| session.around.agrees(&question))
 }
 
 fn list(session: &Session, found: &Branches) -> Result<()> {

@@ -10,13 +10,38 @@ use crate::ops::list;
 use crate::primitives::progress::{Observer, Severity, Silent, Unit};
 use crate::repository::{Repository, RepositoryError};
 
-use super::super::arguments::CatArguments;
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::paths::SnapshotSpec;
 use super::super::pipe::{Feeding, Reads, into_command};
 use super::super::select::{Chosen, choose, only_file};
+use crate::cli::args::SnapshotArguments;
+use clap::Args;
+use std::ffi::OsString;
+
+pub(super) const CAT_EXAMPLES: &str = "\
+Examples:
+  strongroom cat latest:shop.sql > shop.sql
+  strongroom cat latest~1:/etc/passwd
+  strongroom cat --tag dump latest:shop.sql --to-command 'psql shop'";
+
+/// Options of `cat`.
+#[derive(Args, Default)]
+pub struct CatArguments {
+    /// The file.
+    #[command(flatten)]
+    pub snapshot: SnapshotArguments,
+    /// The path, if it does not stand after the colon
+    #[arg(value_name = "PATH")]
+    pub file: Option<OsString>,
+    /// Feed the file to CMD, run with `bash -o pipefail`; its exit status becomes ours
+    #[arg(long, value_name = "CMD")]
+    pub to_command: Option<String>,
+    /// Accept that CMD ends with status 0 before it has read all of the file, such as `pg_restore --list`
+    #[arg(long, requires = "to_command")]
+    pub allow_partial_read: bool,
+}
 
 /// Streams the file.
 pub fn run(session: &Session, arguments: &CatArguments) -> Result<Exit> {

@@ -6,7 +6,6 @@ use std::time::Instant;
 use crate::ops::copy::{CopyOptions, CopyReport, copy};
 use crate::repository::snapshots::Snapshot;
 
-use super::super::arguments::CopyArguments;
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
@@ -15,6 +14,29 @@ use super::super::paths::SnapshotSpec;
 use super::super::redact::command_line;
 use super::super::select::filter;
 use super::super::settings::Settings;
+use crate::cli::args::FilterArguments;
+use crate::cli::args::OtherArguments;
+use clap::Args;
+
+/// Options of `copy`.
+#[derive(Args)]
+pub struct CopyArguments {
+    /// Only these [default: all that the filters let through]
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshots: Vec<OsString>,
+    /// The other repository
+    #[arg(long, value_name = "REPO")]
+    pub to: String,
+    /// The other's passphrase.
+    #[command(flatten)]
+    pub other: OtherArguments,
+    /// Show what would be copied; copy nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Filters.
+    #[command(flatten)]
+    pub filter: FilterArguments,
+}
 
 /// Copies the snapshots that are named, or all that the filter lets through.
 pub fn run(session: &Session, arguments: &CopyArguments, typed: &[OsString]) -> Result<Exit> {

@@ -11,7 +11,6 @@ use crate::format::record::Role;
 use crate::ops::credentials::{self, CredentialReport, NewCredential};
 use crate::repository::Repository;
 
-use super::super::arguments::{CredentialAddArguments, CredentialCommand, CredentialRevokeArguments, RoleArgument};
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
@@ -19,6 +18,69 @@ use super::super::given::{check_names, check_text};
 use super::super::output::text::{Side, escape, table, things};
 use super::super::settings::Settings;
 use super::super::time::{rfc3339, show};
+use clap::Args;
+use clap::Subcommand;
+use clap::ValueEnum;
+use std::path::PathBuf;
+
+/// What can be done with credentials.
+#[derive(Subcommand)]
+pub enum CredentialCommand {
+    /// Admit a machine: writes the one small file that it needs
+    #[command(after_help = CREDENTIAL_EXAMPLES)]
+    Add(CredentialAddArguments),
+    /// List the machines that were admitted
+    #[command(visible_alias = "ls")]
+    List,
+    /// End what a machine may do, at once and for ever
+    Revoke(CredentialRevokeArguments),
+}
+
+const CREDENTIAL_EXAMPLES: &str = "\
+Examples:
+  strongroom credential add --role backup --host db1 --output db1.credential
+  strongroom credential add --role backup --host web1 --source /srv/www --output web1.credential
+  strongroom credential add --role read --name drill --output drill.credential";
+
+/// Roles that can be given.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleArgument {
+    /// Adds snapshots of its hosts, and reads nothing.
+    Backup,
+    /// Reads everything, and adds nothing.
+    Read,
+}
+
+/// Options of `credential add`.
+#[derive(Args)]
+pub struct CredentialAddArguments {
+    /// What it may do
+    #[arg(long, value_enum)]
+    pub role: RoleArgument,
+    /// A host that it may speak for; may be given again
+    #[arg(short = 'H', long, value_name = "NAME")]
+    pub host: Vec<String>,
+    /// A source that it may speak for; may be given again [default: any]
+    #[arg(long, value_name = "NAME")]
+    pub source: Vec<String>,
+    /// Its name [default: the first host]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Write the file here [default: standard output, if that is no terminal]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Options of `credential revoke`.
+#[derive(Args)]
+pub struct CredentialRevokeArguments {
+    /// The beginning of its id, or its name
+    #[arg(value_name = "CREDENTIAL")]
+    pub which: String,
+    /// Agree to all questions
+    #[arg(short, long)]
+    pub yes: bool,
+}
 
 /// Does what the subcommand says.
 pub fn run(session: &Session, command: &CredentialCommand) -> Result<Exit> {

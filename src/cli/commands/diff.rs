@@ -6,13 +6,33 @@ use crate::ops::list;
 use crate::primitives::ids::ChunkId;
 use crate::repository::RepositoryError;
 
-use super::super::arguments::{DiffArguments, SnapshotArguments};
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::output::json::PathJson;
 use super::super::output::text::{escape, size, things};
 use super::super::select::{Chosen, choose};
+use crate::cli::args::FilterArguments;
+use crate::cli::args::SnapshotArguments;
+use clap::Args;
+use std::ffi::OsString;
+
+/// Options of `diff`.
+#[derive(Args)]
+pub struct DiffArguments {
+    /// The first
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub one: OsString,
+    /// The second
+    #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
+    pub other: OsString,
+    /// Show entries too of which only mode, owner, time or attributes differ
+    #[arg(long)]
+    pub metadata: bool,
+    /// Filters.
+    #[command(flatten)]
+    pub filter: FilterArguments,
+}
 
 /// Compares.
 pub fn run(session: &Session, arguments: &DiffArguments) -> Result<Exit> {

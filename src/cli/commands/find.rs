@@ -7,14 +7,44 @@ use globset::GlobBuilder;
 use crate::ops::find::{FindOptions, Pattern, find};
 use crate::repository::RepositoryError;
 
-use super::super::arguments::FindArguments;
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::output::json::EntryJson;
 use super::super::output::text::{escape, shortened, things};
 use super::super::select::filter;
-use super::super::time::{self, DayMeans, show};
+use super::super::time::show;
+use crate::cli::args::FilterArguments;
+use crate::cli::values::{self, DayMeans};
+use clap::Args;
+
+pub(super) const FIND_EXAMPLES: &str = "\
+A pattern without a slash is compared with names, one with a slash with whole paths; `**` goes over folders.
+
+Examples:
+  strongroom find 'report-*.pdf'
+  strongroom find '/srv/**/config.json' --host web1
+  strongroom find id_rsa --newer-than 2026-11-01";
+
+/// Options of `find`.
+#[derive(Args)]
+pub struct FindArguments {
+    /// What to look for; any of several
+    #[arg(value_name = "PATTERN", required = true)]
+    pub patterns: Vec<String>,
+    /// Upper and lower case are the same
+    #[arg(short, long)]
+    pub ignore_case: bool,
+    /// Modified at or after this time
+    #[arg(long, value_name = "TIME")]
+    pub newer_than: Option<String>,
+    /// Modified before this time
+    #[arg(long, value_name = "TIME")]
+    pub older_than: Option<String>,
+    /// Filters.
+    #[command(flatten)]
+    pub filter: FilterArguments,
+}
 
 /// Finds; exit 1 if nothing is found, as `grep` does.
 pub fn run(session: &Session, arguments: &FindArguments) -> Result<Exit> {
@@ -24,7 +54,7 @@ pub fn run(session: &Session, arguments: &FindArguments) -> Result<Exit> {
         Ok(Pattern { glob: glob.compile_matcher(), whole_path: text.contains('/') })
     };
     let seconds = |text: &Option<String>, means| {
-        let time = text.as_deref().map(|t| time::parse(t, means, &session.around.zone)).transpose();
+        let time = text.as_deref().map(|t| values::time(t, means, &session.around.zone)).transpose();
         time.map_err(CliError::Usage).map(|t| t.map(|ms| ms.div_euclid(1000)))
     };
     let options = FindOptions {

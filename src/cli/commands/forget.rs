@@ -11,7 +11,6 @@ use crate::repository::snapshots::{SnapshotFilter, SnapshotName};
 use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::text::SHOWN_LEN_MAX;
 
-use super::super::arguments::{ForgetArguments, GroupArgument, HoldArguments};
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
@@ -19,6 +18,131 @@ use super::super::output::text::{Side, escape, shortened, shortened_to, table, t
 use super::super::paths::SnapshotSpec;
 use super::super::select::filter;
 use super::super::time::show;
+use super::prune::PruneArguments;
+use crate::cli::args::FilterArguments;
+use crate::cli::values;
+use clap::Args;
+use clap::ValueEnum;
+
+pub(super) const FORGET_EXAMPLES: &str = "\
+Each host and source is a group of its own, to which the policy applies; the newest successful snapshot of a group never goes.
+Partial snapshots fill no count.
+
+Examples:
+  strongroom forget --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
+  strongroom forget --expire-after 15d --min-count 5 --max-count 30
+  strongroom forget --host db1 --keep-within-daily 14d --keep-tag release
+  strongroom forget 4f21ab09
+  strongroom forget --host retired-host --all --dry-run";
+
+/// By what snapshots are grouped.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupArgument {
+    /// The machine.
+    Host,
+    /// The source.
+    Source,
+    /// The set of tags.
+    Tags,
+    /// The set of paths.
+    Paths,
+    /// All are one group.
+    None,
+}
+
+/// Options of `forget`.
+#[derive(Args, Default)]
+pub struct ForgetArguments {
+    /// Forget these, also the last of their host and source, instead of what a policy does not keep
+    #[arg(value_name = "ID")]
+    pub snapshots: Vec<String>,
+    /// Keep the newest N
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_last: Option<u32>,
+    /// Keep the newest of each of the last N hours that have any
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_hourly: Option<u32>,
+    /// Keep the newest of each of the last N days that have any
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_daily: Option<u32>,
+    /// Keep the newest of each of the last N weeks that have any
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_weekly: Option<u32>,
+    /// Keep the newest of each of the last N months that have any
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_monthly: Option<u32>,
+    /// Keep the newest of each of the last N quarters that have any
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_quarterly: Option<u32>,
+    /// Keep the newest of each of the last N years that have any
+    #[arg(long, value_name = "N", help_heading = "What to keep")]
+    pub keep_yearly: Option<u32>,
+    /// Keep all that are no older than SPAN (36h, 15d, 8w, 6mo, 1y6mo) before the newest
+    #[arg(long, value_name = "SPAN", value_parser = values::span, help_heading = "What to keep")]
+    pub keep_within: Option<Span>,
+    /// Keep the newest of each hour, as far back as SPAN before the newest
+    #[arg(long, value_name = "SPAN", value_parser = values::span, help_heading = "What to keep")]
+    pub keep_within_hourly: Option<Span>,
+    /// Keep the newest of each day, as far back as SPAN before the newest
+    #[arg(long, value_name = "SPAN", value_parser = values::span, help_heading = "What to keep")]
+    pub keep_within_daily: Option<Span>,
+    /// Keep the newest of each week, as far back as SPAN before the newest
+    #[arg(long, value_name = "SPAN", value_parser = values::span, help_heading = "What to keep")]
+    pub keep_within_weekly: Option<Span>,
+    /// Keep the newest of each month, as far back as SPAN before the newest
+    #[arg(long, value_name = "SPAN", value_parser = values::span, help_heading = "What to keep")]
+    pub keep_within_monthly: Option<Span>,
+    /// Keep the newest of each quarter, as far back as SPAN before the newest
+    #[arg(long, value_name = "SPAN", value_parser = values::span, help_heading = "What to keep")]
+    pub keep_within_quarterly: Option<Span>,
+    /// Keep the newest of each year, as far back as SPAN before the newest
+    #[arg(long, value_name = "SPAN", value_parser = values::span, help_heading = "What to keep")]
+    pub keep_within_yearly: Option<Span>,
+    /// Keep those with this tag; with all of `a,b`; given again: or with these
+    #[arg(long, value_name = "TAG[,TAG]", help_heading = "What to keep")]
+    pub keep_tag: Vec<String>,
+    /// Keep the one whose id begins so
+    #[arg(long, value_name = "ID", help_heading = "What to keep")]
+    pub keep_id: Vec<String>,
+    /// Forget what is older than SPAN (max_age in OpenSearch)
+    #[arg(long, visible_alias = "max-age", value_name = "SPAN", value_parser = values::span, help_heading = "Expiry")]
+    pub expire_after: Option<Span>,
+    /// But keep the newest N successful ones however old [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Expiry")]
+    pub min_count: Option<u32>,
+    /// And forget what is beyond the newest N successful ones however young
+    #[arg(long, value_name = "N", help_heading = "Expiry")]
+    pub max_count: Option<u32>,
+    /// Forget all that --host, --source, --path and --tag select, such as a retired machine's
+    #[arg(long)]
+    pub all: bool,
+    /// What makes a group
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "host,source", value_name = "BY")]
+    pub group_by: Vec<GroupArgument>,
+    /// Only these are looked at
+    #[command(flatten)]
+    pub filter: FilterArguments,
+    /// Explain every decision; forget nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Agree beforehand that more than half may go
+    #[arg(long)]
+    pub yes: bool,
+    /// Then prune
+    #[arg(long)]
+    pub prune: bool,
+    /// How to prune
+    #[command(flatten)]
+    pub how: PruneArguments,
+}
+
+/// Options of `hold` and `unhold`.
+#[derive(Args)]
+pub struct HoldArguments {
+    /// Ids, or latest
+    #[arg(value_name = "SNAPSHOT", required = true)]
+    pub snapshots: Vec<String>,
+}
 
 /// Characters of a group's name that are shown: it holds up to four texts.
 const GROUP_LEN_MAX: usize = 4 * SHOWN_LEN_MAX;
@@ -173,39 +297,6 @@ fn policy(a: &ForgetArguments) -> Result<Option<Policy>> {
     }
 }
 
-/// Reads a span such as `15d`, `1y6mo`, `36h`: years, months, weeks, days, hours. `m` alone is refused: elsewhere it
-/// means minutes.
-pub fn parse_span(text: &str) -> Result<Span, String> {
-    let bad = || format!("invalid time span {text:?} (examples: 36h, 15d, 8w, 6mo, 1y6mo)");
-    let (mut span, mut digits, mut last) = (Span::new(), String::new(), 0);
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c == 'm' && chars.next_if_eq(&'o').is_none() {
-            return Err(format!("`m` in {text:?} could be minutes or months: write `mo` for months"));
-        }
-        if c.is_ascii_digit() {
-            digits.push(c);
-            continue;
-        }
-        let count: i64 = digits.parse().map_err(|_| bad())?;
-        let place = "ymwdh".find(c).ok_or_else(bad)? + 1;
-        // Each unit once, the longer first.
-        if place <= last {
-            return Err(bad());
-        }
-        span = match c {
-            'y' => span.try_years(count),
-            'm' => span.try_months(count),
-            'w' => span.try_weeks(count),
-            'd' => span.try_days(count),
-            _ => span.try_hours(count),
-        }
-        .map_err(|_| bad())?;
-        (digits, last) = (String::new(), place);
-    }
-    if last == 0 || !digits.is_empty() { Err(bad()) } else { Ok(span) }
-}
-
 fn tell(session: &Session, report: &ForgetReport, dry_run: bool) -> Result<()> {
     let (keep, going) = report.counts();
     if session.global.json {
@@ -272,24 +363,4 @@ pub fn hold(session: &Session, arguments: &HoldArguments, hold: bool) -> Result<
         session.print(&format!("{word} {}", things(changed as u64, "snapshot", "snapshots")))?;
     }
     Ok(Exit::Done)
-}
-
-#[cfg(test)]
-mod tests {
-    use jiff::ToSpan;
-
-    use super::*;
-
-    #[test]
-    fn spans_are_read_and_what_is_none_is_an_error() {
-        let same = |text: &str, span: Span| assert_eq!(parse_span(text).map(|s| s.fieldwise()), Ok(span.fieldwise()));
-        same("15d", 15.days());
-        same("1y6mo", 1.year().months(6));
-        // On one line with `prune --grace 6m`, where it means minutes.
-        assert!(parse_span("6m").is_err_and(|e| e.contains("`mo`")));
-        same("2w36h", 2.weeks().hours(36));
-        for bad in ["", "15", "d", "15x", "1d1y", "1d1d", "-1d", "99999999999999999999d"] {
-            assert!(parse_span(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -3,13 +3,58 @@
 use crate::format::config::{Parameters, Profile};
 use crate::repository::RepositoryError;
 
-use super::super::arguments::InitArguments;
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::output::json::InitJson;
 use super::super::passphrase::SecretSource;
 use super::super::settings::{NewRepository, Settings, write_key_file};
+use crate::cli::args::OtherArguments;
+use crate::cli::values;
+use clap::Args;
+use serde::Serialize;
+
+/// Options of `init`: sizes for measurements, not for people, who have no reason to choose them.
+#[derive(Args, Default)]
+pub struct InitArguments {
+    /// Cut and pack as this other repository does, so that both find each other's content again after a `copy`
+    #[arg(long, value_name = "REPO", conflicts_with_all = ["chunk_fine", "chunk_coarse", "block_len", "meta_block_len", "pack_len"])]
+    pub copy_parameters_from: Option<String>,
+    /// The other's passphrase.
+    #[command(flatten)]
+    pub other: OtherArguments,
+    /// For a store that cannot keep machines apart (Garage, rclone): only this machine may ever write
+    #[arg(long)]
+    pub single_writer: bool,
+    /// Chunk sizes of what can be compressed, in KiB: LEAST,NOMINAL,MOST
+    #[arg(long, hide = true, value_parser = values::sizes)]
+    pub chunk_fine: Option<[u32; 3]>,
+    /// Chunk sizes of what is compressed already, in KiB: LEAST,NOMINAL,MOST
+    #[arg(long, hide = true, value_parser = values::sizes)]
+    pub chunk_coarse: Option<[u32; 3]>,
+    /// Length of blocks, in KiB
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u32).range(1..1 << 20))]
+    pub block_len: Option<u32>,
+    /// Length of blocks of trees, in KiB
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u32).range(1..1 << 20))]
+    pub meta_block_len: Option<u32>,
+    /// Length of packs, in KiB
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u32).range(1..1 << 20))]
+    pub pack_len: Option<u32>,
+}
+
+/// `type: "init"`: a repository was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InitJson {
+    /// `init`.
+    pub r#type: &'static str,
+    /// Id of the repository.
+    pub repository: String,
+    /// Where it is.
+    pub location: String,
+    /// The file with its passphrase, if one was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passphrase_file: Option<String>,
+}
 
 /// Makes the repository that is configured.
 pub fn run(session: &Session, arguments: &InitArguments) -> Result<Exit> {

@@ -4,13 +4,51 @@
 use crate::format::slot::Way;
 use crate::ops::keys::{self, Removed};
 
-use super::super::arguments::{KeyAddArguments, KeyCommand, NewSecretArguments};
 use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
 use super::super::output::text::{Side, table};
 use super::super::passphrase::{Passphrase, SecretSource};
 use super::super::time::{rfc3339, show};
+use crate::cli::args::NewSecretArguments;
+use clap::Args;
+use clap::Subcommand;
+
+/// What can be done with key slots.
+#[derive(Subcommand)]
+pub enum KeyCommand {
+    /// Add a passphrase, a key file or recovery words
+    Add(KeyAddArguments),
+    /// List the key slots
+    #[command(visible_alias = "ls")]
+    List,
+    /// Remove a key slot; the last one stays
+    Remove(KeyRemoveArguments),
+    /// Replace the passphrase that was given by a new one
+    Passwd(NewSecretArguments),
+}
+
+/// Options of `key add`.
+#[derive(Args)]
+pub struct KeyAddArguments {
+    /// Where it comes from
+    #[command(flatten)]
+    pub new: NewSecretArguments,
+    /// Say in the list that it is a key file
+    #[arg(long, requires = "new_password_file")]
+    pub key_file: bool,
+    /// Make twelve recovery words and print them
+    #[arg(long, conflicts_with_all = ["new_password_file", "key_file"])]
+    pub words: bool,
+}
+
+/// Options of `key remove`.
+#[derive(Args)]
+pub struct KeyRemoveArguments {
+    /// The beginning of its id
+    #[arg(value_name = "KEY")]
+    pub key: String,
+}
 
 /// Does what the subcommand says.
 pub fn run(session: &Session, command: &KeyCommand) -> Result<Exit> {

@@ -9,13 +9,56 @@ use crate::repository::Repository;
 use crate::repository::log::FoldedRecord;
 use crate::repository::state_dir::Head;
 
-use super::super::arguments::LogArguments;
 use super::super::context::Session;
 use super::super::error::{Result, chain};
 use super::super::exit::Exit;
-use super::super::output::json::{RecordJson, outcome};
+use super::super::output::json::outcome;
 use super::super::output::text::{escape, shortened, shortened_to, things};
 use super::super::time::{rfc3339, show};
+use clap::Args;
+use serde::Serialize;
+
+/// Options of `log`.
+#[derive(Args, Default)]
+pub struct LogArguments {
+    /// Only the last N records
+    #[arg(short = 'n', long, value_name = "N")]
+    pub last: Option<usize>,
+    /// Print only number and hash of the last record, for --expect-head
+    #[arg(long, conflicts_with = "last")]
+    pub head: bool,
+}
+
+/// `type: "record"`: a line of `log`.
+#[derive(Debug, Serialize)]
+pub struct RecordJson {
+    /// `record`.
+    pub r#type: &'static str,
+    /// Its number.
+    pub number: u64,
+    /// BLAKE3 of its bytes.
+    pub hash: String,
+    /// Why it is void; left out if it counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub void: Option<String>,
+    /// The writer's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// The writer's credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writer: Option<String>,
+    /// What it does, in words.
+    pub operations: Vec<String>,
+    /// Machines of the runs it begins or ends.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Commands of the runs it begins or ends, without secrets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
+    /// Findings that were kept with these runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<String>,
+}
 
 /// Prints the records, oldest first.
 pub fn run(session: &Session, arguments: &LogArguments) -> Result<Exit> {

@@ -6,7 +6,6 @@ use crate::format::tree::{Metadata, Node, NodeKind};
 use crate::ops::list::list;
 use crate::repository::RepositoryError;
 
-use super::super::arguments::LsArguments;
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
@@ -14,6 +13,25 @@ use super::super::output::json::EntryJson;
 use super::super::output::text::escape;
 use super::super::select::choose;
 use super::super::time::show;
+use crate::cli::args::SnapshotArguments;
+use clap::Args;
+
+/// Options of `ls`.
+#[derive(Args, Default)]
+pub struct LsArguments {
+    /// The snapshot.
+    #[command(flatten)]
+    pub snapshot: SnapshotArguments,
+    /// Show mode, owner, size and time
+    #[arg(short, long)]
+    pub long: bool,
+    /// Go into directories; this is the default
+    #[arg(long, overrides_with = "no_recursive")]
+    pub recursive: bool,
+    /// Show only the directory's own entries
+    #[arg(long)]
+    pub no_recursive: bool,
+}
 
 /// Lists the entries, one a line.
 pub fn run(session: &Session, arguments: &LsArguments) -> Result<Exit> {

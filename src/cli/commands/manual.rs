@@ -2,10 +2,28 @@
 
 use clap::CommandFactory;
 
-use super::super::arguments::{Arguments, CompletionsArguments, ManArguments};
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
+use crate::cli::Arguments;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Options of `completions`.
+#[derive(Args)]
+pub struct CompletionsArguments {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// Options of `man`.
+#[derive(Args)]
+pub struct ManArguments {
+    /// The folder
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub output: PathBuf,
+}
 
 /// Prints completions for a shell.
 pub fn completions(session: &Session, arguments: &CompletionsArguments) -> Result<Exit> {

@@ -3,18 +3,55 @@
 use std::ffi::OsString;
 use std::time::Instant;
 
-use jiff::{Span, SpanRelativeTo};
-
 use crate::ops::prune::plan::{Amount, MaxUnused};
 use crate::ops::prune::{PruneOptions, PruneReport, prune};
 
-use super::super::arguments::PruneArguments;
 use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
 use super::super::output::json::FindingsJson;
-use super::super::output::text::{count, duration, parse_size, size, things};
+use super::super::output::text::{count, duration, size, things};
 use super::super::redact::command_line;
+use crate::cli::values;
+use crate::ops::prune::MAX_UNUSED;
+use clap::Args;
+
+pub(super) const PRUNE_EXAMPLES: &str = "\
+Examples:
+  strongroom prune --dry-run
+  strongroom prune --max-unused 0
+  strongroom forget --keep-daily 7 --keep-weekly 5 --prune";
+
+/// Options of `prune`.
+#[derive(Args)]
+pub struct PruneArguments {
+    /// How much may stay unused rather than be rewritten: 5%, 2GiB, 0 or unlimited
+    #[arg(long, value_name = "PART|SIZE", value_parser = values::max_unused, default_value = "5%")]
+    pub max_unused: MaxUnused,
+    /// Delete only what was condemned so long ago, by the store's clock: 36h, 7d
+    #[arg(long, value_name = "TIME", value_parser = values::duration_ms, default_value = "0s")]
+    pub grace: i64,
+    /// On a bucket with versions, remove for good what was deleted and nothing needs
+    #[arg(long)]
+    pub remove_noncurrent: bool,
+}
+
+impl Default for PruneArguments {
+    fn default() -> Self {
+        Self { max_unused: MAX_UNUSED, grace: 0, remove_noncurrent: false }
+    }
+}
+
+/// Options of the command `prune` itself.
+#[derive(Args)]
+pub struct PruneCommand {
+    /// How
+    #[command(flatten)]
+    pub how: PruneArguments,
+    /// Show what would be done and what it would cost; change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
 
 /// Prunes.
 pub fn run(session: &Session, arguments: &PruneArguments, dry_run: bool, typed: &[OsString]) -> Result<Exit> {
@@ -180,53 +217,4 @@ fn told_versions(r: &PruneReport, dry_run: bool) -> Vec<String> {
         ));
     }
     lines
-}
-
-/// Reads how much may stay unused: `5%`, `2GiB`, `0` or `unlimited`.
-pub fn parse_max_unused(text: &str) -> std::result::Result<MaxUnused, String> {
-    let text = text.trim();
-    if text.eq_ignore_ascii_case("unlimited") {
-        return Ok(MaxUnused::Unlimited);
-    }
-    match text.strip_suffix('%') {
-        Some(percent) => match percent.trim().parse::<f64>() {
-            Ok(part) if (0.0..100.0).contains(&part) => Ok(MaxUnused::Part(part / 100.0)),
-            _ => Err(format!("{text:?} is no part: write for example 5%")),
-        },
-        None => parse_size(text).map(MaxUnused::Bytes),
-    }
-}
-
-/// Reads a time to wait such as `0s`, `90m`, `36h`, `7d`; milliseconds.
-pub fn parse_wait(text: &str) -> std::result::Result<i64, String> {
-    let bad = || format!("{text:?} is no time: write for example 90m, 36h or 7d");
-    let span: Span = text.parse().map_err(|_| bad())?;
-    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| bad())?;
-    i64::try_from(duration.as_millis()).ok().filter(|ms| *ms >= 0).ok_or_else(bad)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn how_much_may_stay_unused_is_a_part_or_bytes() {
-        assert_eq!(parse_max_unused("5%"), Ok(MaxUnused::Part(0.05)));
-        assert_eq!(parse_max_unused("0"), Ok(MaxUnused::Bytes(0)));
-        assert_eq!(parse_max_unused("2GiB"), Ok(MaxUnused::Bytes(2 << 30)));
-        assert_eq!(parse_max_unused("unlimited"), Ok(MaxUnused::Unlimited));
-        for bad in ["", "%", "-1%", "100%", "x", "NaN%"] {
-            assert!(parse_max_unused(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_wait_is_read_and_what_is_none_is_an_error() {
-        assert_eq!(parse_wait("0s"), Ok(0));
-        assert_eq!(parse_wait("90m"), Ok(90 * 60_000));
-        assert_eq!(parse_wait("7d"), Ok(7 * 24 * 3_600_000));
-        for bad in ["", "7", "x", "-1h", "1 fortnight"] {
-            assert!(parse_wait(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -7,22 +7,60 @@ use std::ffi::OsString;
 use crate::ops::repair::{RepairOptions, RepairReport, repair};
 use crate::repository::{Repository, RepositoryError};
 
-use super::super::arguments::RepairArguments;
 use super::super::context::Session;
 use super::super::error::{CliError, Result, chain};
 use super::super::exit::Exit;
-use super::super::output::json::DamageJson;
 use super::super::output::text::{escape, things};
 use super::super::redact::command_line;
 use super::super::settings::Settings;
-use super::branches;
-use super::verify::told_finding;
+use super::branches::{self, Consent};
+use super::verify::{DamageJson, told_finding};
+use crate::repository::state_dir::Head;
+use clap::Args;
+
+pub(super) const REPAIR_EXAMPLES: &str = "\
+Segments are written anew from the packs; what can be read of damaged packs moves to new ones; chunks that are gone are filled
+in from equal ones that other backups stored. What is still missing is declared lost, and the snapshots that need it have
+holes: back the machine up again, then run `repair` again. Nothing is deleted.
+
+Examples:
+  strongroom repair --dry-run --read-data
+  strongroom repair --read-data
+  strongroom repair --drop-lost";
+
+/// Options of `repair`.
+#[derive(Args, Default)]
+pub struct RepairArguments {
+    /// Read everything, to find all damage; else only what is missing or has another length is found
+    #[arg(long)]
+    pub read_data: bool,
+    /// Rewrite snapshots that still have holes without the files that are lost
+    #[arg(long)]
+    pub drop_lost: bool,
+    /// Declare lost what is gone, even if it is not known whether the bucket has older versions of it
+    #[arg(long)]
+    pub ignore_versions: bool,
+    /// Only say what is damaged
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Accept the history as it can be read: give up what lies behind gaps and forks, or is missing
+    #[arg(long)]
+    pub accept_history: bool,
+    /// List the histories that a bucket with versions still holds; with BRANCH, make that one count, and copy into it
+    /// what only the others hold
+    #[arg(long, value_name = "BRANCH", num_args = 0..=1, conflicts_with_all = ["accept_history", "drop_lost"])]
+    pub from_versions: Option<Option<Head>>,
+    /// Agree beforehand: that unreadable bytes at the end of the log are garbage, to --accept-history, or to a BRANCH
+    #[arg(long)]
+    pub yes: bool,
+}
 
 /// Goes on behind garbage at the end of the log, then repairs everything else.
 pub fn run(session: &Session, arguments: &RepairArguments, typed: &[OsString]) -> Result<Exit> {
     let settings = Settings::find(session.global, session.around, false)?;
     if let Some(chosen) = &arguments.from_versions {
-        return branches::run(session, arguments, &settings, chosen.as_ref(), typed);
+        let consent = Consent { dry_run: arguments.dry_run, yes: arguments.yes };
+        return branches::run(session, consent, &settings, chosen.as_ref(), typed);
     }
     let gave_up = Cell::new(false);
     let gives_up = |e: &RepositoryError| {

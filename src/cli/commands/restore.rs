@@ -12,15 +12,137 @@ use crate::ops::list;
 use crate::ops::restore::{RestoreError, RestoreOptions, RestoreReport, restore};
 use crate::repository::Repository;
 
-use super::super::arguments::{OverwriteArgument, RestoreArguments};
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::output::json::{PathJson, RestoreJson};
+use super::super::output::json::PathJson;
 use super::super::output::text::{count, duration, escape, size, things};
 use super::super::paths::{absolute, split_last};
 use super::super::select::{Chosen, choose};
 use super::ls::is_no_such_path;
+use crate::cli::args::SnapshotArguments;
+use crate::cli::output::json::FindingsJson;
+use clap::Args;
+use clap::ValueEnum;
+use serde::Serialize;
+
+pub(super) const RESTORE_EXAMPLES: &str = "\
+Examples:
+  strongroom restore latest --target /tmp/back
+  strongroom restore latest:/srv/www --target /srv/www --overwrite if-changed --delete
+  strongroom restore --at '2026-11-03 04:30' :/etc --target /tmp/etc
+  strongroom restore 3fa9c1:/etc/passwd --target /tmp           one file
+  strongroom restore latest:shop.sql --to-command 'psql shop'";
+
+/// What is done with files that are in the target already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OverwriteArgument {
+    /// Replace them
+    Always,
+    /// Replace them unless size and time of modification are as recorded
+    IfChanged,
+    /// Keep them
+    Never,
+}
+
+/// Options of `restore`.
+#[derive(Args, Default)]
+pub struct RestoreArguments {
+    /// The snapshot.
+    #[command(flatten)]
+    pub snapshot: SnapshotArguments,
+    /// The directory to restore into
+    #[arg(short, long, value_name = "DIR", required_unless_present = "to_command")]
+    pub target: Option<PathBuf>,
+    /// Feed the one file that is named to CMD, run with `bash -o pipefail`; its exit status becomes ours
+    #[arg(long, value_name = "CMD", conflicts_with = "target")]
+    pub to_command: Option<String>,
+    /// Accept that CMD ends with status 0 before it has read all of the file, such as `pg_restore --list`
+    #[arg(long, requires = "to_command")]
+    pub allow_partial_read: bool,
+    /// Restore only what matches (gitignore meaning, below what is restored)
+    #[arg(short, long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+    /// Restore only what matches a line of this file
+    #[arg(long, value_name = "FILE")]
+    pub include_file: Vec<PathBuf>,
+    /// Leave out what matches
+    #[arg(short, long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Leave out what matches a line of this file
+    #[arg(long, value_name = "FILE")]
+    pub exclude_file: Vec<PathBuf>,
+    /// Restore into a directory that is not empty, and do this with files that are there
+    #[arg(long, value_name = "WHEN")]
+    pub overwrite: Option<OverwriteArgument>,
+    /// Delete what is in the target and not in the snapshot, after asking
+    #[arg(long)]
+    pub delete: bool,
+    /// Begin also if the target seems to have too little free space
+    #[arg(long)]
+    pub no_space_check: bool,
+    /// Agree to all questions
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Say what would be restored; write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Set owners by number, not by name
+    #[arg(long, help_heading = "Attributes")]
+    pub numeric_ids: bool,
+    /// Set no owners
+    #[arg(long, conflicts_with_all = ["numeric_ids", "owner", "owner_map"], help_heading = "Attributes")]
+    pub no_ownership: bool,
+    /// Give what belonged to OLD to NEW: [user:|group:]OLD=NEW, names or numbers, OLD may be *
+    #[arg(long, value_name = "OLD=NEW", help_heading = "Attributes")]
+    pub owner_map: Vec<String>,
+    /// Give everything to this owner
+    #[arg(long, value_name = "USER[:GROUP]", help_heading = "Attributes")]
+    pub owner: Option<String>,
+    /// Set no extended attributes and no access control lists
+    #[arg(long, help_heading = "Attributes")]
+    pub no_xattrs: bool,
+    /// Make holes of long runs of zeros, beside those that were recorded
+    #[arg(long, help_heading = "Attributes")]
+    pub sparse: bool,
+}
+
+/// `type: "restore"`.
+#[derive(Debug, Serialize)]
+pub struct RestoreJson {
+    /// `restore`.
+    pub r#type: &'static str,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// Id of the snapshot.
+    pub snapshot: String,
+    /// Where it went.
+    pub target: PathJson,
+    /// Regular files written.
+    pub files: u64,
+    /// Bytes of content written.
+    pub bytes: u64,
+    /// Directories made or found.
+    pub directories: u64,
+    /// Links, pipes and devices made.
+    pub others: u64,
+    /// Files that were there and were kept.
+    pub kept: u64,
+    /// Sockets, which are not restored.
+    pub skipped: u64,
+    /// Extras deleted.
+    pub deleted: u64,
+    /// Entries that could not be restored, or not fully. Not 0: the restore is incomplete.
+    pub problems: u64,
+    /// Objects that must be brought back from an archive class first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub archived: Vec<String>,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// What was found on the way.
+    #[serde(flatten)]
+    pub findings: FindingsJson,
+}
 
 /// Extras that are shown before they are deleted.
 const EXTRAS_SHOWN_MAX: usize = 20;

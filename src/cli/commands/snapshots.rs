@@ -5,14 +5,104 @@ use std::collections::HashMap;
 use crate::primitives::progress::{Observer, Severity};
 use crate::repository::snapshots::Snapshot;
 
-use super::super::arguments::SnapshotsArguments;
 use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
-use super::super::output::json::{SnapshotJson, outcome};
+use super::super::output::json::outcome;
 use super::super::output::text::{Side, count, escape, size, table, things};
 use super::super::select::filter;
 use super::super::time::show;
+use crate::cli::args::FilterArguments;
+use crate::cli::output::json::FiguresJson;
+use crate::cli::output::json::PathJson;
+use crate::cli::time::rfc3339;
+use clap::Args;
+use serde::Serialize;
+
+/// Options of `snapshots`.
+#[derive(Args, Default)]
+pub struct SnapshotsArguments {
+    /// Filters.
+    #[command(flatten)]
+    pub filter: FilterArguments,
+    /// Only the newest N of each host and source
+    #[arg(long, value_name = "N")]
+    pub latest: Option<usize>,
+}
+
+/// `type: "snapshot"`: a line of `snapshots`.
+#[derive(Debug, Serialize)]
+pub struct SnapshotJson {
+    /// `snapshot`.
+    pub r#type: &'static str,
+    /// Its id.
+    pub id: String,
+    /// The time it stands for.
+    pub time: Option<String>,
+    /// The machine.
+    pub host: String,
+    /// The user that ran the backup.
+    pub user: String,
+    /// The source.
+    pub source: String,
+    /// Absolute paths, or the names of streams.
+    pub paths: Vec<PathJson>,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// The label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// How complete it is.
+    pub outcome: &'static str,
+    /// Whether it is protected from being forgotten.
+    pub held: bool,
+    /// Whether some of its content is lost.
+    pub holed: bool,
+    /// Why its description is not believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
+    /// Number of the run that published it.
+    pub run: u64,
+    /// Number of the record that published it.
+    pub record: u64,
+    /// Exclusion rules that were in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub excludes: Vec<String>,
+    /// Problems that were kept with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<String>,
+    /// The program that made it.
+    pub program: String,
+    /// What was read and stored.
+    pub figures: FiguresJson,
+}
+
+impl From<&Snapshot> for SnapshotJson {
+    fn from(s: &Snapshot) -> Self {
+        let d = &s.described;
+        Self {
+            r#type: "snapshot",
+            id: s.id.to_string(),
+            time: rfc3339(s.state.time_ms),
+            host: d.host.clone(),
+            user: d.user.clone(),
+            source: d.source.clone(),
+            paths: d.paths.iter().map(|p| PathJson::new(p)).collect(),
+            tags: d.tags.clone(),
+            label: d.label.clone(),
+            outcome: outcome(s.state.outcome),
+            held: s.state.held,
+            holed: s.state.holed,
+            doubt: s.doubt.clone(),
+            run: s.state.run.0,
+            record: s.state.published,
+            excludes: d.excludes.clone(),
+            findings: d.findings.clone(),
+            program: d.program.clone(),
+            figures: (&d.figures).into(),
+        }
+    }
+}
 
 /// Lists the snapshots, oldest first.
 pub fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<Exit> {

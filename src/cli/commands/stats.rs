@@ -3,14 +3,97 @@
 use crate::ops::stats::{Share, ShareBy, Stats, shares, stats};
 use crate::ops::verify::coverage;
 
-use super::super::arguments::{ShareArgument, StatsArguments};
 use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
-use super::super::output::json::StatsJson;
 use super::super::output::text::{Side, count, escape, size, table, things};
 use super::super::time::{rfc3339, show};
 use super::verify::told_coverage;
+use crate::ops::verify::Coverage;
+use clap::Args;
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// Options of `stats`.
+#[derive(Args, Default)]
+pub struct StatsArguments {
+    /// Show what each source, or each night, costs
+    #[arg(long, value_enum, value_name = "BY")]
+    pub by: Option<ShareArgument>,
+}
+
+/// By what costs are shown.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShareArgument {
+    /// Host and source.
+    Source,
+    /// The day that a snapshot stands for.
+    Night,
+}
+
+/// `type: "stats"`.
+#[derive(Debug, Serialize)]
+pub struct StatsJson {
+    /// `stats`.
+    pub r#type: &'static str,
+    /// Id of the repository.
+    pub repository: String,
+    /// Where it is.
+    pub location: String,
+    /// When it was made.
+    pub created: Option<String>,
+    /// Records in the log.
+    pub records: u64,
+    /// Of these, void ones.
+    pub records_void: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Content of all snapshots, as if each were stored alone.
+    pub content_bytes: u64,
+    /// Packs of content, and their bytes.
+    pub data_packs: u64,
+    /// Their bytes.
+    pub data_bytes: u64,
+    /// Packs of trees and lists.
+    pub meta_packs: u64,
+    /// Their bytes.
+    pub meta_bytes: u64,
+    /// Segments of the index.
+    pub segments: u64,
+    /// Their bytes.
+    pub segment_bytes: u64,
+    /// Runs that are open.
+    pub runs_open: u64,
+    /// Packs that no verification that is remembered has read.
+    pub packs_never_read: u64,
+    /// When the pack was read that was read longest ago.
+    pub oldest_read: Option<String>,
+}
+
+impl StatsJson {
+    /// Figures for JSON.
+    pub fn new(repository: String, location: String, created_ms: i64, s: &Stats, covered: &Coverage) -> Self {
+        Self {
+            r#type: "stats",
+            repository,
+            location,
+            created: rfc3339(created_ms),
+            records: s.records,
+            records_void: s.records_void,
+            snapshots: s.snapshots,
+            content_bytes: s.content,
+            data_packs: s.data_packs,
+            data_bytes: s.data_len,
+            meta_packs: s.meta_packs,
+            meta_bytes: s.meta_len,
+            segments: s.segments,
+            segment_bytes: s.segment_len,
+            runs_open: s.runs_open,
+            packs_never_read: covered.never,
+            oldest_read: covered.oldest_ms.and_then(rfc3339),
+        }
+    }
+}
 
 /// Shows the figures.
 pub fn run(session: &Session, arguments: &StatsArguments) -> Result<Exit> {

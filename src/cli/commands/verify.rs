@@ -12,14 +12,113 @@ use crate::primitives::progress::{Observer, Severity};
 use crate::repository::{Repository, RepositoryError};
 use crate::store::StoreError;
 
-use super::super::arguments::VerifyArguments;
 use super::super::context::Session;
 use super::super::error::{Result, chain};
 use super::super::exit::Exit;
-use super::super::output::json::VerifyJson;
-use super::super::output::text::{count, duration, escape, parse_size, size, things};
+use super::super::output::text::{count, duration, escape, size, things};
 use super::super::settings::Settings;
 use super::super::time::{rfc3339, show};
+use crate::cli::values;
+use clap::Args;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Options of `verify`.
+#[derive(Args, Default)]
+pub struct VerifyArguments {
+    /// Check every object's bytes against its name or checksum; needs no passphrase
+    #[arg(long, conflicts_with = "read_data")]
+    pub keyless: bool,
+    /// Read, open and recompute everything
+    #[arg(long)]
+    pub read_data: bool,
+    /// Read a part: 5%, 2GiB, or the third of seven groups: 3/7; what was read longest ago comes first
+    #[arg(long, value_name = "PART", value_parser = values::part, conflicts_with_all = ["keyless", "read_data"])]
+    pub read_data_subset: Option<Part>,
+    /// Read as long as this at the most: 20m, 2h; what was read longest ago comes first
+    #[arg(long, value_name = "TIME", value_parser = values::duration_ms, conflicts_with = "keyless")]
+    pub time_budget: Option<i64>,
+    /// Do not remember in the log what was read
+    #[arg(long)]
+    pub no_record: bool,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Serialize)]
+pub struct DamageJson {
+    /// The object, or what was looked for.
+    pub object: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// Snapshots it hurts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hurts: Vec<HurtJson>,
+}
+
+/// A snapshot that is hurt.
+#[derive(Debug, Serialize)]
+pub struct HurtJson {
+    /// Its id.
+    pub snapshot: String,
+    /// How many of its paths.
+    pub count: u64,
+    /// The first of them.
+    pub paths: Vec<String>,
+}
+
+impl From<&Finding> for DamageJson {
+    fn from(f: &Finding) -> Self {
+        let hurt = |(id, paths, count): &(crate::primitives::ids::SnapshotId, Vec<String>, u64)| HurtJson {
+            snapshot: id.to_string(),
+            count: *count,
+            paths: paths.clone(),
+        };
+        Self { object: f.object.clone(), what: f.what.clone(), hurts: f.hurts.iter().map(hurt).collect() }
+    }
+}
+
+/// `type: "verify"`.
+#[derive(Debug, Serialize)]
+pub struct VerifyJson {
+    /// `verify`.
+    pub r#type: &'static str,
+    /// `keyless`, `structure` or `read_data`.
+    pub depth: &'static str,
+    /// Whether nothing was found.
+    pub sound: bool,
+    /// Records replayed.
+    pub records: u64,
+    /// Void records: why, by number.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub void: BTreeMap<u64, String>,
+    /// Snapshots walked.
+    pub snapshots: u64,
+    /// Files found in them, equal ones counted once.
+    pub files: u64,
+    /// Objects looked at.
+    pub objects: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Objects that nothing names.
+    pub unnamed: u64,
+    /// Live packs.
+    pub packs: u64,
+    /// Objects that must be brought back from an archive class first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub archived: Vec<String>,
+    /// Packs that were read and found sound.
+    pub packs_sound: u64,
+    /// Live packs that no verification that is remembered has read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packs_never_read: Option<u64>,
+    /// When the pack was read that was read longest ago.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_read: Option<String>,
+    /// What is wrong.
+    pub findings: Vec<DamageJson>,
+    /// How long it took.
+    pub duration_ms: u64,
+}
 
 /// Verifies the repository; damage is exit 1.
 pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
@@ -109,24 +208,6 @@ fn depth(arguments: &VerifyArguments) -> (&'static str, VerifyDepth) {
         (true, _, None) => ("read_data", VerifyDepth::ReadData),
         (false, None, None) => ("structure", VerifyDepth::Structure),
         (_, part, budget) => ("read_part", VerifyDepth::ReadPart(part.unwrap_or(Part::All), budget)),
-    }
-}
-
-/// Reads which part to read: `5%`, `2GiB`, `3/7`.
-pub fn parse_part(text: &str) -> std::result::Result<Part, String> {
-    let bad = || format!("{text:?} is no part: write for example 5%, 2GiB or 3/7");
-    let text = text.trim();
-    if let Some(percent) = text.strip_suffix('%') {
-        let share = percent.trim().parse::<f64>().map_err(|_| bad())?;
-        return if share > 0.0 && share <= 100.0 { Ok(Part::Share(share / 100.0)) } else { Err(bad()) };
-    }
-    if let Some((n, of)) = text.split_once('/') {
-        let (n, of): (u64, u64) = (n.trim().parse().map_err(|_| bad())?, of.trim().parse().map_err(|_| bad())?);
-        return if (1..=of).contains(&n) { Ok(Part::Group { n, of }) } else { Err(bad()) };
-    }
-    match parse_size(text) {
-        Ok(bytes) if bytes > 0 => Ok(Part::Bytes(bytes)),
-        _ => Err(bad()),
     }
 }
 
@@ -238,15 +319,6 @@ pub(super) fn told_finding(finding: &Finding) -> Vec<String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_part_is_a_share_or_bytes_or_a_group() {
-        assert_eq!(parse_part("5%"), Ok(Part::Share(0.05)));
-        assert_eq!(parse_part("2GiB"), Ok(Part::Bytes(2 << 30)));
-        assert_eq!(parse_part("3/7"), Ok(Part::Group { n: 3, of: 7 }));
-        for bad in ["", "0", "0%", "101%", "0/7", "8/7", "a/b", "x"] {
-            assert!(parse_part(bad).is_err(), "{bad}");
-        }
-    }
     use crate::primitives::ids::SnapshotId;
 
     #[test]

@@ -10,7 +10,7 @@ use crate::primitives::progress::{Observer, Severity, Unit};
 
 use super::json::FindingJson;
 use super::text::{duration, escape, shortened_to, size, things};
-use crate::cli::arguments::GlobalArguments;
+use crate::cli::args::GlobalArguments;
 use crate::cli::env::Surroundings;
 
 /// Findings that are kept for JSON; more are counted.

@@ -27,28 +27,6 @@ fn is_command(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Reads a number of bytes: `512`, `100K`, `1.5GiB`; units are binary, with or without `iB` or `B`.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let bad = || format!("{text:?} is no size: write for example 512K, 100M or 1.5G");
-    let text_trimmed = text.trim();
-    let at = text_trimmed.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text_trimmed.len());
-    let (number, unit) = text_trimmed.split_at(at);
-    let unit = unit.to_ascii_lowercase();
-    let letter = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
-    let shift = match letter {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        "p" => 50,
-        _ => return Err(bad()),
-    };
-    let value: f64 = number.trim().parse().map_err(|_| bad())?;
-    let bytes = value * (1u64 << shift) as f64;
-    if bytes.is_finite() && (0.0..9e18).contains(&bytes) { Ok(bytes as u64) } else { Err(bad()) }
-}
-
 /// A number with commas between the thousands.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -135,17 +113,6 @@ mod tests {
         ];
         for (bytes, text) in cases {
             assert_eq!(size(bytes), text);
-        }
-    }
-
-    #[test]
-    fn sizes_are_read_with_and_without_units() {
-        assert_eq!(parse_size("512"), Ok(512));
-        assert_eq!(parse_size("100K"), Ok(100 << 10));
-        assert_eq!(parse_size("1.5GiB"), Ok(3 << 29));
-        assert_eq!(parse_size("2 mb"), Ok(2 << 20));
-        for bad in ["", "K", "-1", "1x", "nan", "1e40"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
         }
     }
 

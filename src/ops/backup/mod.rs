@@ -4,6 +4,7 @@
 //! becomes a snapshot of its own, published as soon as it is finished; a stream whose command fails publishes
 //! nothing. What is unreadable is reported and left out, and the outcome says so.
 
+mod ancestors;
 pub mod content;
 mod dry_run;
 mod paths;

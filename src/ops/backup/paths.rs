@@ -1,22 +1,20 @@
 //! Backing up paths: all of them together are one source, and become one snapshot.
 
-use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cache::file_cache::FileCacheReader;
 use crate::format::description::{LeftOut, SnapshotDescription};
 use crate::format::record::{Outcome, Role};
-use crate::format::tree::{FileTime, Metadata, Node, NodeKind};
-use crate::primitives::ids::ChunkId;
+use crate::format::tree::Node;
 use crate::primitives::progress::{Severity, Unit};
 use crate::primitives::text::printable;
 use crate::repository::{Repository, RepositoryError};
 use crate::source::{ExcludeOptions, ExcludeRules, FileKind, Problem, Reach, reach, stat_root};
 
-use super::read::name_of;
-use super::tree::{Stop, TreeBackup, build, count};
+use super::ancestors::AncestorTree;
+use super::tree::{Stop, TreeBackup, count};
 use super::{BackupError, BackupOptions, Counted, SourceReport, Stored, Work, exclude_rules};
 
 /// Raises a flag however its scope is left: threads of the scope look at it.
@@ -63,11 +61,13 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
         work.observer.finding(Severity::Note, &text);
     }
     let source = source_of(work.options);
-    let rows_of = FileCacheReader::open(repository.cache(), source.as_bytes())?.map(|s| s.snapshot);
+    let rows_of = FileCacheReader::open(repository.cache(), source.as_bytes())
+        .map_err(RepositoryError::from)?
+        .map(|s| s.snapshot);
     let seen = if use_cache { seen_by_last(&repository, &source)? } else { None };
     let counted = Counted::of(work.run);
     let mut backup = TreeBackup::new(work.run, work.observer, seen);
-    let mut top = Directory::default();
+    let mut top = AncestorTree::default();
     // What hangs in another source comes before it, the deepest first.
     let (hanging, standing): (Vec<_>, Vec<_>) = planned.iter().enumerate().partition(|(_, root)| root.at.is_some());
     for (number, root) in hanging.into_iter().rev().chain(standing) {
@@ -109,7 +109,7 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
         ..work.described()
     };
     let id = work.publish(Stored { described, root: tree, outcome, parents, started_ms })?;
-    rows.commit(repository.cache(), source.as_bytes(), rows_of, id)?;
+    rows.commit(repository.cache(), source.as_bytes(), rows_of, id).map_err(RepositoryError::from)?;
     Ok(SourceReport {
         source,
         snapshot: Some(id),
@@ -250,66 +250,4 @@ pub(super) fn source_of(options: &BackupOptions) -> String {
 
 fn source_name(roots: &[PathBuf]) -> String {
     roots.iter().map(|p| printable(p.as_os_str().as_bytes())).collect::<Vec<_>>().join(",")
-}
-
-/// The directories that lead from `/` to the roots.
-#[derive(Default)]
-pub(super) struct Directory {
-    nodes: BTreeMap<Vec<u8>, Node>,
-    below: BTreeMap<Vec<u8>, Directory>,
-    /// The root of everything was a source itself.
-    whole: Option<(ChunkId, Metadata)>,
-}
-
-impl Directory {
-    pub fn insert(&mut self, root: &Path, node: Node) {
-        let names: Vec<&[u8]> = root
-            .components()
-            .filter_map(|c| if let Component::Normal(name) = c { Some(name.as_bytes()) } else { None })
-            .collect();
-        match (names.split_last(), &node.kind) {
-            (Some((name, above)), _) => {
-                let directory = above.iter().fold(self, |d, n| d.below.entry(n.to_vec()).or_default());
-                directory.nodes.insert(name.to_vec(), Node { name: name.to_vec(), ..node });
-            }
-            (None, NodeKind::Directory(id)) => self.whole = Some((*id, node.meta)),
-            (None, _) => {}
-        }
-    }
-
-    /// What `/` was: no directory holds it.
-    fn root(&self, backup: &mut TreeBackup) -> Metadata {
-        match &self.whole {
-            Some((_, meta)) => meta.clone(),
-            None => Metadata { mtime: self.newest(), ..backup.ancestor(Path::new("/")) },
-        }
-    }
-
-    fn newest(&self) -> FileTime {
-        let here = self.nodes.values().map(|n| n.meta.mtime);
-        here.chain(self.below.values().map(Directory::newest)).max().unwrap_or_default()
-    }
-
-    fn store(self, backup: &mut TreeBackup, path: &Path) -> Result<ChunkId, RepositoryError> {
-        if let Some((id, _)) = self.whole {
-            return Ok(id);
-        }
-        let nodes = self.entries(backup, path)?;
-        build(backup.run(), nodes.into_values().collect())
-    }
-
-    /// What the directory at `path` holds, by name.
-    pub fn entries(self, backup: &mut TreeBackup, path: &Path) -> Result<BTreeMap<Vec<u8>, Node>, RepositoryError> {
-        let mut nodes = self.nodes;
-        for (name, directory) in self.below {
-            let path = path.join(name_of(&name));
-            let mut meta = backup.ancestor(&path);
-            // Its own time changes with neighbours that are not backed up, and would make a night without changes
-            // look changed: the newest time of what leads further down stands for it.
-            meta.mtime = directory.newest();
-            let id = directory.store(backup, &path)?;
-            nodes.insert(name.clone(), Node { name, meta, kind: NodeKind::Directory(id) });
-        }
-        Ok(nodes)
-    }
 }

@@ -11,8 +11,10 @@ use crate::primitives::progress::{Observer, Severity, Unit};
 use crate::source::trailer::TAIL_LEN;
 use crate::source::{StreamCommand, cut_short, sniff};
 
-use super::tree::{TreeBackup, build};
+use super::ancestors::AncestorSource;
+use super::tree::TreeBackup;
 use super::{BackupError, Counted, SourceReport, Stored, StreamSource, Work};
+use crate::repository::write::trees::build;
 
 /// What came of reading a stream to its end.
 struct Drained {

@@ -16,16 +16,17 @@ use crate::cache::file_cache::{FileCacheReader, FileCacheWriter, SeenDirectory, 
 use crate::crypto::keys::ContentHasher;
 use crate::format::description::Figures;
 use crate::format::tree::{Content, FileNode, Metadata, Node, NodeKind};
-use crate::primitives::ids::{ChunkId, ContentId, Extent, Reference};
+use crate::primitives::ids::{ContentId, Extent, Reference};
 use crate::primitives::progress::{Observer, Severity};
 use crate::repository::write::run::{Lane, Run};
-use crate::repository::write::trees::{ListBuilder, TreeBuilder};
+use crate::repository::write::trees::{ListBuilder, build};
 use crate::repository::{Repository, RepositoryError};
 use crate::source::{
     Directory, Entry, Event, ExcludeRules, FileKind, Listing, OwnerNames, Problem, ProblemKind, Stat, WalkOptions,
     changed, read_link, read_metadata, stat_root, walk,
 };
 
+use super::ancestors::{AncestorSource, AncestorTree};
 use super::content::{Cutter, Group, Piece};
 use super::read::{
     BATCH_FILES, BATCH_LEN, BATCHED_LEN_MAX, Batch, FileContent, FileJob, Outcome, READS_MAX, ReadBatch, Readers,
@@ -277,11 +278,6 @@ impl<'a> TreeBackup<'a> {
     /// Has `node`, which was saved from `path`, hang below the directory `at` when that is walked.
     pub fn hang(&mut self, at: PathBuf, path: PathBuf, node: Node) {
         self.hanging.entry(at).or_default().push((path, node));
-    }
-
-    /// The run that everything is stored by.
-    pub fn run(&mut self) -> &mut Run {
-        self.run
     }
 
     /// Backs up the directory at `root`; returns its node, named as `name`.
@@ -685,7 +681,7 @@ impl<'a> TreeBackup<'a> {
         let pending = self.directories.remove(&directory).expect("a directory is left once");
         let Pending { parent, name, path, key, meta, mut nodes, mut seen, unchanged } = pending;
         if let Some(hanging) = self.hanging.remove(&path) {
-            let mut below = super::paths::Directory::default();
+            let mut below = AncestorTree::default();
             for (at, node) in hanging {
                 below.insert(at.strip_prefix(&path).unwrap_or(&at), node);
             }
@@ -776,32 +772,6 @@ impl<'a> TreeBackup<'a> {
         Ok(pending.nodes.into_iter().next())
     }
 
-    /// Metadata of a directory that leads to a source.
-    pub fn ancestor(&mut self, path: &Path) -> Metadata {
-        let read = || -> std::io::Result<(Metadata, Vec<Problem>)> {
-            let followed = path.join("");
-            let directory = Directory::open(&followed)?;
-            let stat = directory.stat(b".")?;
-            Ok(read_metadata(&directory, b".", &stat, &self.owners))
-        };
-        match read() {
-            Ok((meta, problems)) => {
-                problems.iter().for_each(|p| self.problem(p));
-                meta
-            }
-            // It may be passed and not read: mode and owner can be had all the same.
-            Err(_) => match stat_root(&path.join("")) {
-                Ok(stat) => Metadata {
-                    mode: stat.mode,
-                    owner: self.owners.owner(stat.uid, stat.gid),
-                    mtime: stat.mtime,
-                    ..Metadata::default()
-                },
-                Err(_) => Metadata { mode: 0o755, ..Metadata::default() },
-            },
-        }
-    }
-
     fn problem(&mut self, problem: &Problem) {
         let severity = match problem.what {
             ProblemKind::Vanished => {
@@ -827,6 +797,37 @@ impl<'a> TreeBackup<'a> {
     /// The snapshot whose content may be reused unread, if any was.
     pub fn parent(&self) -> Option<crate::primitives::ids::SnapshotId> {
         self.seen.as_ref().filter(|_| self.reused).map(|s| s.snapshot)
+    }
+}
+
+impl AncestorSource for TreeBackup<'_> {
+    fn run(&mut self) -> &mut Run {
+        self.run
+    }
+
+    fn ancestor(&mut self, path: &Path) -> Metadata {
+        let read = || -> std::io::Result<(Metadata, Vec<Problem>)> {
+            let followed = path.join("");
+            let directory = Directory::open(&followed)?;
+            let stat = directory.stat(b".")?;
+            Ok(read_metadata(&directory, b".", &stat, &self.owners))
+        };
+        match read() {
+            Ok((meta, problems)) => {
+                problems.iter().for_each(|p| self.problem(p));
+                meta
+            }
+            // It may be passed and not read: mode and owner can be had all the same.
+            Err(_) => match stat_root(&path.join("")) {
+                Ok(stat) => Metadata {
+                    mode: stat.mode,
+                    owner: self.owners.owner(stat.uid, stat.gid),
+                    mtime: stat.mtime,
+                    ..Metadata::default()
+                },
+                Err(_) => Metadata { mode: 0o755, ..Metadata::default() },
+            },
+        }
     }
 }
 
@@ -857,15 +858,6 @@ pub fn count(roots: &[PathBuf], rules: &ExcludeRules, observer: &dyn Observer, o
             },
         );
     }
-}
-
-/// Stores a directory; the nodes are sorted.
-pub fn build(run: &mut Run, nodes: Vec<Node>) -> Result<ChunkId, RepositoryError> {
-    let mut builder = TreeBuilder::default();
-    for node in nodes {
-        builder.push(run, node)?;
-    }
-    builder.finish(run)
 }
 
 /// Runs on a scanning thread: compares a directory with the file cache and reads what is not file content.

@@ -252,7 +252,7 @@ impl Repository {
             all.map(|(i, p)| (i as u32, p.directory.clone())).collect()
         };
         let (meta, content) = (of_kind(PackKind::Meta), Some(of_kind(PackKind::Data)));
-        self.cache.add_places(&SegmentContent { locations, meta, content }, None)
+        Ok(self.cache.add_places(&SegmentContent { locations, meta, content }, None)?)
     }
 
     /// The Publish of `packs` and `snapshots`; a segment is written if the directories are too large for the

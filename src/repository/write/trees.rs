@@ -289,3 +289,11 @@ impl Repository {
         Ok(())
     }
 }
+/// Stores a directory; the nodes are sorted.
+pub fn build(run: &mut Run, nodes: Vec<Node>) -> Result<ChunkId, RepositoryError> {
+    let mut builder = TreeBuilder::default();
+    for node in nodes {
+        builder.push(run, node)?;
+    }
+    builder.finish(run)
+}

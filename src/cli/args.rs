@@ -1,0 +1,116 @@
+//! Arguments that several commands share, as clap reads them: as they are typed, without meaning yet. What one command
+//! alone takes is in the command's own file.
+//!
+//! Environment variables are not clap's business: it would show their values, passphrases among them, in its help.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+
+use crate::repository::state_dir::Head;
+
+/// Options of all commands.
+#[derive(Args, Clone, Default, PartialEq, Eq)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArguments {
+    /// The repository: a path or URL
+    #[arg(short, long, global = true, value_name = "LOCATION")]
+    pub repo: Option<String>,
+    /// Set an option of the store, such as region=eu-central-1; may be given again
+    #[arg(short, long, global = true, value_name = "KEY=VALUE")]
+    pub option: Vec<String>,
+    /// Read the passphrase from this file
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Run this command with bash; what it prints is the passphrase
+    #[arg(long, global = true, value_name = "CMD", conflicts_with = "password_file")]
+    pub password_command: Option<String>,
+    /// Use this machine's credential instead of a passphrase
+    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["password_file", "password_command"])]
+    pub credential: Option<PathBuf>,
+    /// Keep the cache here; it may be deleted at any time
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Refuse a history that does not go through this record, as `log --head` printed it
+    #[arg(long, global = true, value_name = "NUMBER:HASH")]
+    pub expect_head: Option<Head>,
+    /// Print only problems
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Print JSON: one object, or one a line for lists
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show no progress bar
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+}
+
+impl fmt::Debug for GlobalArguments {
+    /// Without the command, in which a secret may stand.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GlobalArguments").field("repo", &self.repo).finish_non_exhaustive()
+    }
+}
+
+/// Which snapshots are meant.
+#[derive(Args, Clone, Default)]
+#[command(next_help_heading = "Which snapshot")]
+pub struct FilterArguments {
+    /// Only of this machine
+    #[arg(short = 'H', long, value_name = "NAME")]
+    pub host: Vec<String>,
+    /// Only with this tag; with all of `a,b`; given again: or with these
+    #[arg(long, value_name = "TAG[,TAG]")]
+    pub tag: Vec<String>,
+    /// Only with this path
+    #[arg(long, value_name = "PATH")]
+    pub path: Vec<PathBuf>,
+    /// Only of this source
+    #[arg(long, value_name = "NAME")]
+    pub source: Vec<String>,
+}
+
+/// One snapshot, or a place in one.
+#[derive(Args, Clone, Default)]
+pub struct SnapshotArguments {
+    /// The first digits of an id, `latest` or `latest~N`; with `:PATH`, a part of it
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    pub snapshot: Option<OsString>,
+    /// The newest snapshot at or before this time, instead of naming one; a day includes its backups
+    #[arg(long, value_name = "TIME", help_heading = "Which snapshot")]
+    pub at: Option<String>,
+    /// Filters.
+    #[command(flatten)]
+    pub filter: FilterArguments,
+}
+
+/// Where the passphrase of another repository comes from.
+#[derive(Args, Default)]
+pub struct OtherArguments {
+    /// Read the other repository's passphrase from this file [variable: STRONGROOM_OTHER_PASSPHRASE]
+    #[arg(long, value_name = "FILE")]
+    pub other_password_file: Option<PathBuf>,
+    /// Take the other repository's passphrase from what this command prints
+    #[arg(long, value_name = "CMD", conflicts_with = "other_password_file")]
+    pub other_password_command: Option<String>,
+}
+
+/// Where a new passphrase comes from.
+#[derive(Args)]
+pub struct NewSecretArguments {
+    /// Read the new passphrase from this file [default: ask]
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
+}
+
+impl GlobalArguments {
+    /// Whether the summary of a command is printed for people.
+    pub(super) fn tells(&self) -> bool {
+        !self.quiet && !self.json
+    }
+}

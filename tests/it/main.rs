@@ -1,0 +1,44 @@
+//! All tests of the library and of the program but the model of the log: one binary, which is linked once.
+
+mod harness;
+mod oracle;
+mod program;
+mod s3;
+
+mod absurd_texts;
+mod backup_cases;
+mod bucket;
+mod bucket_answers;
+mod calendar;
+mod cli;
+mod contradiction;
+mod copy;
+mod crash;
+mod crash_upkeep;
+mod credentials;
+mod damage;
+mod damage_upkeep;
+mod databases;
+mod failing_calls;
+mod failing_program;
+mod faults_upkeep;
+mod forget;
+mod golden;
+mod hostile;
+mod layers;
+mod listing;
+mod model;
+mod nightly;
+mod nonces;
+mod one_machine;
+mod patterns_git;
+mod prune;
+mod races;
+mod repair;
+mod restore_cases;
+mod restore_oracle;
+mod round_trip;
+mod store_contract;
+mod stories;
+mod unchanged;
+mod versions;
