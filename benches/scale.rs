@@ -24,7 +24,7 @@ use strongroom::ops::prune::MAX_UNUSED;
 use strongroom::ops::prune::{PruneOptions, prune};
 use strongroom::primitives::ids::{BlockId, ContentId, Extent, Reference, RunId};
 use strongroom::primitives::progress::Silent;
-use strongroom::primitives::system::{System, random};
+use strongroom::primitives::system::{OsSystem, random};
 use strongroom::repository::write::packer::PackerThreads;
 use strongroom::repository::write::rewrite::Replaced;
 use strongroom::repository::write::run::Publication;
@@ -95,14 +95,14 @@ fn location(folder: &Path) -> String {
 
 fn make(folder: &Path) -> Arc<Repository> {
     let store = store::init(&location(folder), &Default::default(), 0).expect("a folder");
-    init(&*store, b"x", Parameters::default(), None, &System).expect("a repository");
+    init(&*store, b"x", Parameters::default(), None, &OsSystem).expect("a repository");
     open(folder)
 }
 
 fn open(folder: &Path) -> Arc<Repository> {
     let store = store::open(&location(folder), &Default::default(), 0).expect("a folder");
     let passphrase = Zeroizing::new(b"x".to_vec());
-    Repository::open(store, &passphrase, &places(folder), Arc::new(System)).expect("it opens")
+    Repository::open(store, &passphrase, &places(folder), Arc::new(OsSystem)).expect("it opens")
 }
 
 /// Stores blocks of made-up chunks; returns the run they belong to.
@@ -176,7 +176,7 @@ fn add_snapshots(repository: &Arc<Repository>, blocks_of: RunId, blocks: u32, sn
             parents: vec![],
             host: keys.host("bench"),
             source: keys.source("bench"),
-            description: seal(&SnapshotDescription::default(), &run.secret().sealing(), random(&System)),
+            description: seal(&SnapshotDescription::default(), &run.secret().sealing(), random(&OsSystem)),
         };
         run.publish(Publication { snapshots: vec![snapshot], end: None }).expect("a record");
     }

@@ -43,7 +43,7 @@ fn first_backup(bencher: Bencher) {
 fn unchanged_backup(bencher: Bencher) {
     let source = tempfile::tempdir().expect("a temporary folder");
     let len = tree(source.path());
-    let bench = Bench { world: harness::far_world(1), ..Bench::new() };
+    let bench = Bench { system: harness::far_system(1), ..Bench::new() };
     bench.backup(&[source.path()]);
     bencher.counter(BytesCount::new(len)).bench_local(|| bench.backup(&[source.path()]));
 }

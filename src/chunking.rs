@@ -118,7 +118,7 @@ fn top_bits(bits: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::system::{Scripted, World};
+    use crate::primitives::system::{Scripted, System};
 
     const FINE: ChunkSizes = ChunkSizes { min: 2 << 10, avg: 8 << 10, max: 32 << 10 };
 

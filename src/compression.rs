@@ -89,7 +89,7 @@ pub fn looks_compressible(sample: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::system::{Scripted, World};
+    use crate::primitives::system::{Scripted, System};
 
     fn noise(len: usize) -> Vec<u8> {
         let mut out = vec![0; len];

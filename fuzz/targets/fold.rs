@@ -36,11 +36,11 @@ fn scene() -> Scene {
         cache: folder.path().join(name).join("cache"),
         state: folder.path().join(name).join("state"),
     };
-    let world = Arc::new(Scripted::new(4_000_000_000_000, 1));
+    let system = Arc::new(Scripted::new(4_000_000_000_000, 1));
     let store = Arc::new(MemoryStore::new());
-    init(&*store, b"x", Parameters::default(), None, &*world).unwrap();
+    init(&*store, b"x", Parameters::default(), None, &*system).unwrap();
     let passphrase = zeroize::Zeroizing::new(b"x".to_vec());
-    let owner = Repository::open(store.clone(), &passphrase, &places("owner"), world.clone()).unwrap();
+    let owner = Repository::open(store.clone(), &passphrase, &places("owner"), system.clone()).unwrap();
     let machine = |role, name: &str| {
         let new = NewCredential {
             role,
@@ -54,7 +54,7 @@ fn scene() -> Scene {
         CredentialFile::decode(&file.encode()).unwrap()
     };
     let (mallory, reader) = (machine(Role::Backup, "mallory"), machine(Role::Read, "reader"));
-    let hostile = Repository::open_as(store.clone(), &mallory, &places("mallory"), world).unwrap();
+    let hostile = Repository::open_as(store.clone(), &mallory, &places("mallory"), system).unwrap();
     let tree = folder.path().join("tree");
     std::fs::create_dir(&tree).unwrap();
     for night in 0..2 {
@@ -120,12 +120,12 @@ fuzz_target!(|data: &[u8]| {
             previous: state.hash,
             previous_valid: state.valid,
             writer: scene.hostile.keys.id(),
-            operation: OperationId(random(&*scene.hostile.world)),
+            operation: OperationId(random(&*scene.hostile.system)),
             time_ms: 0,
             operations,
         };
         let sealing = scene.hostile.keys.log_sealing(Epoch(state.epoch)).unwrap();
-        let salt = random(&*scene.hostile.world);
+        let salt = random(&*scene.hostile.system);
         let bytes = record.encode(scene.hostile.keys.signer(), &sealing.sealing(), salt);
         store.create(&names::record(record.number), bytes.into()).unwrap();
     }
@@ -140,8 +140,8 @@ fuzz_target!(|data: &[u8]| {
     }
     let folder = tempfile::tempdir().unwrap();
     let places = LocalPlaces { cache: folder.path().join("cache"), state: folder.path().join("state") };
-    let world = Arc::new(Scripted::new(4_000_000_000_000, 2));
-    let Ok(bare) = Repository::open_as(store, &scene.reader, &places, world) else { return };
+    let system = Arc::new(Scripted::new(4_000_000_000_000, 2));
+    let Ok(bare) = Repository::open_as(store, &scene.reader, &places, system) else { return };
     let _ = bare.snapshots();
     let _ = bare.sync_content(true);
     let _ = verify(&bare, VerifyDepth::Structure, &Silent);

@@ -30,7 +30,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use crate::format::state::State;
 use crate::primitives::ids::RepositoryId;
-use crate::primitives::system::{System, random};
+use crate::primitives::system::{OsSystem, random};
 
 pub use error::{CacheError, Result};
 
@@ -155,7 +155,7 @@ impl Cache {
 
     /// Empties it: what it holds belongs to another history. Other processes find another identity.
     pub fn clear(&self) -> Result<()> {
-        let identity: [u8; 16] = random(&System);
+        let identity: [u8; 16] = random(&OsSystem);
         self.write(|transaction| {
             let mut tables = transaction.prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?;
             let names: Vec<String> = tables.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
@@ -246,7 +246,7 @@ fn prepare(path: &Path, repository: RepositoryId) -> rusqlite::Result<Option<Con
     let expected = [&repository.0[..], &SCHEMA.to_le_bytes()].concat();
     match stamp {
         None => {
-            let identity: [u8; 16] = random(&System);
+            let identity: [u8; 16] = random(&OsSystem);
             let add = "INSERT OR IGNORE INTO stamp(key, value) VALUES('cache', ?1), ('identity', ?2)";
             connection.execute(add, params![expected, identity])?;
             Ok(Some(connection))

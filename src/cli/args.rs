@@ -30,16 +30,16 @@ pub struct GlobalArguments {
     /// Use this machine's credential instead of a passphrase
     #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["password_file", "password_command"])]
     pub credential: Option<PathBuf>,
-    /// Keep the cache here; it may be deleted at any time
+    /// Directory of the cache; it may be deleted at any time
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
-    /// Refuse a history that does not go through this record, as `log --head` printed it
+    /// Fail if the history does not contain this record, as printed by `log --head`
     #[arg(long, global = true, value_name = "NUMBER:HASH")]
     pub expect_head: Option<Head>,
-    /// Print only problems
+    /// Print only warnings and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Say more
+    /// Be more verbose
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
     /// Print JSON: one object, or one a line for lists
@@ -59,19 +59,18 @@ impl fmt::Debug for GlobalArguments {
 
 /// Which snapshots are meant.
 #[derive(Args, Clone, Default)]
-#[command(next_help_heading = "Which snapshot")]
 pub struct FilterArguments {
     /// Only of this machine
-    #[arg(short = 'H', long, value_name = "NAME")]
+    #[arg(short = 'H', long, value_name = "NAME", help_heading = "Snapshot selection")]
     pub host: Vec<String>,
-    /// Only with this tag; with all of `a,b`; given again: or with these
-    #[arg(long, value_name = "TAG[,TAG]")]
+    /// Only snapshots with this tag; `a,b` means both; repeat the option for alternatives
+    #[arg(long, value_name = "TAG[,TAG]", help_heading = "Snapshot selection")]
     pub tag: Vec<String>,
     /// Only with this path
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = "Snapshot selection")]
     pub path: Vec<PathBuf>,
     /// Only of this source
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Snapshot selection")]
     pub source: Vec<String>,
 }
 
@@ -82,7 +81,7 @@ pub struct SnapshotArguments {
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub snapshot: Option<OsString>,
     /// The newest snapshot at or before this time, instead of naming one; a day includes its backups
-    #[arg(long, value_name = "TIME", help_heading = "Which snapshot")]
+    #[arg(long, value_name = "TIME", help_heading = "Snapshot selection")]
     pub at: Option<String>,
     /// Filters.
     #[command(flatten)]

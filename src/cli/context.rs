@@ -10,8 +10,8 @@ use crate::primitives::progress::{Observer, Severity};
 use crate::repository::Repository;
 use crate::repository::doubt::Doubt;
 
-use super::env::Surroundings;
-use super::error::{CliError, Result, chain};
+use super::env::Env;
+use super::error::{CliError, Result, error_text};
 use super::exit::Exit;
 use super::output::json::FindingsJson;
 use super::output::progress::{Findings, Progress};
@@ -23,7 +23,7 @@ pub struct Session<'a> {
     /// Options of all commands.
     pub global: &'a GlobalArguments,
     /// The world.
-    pub around: &'a Surroundings,
+    pub env: &'a Env,
     /// Shows what goes on.
     pub progress: Progress<'a>,
     /// What contradicts the history, as far as it was told; `None` where it is not told but found.
@@ -34,9 +34,9 @@ pub struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// A command with these options.
-    pub fn new(global: &'a GlobalArguments, around: &'a Surroundings) -> Self {
+    pub fn new(global: &'a GlobalArguments, env: &'a Env) -> Self {
         let doubts = RefCell::new(Some(Vec::new()));
-        Self { global, around, progress: Progress::new(global, around), doubts, doubted: Cell::new(false) }
+        Self { global, env, progress: Progress::new(global, env), doubts, doubted: Cell::new(false) }
     }
 
     /// Leaves it to the command to tell what contradicts the history.
@@ -56,7 +56,7 @@ impl<'a> Session<'a> {
         self.doubted.set(!doubts.is_empty());
         for doubt in doubts {
             if !told.contains(&doubt) {
-                self.progress.finding(Severity::Warning, &chain(&doubt));
+                self.progress.finding(Severity::Warning, &error_text(&doubt));
                 told.push(doubt);
             }
         }
@@ -64,7 +64,7 @@ impl<'a> Session<'a> {
 
     /// Opens the repository that is configured.
     pub fn open(&self) -> Result<Arc<Repository>> {
-        Settings::find(self.global, self.around, false)?.open(self.global, self.around)
+        Settings::find(self.global, self.env, false)?.open(self.global, self.env)
     }
 
     /// Opens the repository, calls `work`, and keeps what was learned of it, whether `work` succeeded or not.
@@ -79,18 +79,18 @@ impl<'a> Session<'a> {
         let done = work(repository);
         self.tell_doubts(repository);
         for damage in repository.take_damage() {
-            self.progress.finding(Severity::Warning, &chain(&damage));
+            self.progress.finding(Severity::Warning, &error_text(&damage));
         }
         if let Err(e) = repository.save_cache() {
             // It costs the next command time, and nothing else.
-            self.progress.finding(Severity::Warning, &format!("the cache was not saved: {}", chain(&e)));
+            self.progress.finding(Severity::Warning, &format!("the cache was not saved: {}", error_text(&e)));
         }
         done
     }
 
     /// Listens to signals from now on.
     pub fn listen(&self) -> Result<()> {
-        self.around.signals.listen().map_err(|source| CliError::System { action: "listen to signals", source })
+        self.env.signals.listen().map_err(|source| CliError::OsSystem { action: "listen to signals", source })
     }
 
     /// Takes the progress bar away and hands out what was found, for JSON.
@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
 
     /// Prints lines to standard output.
     pub fn print(&self, text: &str) -> Result<()> {
-        let mut out = self.around.out();
+        let mut out = self.env.out();
         out.write_all(text.as_bytes()).map_err(CliError::Output)?;
         if text.ends_with('\n') || text.is_empty() { Ok(()) } else { out.write_all(b"\n").map_err(CliError::Output) }
     }
@@ -115,7 +115,7 @@ impl<'a> Session<'a> {
 
     /// Bytes of a name for standard output: as they are for a program, harmless for a terminal.
     pub fn name(&self, bytes: &[u8]) -> Vec<u8> {
-        match self.around.output_is_terminal {
+        match self.env.output_is_terminal {
             true => super::output::text::escape(bytes).into_bytes(),
             false => bytes.to_vec(),
         }

@@ -11,11 +11,12 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use clap::builder::styling::{AnsiColor, Style};
 use indicatif::ProgressBar;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
-use crate::primitives::system::{System, World};
+use crate::primitives::system::{OsSystem, System};
 use crate::source::command::wait_readable;
 
 use super::signals::Signals;
@@ -63,7 +64,7 @@ impl Console {
 }
 
 /// The world around one command.
-pub struct Surroundings {
+pub struct Env {
     /// Environment variables.
     pub variables: BTreeMap<OsString, OsString>,
     /// The working directory.
@@ -79,7 +80,7 @@ pub struct Surroundings {
     /// What is set as the zone and is none; then UTC stands for it.
     pub unknown_zone: Option<String>,
     /// Time and randomness of repositories.
-    pub world: Arc<dyn World>,
+    pub system: Arc<dyn System>,
     /// Standard input; taken by the command that reads it.
     pub input: Mutex<Option<Box<dyn Read + Send>>>,
     /// Standard output.
@@ -98,14 +99,14 @@ pub struct Surroundings {
     pub signals: Signals,
 }
 
-impl std::fmt::Debug for Surroundings {
+impl std::fmt::Debug for Env {
     /// Without the variables: a passphrase may be among them.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Surroundings").field("cwd", &self.cwd).field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("Env").field("cwd", &self.cwd).field("host", &self.host).finish_non_exhaustive()
     }
 }
 
-impl Surroundings {
+impl Env {
     /// Those of this process.
     pub fn of_process() -> io::Result<Self> {
         let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
@@ -124,7 +125,7 @@ impl Surroundings {
             user,
             unknown_zone: unknown_zone(&variables),
             zone: TimeZone::system(),
-            world: Arc::new(System),
+            system: Arc::new(OsSystem),
             input_is_terminal: stdin.is_terminal(),
             output_is_terminal: stdout.is_terminal(),
             errors_are_terminal: stderr.is_terminal(),
@@ -159,21 +160,47 @@ impl Surroundings {
     }
 
     /// Writes a line to standard error. That nobody can read it is no reason to stop.
-    pub fn complain(&self, line: &str) {
-        self.errors.line(line);
+    pub fn eprint_line(&self, line: &str) {
+        if self.errors_are_terminal && self.wants_colour() {
+            self.errors.line(&coloured(line));
+        } else {
+            self.errors.line(line);
+        }
+    }
+
+    /// Whether a terminal may be sent colours: not with `NO_COLOR` (no-color.org) or on one that has none.
+    pub fn wants_colour(&self) -> bool {
+        let refused = self.variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+        !refused && self.variable("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// Asks a question to which only `y` or `yes` agrees; nobody to ask is no.
-    pub fn agrees(&self, question: &str) -> bool {
+    pub fn confirm(&self, question: &str) -> bool {
         if !self.input_is_terminal {
             return false;
         }
-        self.complain(question);
+        self.eprint_line(question);
         let _asking = self.signals.while_asking();
         let mut input = self.input.lock().expect("nothing panics while it holds the lock");
         let answer = input.as_mut().and_then(|input| read_line(input).ok()).unwrap_or_default();
         matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
     }
+}
+
+/// The word that a line begins with, in the colour of its severity.
+fn coloured(line: &str) -> String {
+    const SEVERITIES: [(&str, AnsiColor); 4] = [
+        ("error", AnsiColor::Red),
+        ("warning", AnsiColor::Yellow),
+        ("note", AnsiColor::Cyan),
+        ("hint", AnsiColor::Cyan),
+    ];
+    let found = SEVERITIES.iter().find_map(|(word, colour)| {
+        let rest = line.strip_prefix(word)?.strip_prefix(':')?;
+        let style = Style::new().bold().fg_color(Some((*colour).into()));
+        Some(format!("{style}{word}:{style:#}{rest}"))
+    });
+    found.unwrap_or_else(|| line.to_owned())
 }
 
 /// The value of `TZ` if it names no zone of this system.

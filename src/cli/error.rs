@@ -74,7 +74,7 @@ pub enum CliError {
     Output(#[source] io::Error),
     /// Something else of the system failed.
     #[error("cannot {action}")]
-    System {
+    OsSystem {
         /// What was being done.
         action: &'static str,
         /// What the system said.
@@ -137,7 +137,7 @@ impl CliError {
 }
 
 /// An error and its causes in one line: `text: cause: cause`, without control characters.
-pub fn chain(error: &dyn Error) -> String {
+pub fn error_text(error: &dyn Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut at = Some(error);
     while let Some(error) = at {
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn an_error_and_its_causes_are_one_lower_case_line() {
         let error = CliError::file("read", "/etc/\u{1b}[31mx")(io::Error::from_raw_os_error(13));
-        assert_eq!(chain(&error), "cannot read /etc/\\u{1b}[31mx: permission denied");
+        assert_eq!(error_text(&error), "cannot read /etc/\\u{1b}[31mx: permission denied");
     }
 
     #[test]

@@ -6,10 +6,10 @@
 //! |---|---|
 //! | 0 | done |
 //! | 1 | failed, or verify found damage |
-//! | 2 | the command line makes no sense |
+//! | 2 | invalid usage |
 //! | 3 | done with problems: a file was unreadable, vanished or changed while it was read, one source of several failed, an entry was not fully restored |
 //! | 10 | there is no repository |
-//! | 11 | refused because of what others wrote |
+//! | 11 | conflict: the repository changed or its history does not match |
 //! | 12 | the passphrase is wrong |
 //! | 130 | interrupted |
 //! | 141 | whoever read our output stopped reading |
@@ -57,10 +57,10 @@ impl Exit {
     pub const TABLE: [(Self, &'static str); 9] = [
         (Self::Done, "done"),
         (Self::Failed, "failed, or verify found damage"),
-        (Self::Usage, "the command line makes no sense"),
+        (Self::Usage, "invalid usage"),
         (Self::Problems, "done with problems: some files or sources were left out or may be incomplete"),
         (Self::NoRepository, "there is no repository"),
-        (Self::Refused, "refused because of what others wrote"),
+        (Self::Refused, "conflict: the repository changed or its history does not match"),
         (Self::Passphrase, "the passphrase is wrong"),
         (Self::Interrupted, "interrupted; uploads are kept for the next run"),
         (Self::BrokenPipe, "whoever read the output stopped reading"),

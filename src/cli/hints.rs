@@ -85,7 +85,7 @@ fn of_repository(error: &RepositoryError) -> Option<String> {
             "--password-file and --password-command come before STRONGROOM_PASSPHRASE, and that before the other variables"
         }
         RepositoryError::Damaged { name, .. } if name.starts_with("log/") => {
-            "if somebody put garbage at the end of the log, `strongroom repair` goes on behind it; a record that was damaged comes back from a copy"
+            "if the last log record is garbage, `strongroom repair` can mark it invalid and continue after it; restore a damaged record from a copy"
         }
         RepositoryError::Snapshot { snapshot, .. } => {
             let id = snapshot.short();
@@ -97,10 +97,10 @@ fn of_repository(error: &RepositoryError) -> Option<String> {
             "bring the object `config` back from a version of the bucket or from a copy; a lifecycle rule may have deleted it"
         }
         RepositoryError::Damaged { .. } | RepositoryError::Missing { .. } => {
-            "`strongroom verify` names every snapshot and file that is hurt; the others can be restored"
+            "`strongroom verify` names every affected snapshot and file; all others can be restored"
         }
         RepositoryError::Store(StoreError::Missing { .. } | StoreError::BadRange { .. }) => {
-            "`strongroom verify` names every snapshot and file that is hurt; the others can be restored"
+            "`strongroom verify` names every affected snapshot and file; all others can be restored"
         }
         RepositoryError::MayNotRead { .. } => {
             "restore with a read credential or the owner's passphrase: a backup credential only adds; `strongroom whoami` says what this one may do"

@@ -4,7 +4,7 @@
 //! decided only here: exit codes in [`exit`], hints in [`hints`], JSON in [`output::json`], where passphrases come from in
 //! [`passphrase`]. Nothing below prints, asks or exits.
 //!
-//! [`run`] is given its [`Surroundings`], so that tests can drive it.
+//! [`run`] is given its [`Env`], so that tests can drive it.
 
 pub mod args;
 mod commands;
@@ -13,6 +13,7 @@ pub mod env;
 pub mod error;
 pub mod exit;
 pub mod given;
+pub mod habits;
 pub mod hints;
 pub mod output;
 pub mod passphrase;
@@ -33,15 +34,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::process_group::{GUARD, become_guarded};
 
 use args::GlobalArguments;
 use commands::Command;
 use context::Session;
-use env::Surroundings;
-use error::{CliError, chain};
+use env::Env;
+use error::{CliError, error_text};
 use exit::Exit;
 use output::json::ErrorJson;
 
@@ -49,20 +50,20 @@ use output::json::ErrorJson;
 pub fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1).peekable();
     if words.next_if(|word| word == GUARD).is_some() {
-        eprintln!("error: the command was not started: {}", chain(&become_guarded(words)));
+        eprintln!("error: the command was not started: {}", error_text(&become_guarded(words)));
         return ExitCode::from(127);
     }
     // Keys are in memory: neither a dump of it nor another process of this user is to have them.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     OF_PROGRAM.store(true, Ordering::Relaxed);
-    let around = match Surroundings::of_process() {
-        Ok(around) => around,
+    let env = match Env::of_process() {
+        Ok(env) => env,
         Err(e) => {
-            eprintln!("error: {}", chain(&e));
+            eprintln!("error: {}", error_text(&e));
             return ExitCode::from(Exit::Failed.code());
         }
     };
-    ExitCode::from(run(std::env::args_os().skip(1).collect(), &around).code())
+    ExitCode::from(run(std::env::args_os().skip(1).collect(), &env).code())
 }
 
 const VARIABLES: &str = "\
@@ -104,65 +105,81 @@ pub(crate) fn launcher() -> Option<PathBuf> {
 }
 
 /// Does what `arguments` (without the program's name) ask for, and prints what came of it.
-pub fn run(arguments: Vec<OsString>, around: &Surroundings) -> Exit {
+pub fn run(arguments: Vec<OsString>, env: &Env) -> Exit {
     let words = std::iter::once(OsString::from("strongroom")).chain(arguments.iter().cloned());
     let parsed = match Arguments::try_parse_from(words) {
         Ok(parsed) => parsed,
-        Err(e) => return say_usage(&e, around),
+        Err(e) => return print_usage(e, arguments.iter().any(|word| word == "--json"), &arguments, env),
     };
     let json = parsed.global.json;
     let done = {
-        let session = Session::new(&parsed.global, around);
+        let session = Session::new(&parsed.global, env);
         parsed.command.run(&session, &arguments).map(|exit| session.exit(exit))
     };
     let done = done.and_then(|exit| {
-        around.out().flush().map_err(CliError::Output)?;
+        env.out().flush().map_err(CliError::Output)?;
         Ok(exit)
     });
-    done.unwrap_or_else(|e| say_error(&e, json, around))
+    done.unwrap_or_else(|e| say_error(&e, json, env))
 }
 
-/// What clap has to say: help and versions are no errors.
-fn say_usage(error: &clap::Error, around: &Surroundings) -> Exit {
-    let text = if around.output_is_terminal && !error.use_stderr() {
-        error.render().ansi().to_string()
-    } else {
-        error.render().to_string()
-    };
-    if error.use_stderr() {
-        around.complain(text.trim_end());
-        return Exit::Usage;
+/// Prints what clap says: help and versions are no errors. Advice on habits of other tools replaces its guesses.
+fn print_usage(mut error: clap::Error, json: bool, argv: &[OsString], env: &Env) -> Exit {
+    if !error.use_stderr() {
+        let styled = env.output_is_terminal && env.wants_colour();
+        let text = if styled { error.render().ansi().to_string() } else { error.render().to_string() };
+        let mut out = env.out();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        drop(out);
+        return written.map(|()| Exit::Done).unwrap_or_else(|e| say_error(&CliError::Output(e), false, env));
     }
-    let mut out = around.out();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    drop(out);
-    written.map(|()| Exit::Done).unwrap_or_else(|e| say_error(&CliError::Output(e), false, around))
+    let command = Arguments::command();
+    let typed = argv.iter().filter_map(|word| word.to_str());
+    let named = typed.clone().find(|word| command.find_subcommand(word).is_some());
+    let advice = habits::advice(&mut error, named);
+    let text = error.render().to_string();
+    env.eprint_line(text.trim_end());
+    if let Some(advice) = advice {
+        env.eprint_line(&format!("hint: {advice}"));
+    }
+    if json {
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        print_error_json(message, advice.map(str::to_owned), Exit::Usage, env);
+    }
+    Exit::Usage
 }
 
-fn say_error(error: &CliError, json: bool, around: &Surroundings) -> Exit {
+fn print_error_json(message: String, hint: Option<String>, exit: Exit, env: &Env) {
+    let object = ErrorJson { r#type: "error", message, hint, exit_code: exit.code() };
+    let line = serde_json::to_string(&object).unwrap_or_default();
+    let mut out = env.out();
+    // The exit code says it too.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+fn say_error(error: &CliError, json: bool, env: &Env) -> Exit {
     let exit = Exit::of(error);
     if exit == Exit::BrokenPipe {
         return exit;
     }
-    let (message, hint) = (chain(error), hints::hint(error));
-    around.complain(&format!("error: {message}"));
+    let (message, hint) = (error_text(error), hints::hint(error));
+    env.eprint_line(&format!("error: {message}"));
     if let Some(hint) = &hint {
-        around.complain(&format!("hint: {hint}"));
+        env.eprint_line(&format!("hint: {hint}"));
+    }
+    if matches!(error, CliError::NoRepositoryNamed | CliError::NoPassphrase)
+        && let Some(ignored) = habits::ignored_variables(|name| env.variable(name).is_some())
+    {
+        env.eprint_line(&format!("note: {ignored}"));
     }
     if json {
-        let object = ErrorJson { r#type: "error", message, hint, exit_code: exit.code() };
-        let line = serde_json::to_string(&object).unwrap_or_default();
-        let mut out = around.out();
-        // The exit code says it too.
-        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        print_error_json(message, hint, exit, env);
     }
     exit
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::testing::recorded;
     use super::*;
 
@@ -173,19 +190,19 @@ mod tests {
     #[test]
     fn a_whole_night_needs_nothing_of_the_process() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (mut around, out, errors) = recorded();
-        around.cwd = folder.path().to_owned();
-        around.home = Some(folder.path().join("home"));
-        around.variables.insert("STRONGROOM_REPO".into(), folder.path().join("repo").into());
-        around.variables.insert("STRONGROOM_PASSPHRASE".into(), "hunter2".into());
-        assert_eq!(run(words("init --quiet"), &around), Exit::Done);
-        *around.input.lock().expect("the lock is free") = Some(Box::new(&b"select 1;\n"[..]));
-        assert_eq!(run(words("backup --quiet --stdin-name a.sql -"), &around), Exit::Done);
+        let (mut env, out, errors) = recorded();
+        env.cwd = folder.path().to_owned();
+        env.home = Some(folder.path().join("home"));
+        env.variables.insert("STRONGROOM_REPO".into(), folder.path().join("repo").into());
+        env.variables.insert("STRONGROOM_PASSPHRASE".into(), "hunter2".into());
+        assert_eq!(run(words("init --quiet"), &env), Exit::Done);
+        *env.input.lock().expect("the lock is free") = Some(Box::new(&b"select 1;\n"[..]));
+        assert_eq!(run(words("backup --quiet --stdin-name a.sql -"), &env), Exit::Done);
         assert_eq!(out.take() + &errors.take(), "", "quiet is quiet");
-        assert_eq!(run(words("cat latest:a.sql"), &around), Exit::Done);
+        assert_eq!(run(words("cat latest:a.sql"), &env), Exit::Done);
         assert_eq!(out.take(), "select 1;\n");
-        assert_eq!(run(words("restore latest --to-command false"), &around), Exit::Command(1));
-        assert_eq!(run(words("restore latest:nothing --target back"), &around), Exit::Failed);
+        assert_eq!(run(words("restore latest --to-command false"), &env), Exit::Command(1));
+        assert_eq!(run(words("restore latest:nothing --target back"), &env), Exit::Failed);
         let said = errors.take();
         assert!(said.contains("error: the command ended with status 1\n"), "{said}");
         assert!(said.contains("has no /nothing\nhint: "), "{said}");
@@ -195,9 +212,9 @@ mod tests {
     #[test]
     fn a_failure_is_an_object_too_if_json_was_asked_for() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (mut around, out, errors) = recorded();
-        around.variables.insert("STRONGROOM_REPO".into(), folder.path().into());
-        assert_eq!(run(words("snapshots --json"), &around), Exit::NoRepository);
+        let (mut env, out, errors) = recorded();
+        env.variables.insert("STRONGROOM_REPO".into(), folder.path().into());
+        assert_eq!(run(words("snapshots --json"), &env), Exit::NoRepository);
         let object: serde_json::Value = serde_json::from_str(&out.take()).expect("it is JSON");
         assert_eq!((object["type"].as_str(), object["exit_code"].as_u64()), (Some("error"), Some(10)));
         assert!(errors.take().starts_with("error: there is no repository at "));
@@ -214,9 +231,9 @@ mod tests {
                 Ok(())
             }
         }
-        let (mut around, _, errors) = recorded();
-        around.output = std::sync::Mutex::new(Box::new(Gone));
-        assert_eq!(run(words("unlock"), &around), Exit::BrokenPipe);
+        let (mut env, _, errors) = recorded();
+        env.output = std::sync::Mutex::new(Box::new(Gone));
+        assert_eq!(run(words("unlock"), &env), Exit::BrokenPipe);
         assert_eq!(errors.take(), "");
     }
 

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
 
-use super::env::Surroundings;
+use super::env::Env;
 use super::error::{CliError, Result};
 use crate::cli::args::{GlobalArguments, OtherArguments};
 
@@ -78,37 +78,37 @@ impl fmt::Debug for SecretSource {
 
 impl SecretSource {
     /// The source that was named, if one was.
-    pub fn named(arguments: &GlobalArguments, around: &Surroundings) -> Option<Self> {
+    pub fn named(arguments: &GlobalArguments, env: &Env) -> Option<Self> {
         if let Some(path) = &arguments.password_file {
-            return Some(Self::File(around.cwd.join(path)));
+            return Some(Self::File(env.cwd.join(path)));
         }
         if let Some(command) = &arguments.password_command {
             return Some(Self::Command(command.clone()));
         }
-        if let Some((name, _)) = around.first_variable(&SECRET_VARIABLES) {
+        if let Some((name, _)) = env.first_variable(&SECRET_VARIABLES) {
             return Some(Self::Variable(name));
         }
-        if let Some(path) = around.variable("STRONGROOM_PASSWORD_FILE") {
-            return Some(Self::File(around.cwd.join(path)));
+        if let Some(path) = env.variable("STRONGROOM_PASSWORD_FILE") {
+            return Some(Self::File(env.cwd.join(path)));
         }
-        let command = around.variable("STRONGROOM_PASSWORD_COMMAND")?;
+        let command = env.variable("STRONGROOM_PASSWORD_COMMAND")?;
         Some(Self::Command(command.to_string_lossy().into_owned()))
     }
 
     /// The source of the other repository's passphrase, if one was named.
-    pub fn of_other(other: &OtherArguments, around: &Surroundings) -> Option<Self> {
+    pub fn of_other(other: &OtherArguments, env: &Env) -> Option<Self> {
         if let Some(path) = &other.other_password_file {
-            return Some(Self::File(around.cwd.join(path)));
+            return Some(Self::File(env.cwd.join(path)));
         }
         if let Some(command) = &other.other_password_command {
             return Some(Self::Command(command.clone()));
         }
-        let (name, _) = around.first_variable(&[OTHER_VARIABLE])?;
+        let (name, _) = env.first_variable(&[OTHER_VARIABLE])?;
         Some(Self::Variable(name))
     }
 
     /// Gets the passphrase; a person is asked twice if it is `new`.
-    pub fn get(&self, around: &Surroundings, new: bool) -> Result<Passphrase> {
+    pub fn get(&self, env: &Env, new: bool) -> Result<Passphrase> {
         match self {
             Self::File(path) => {
                 let bytes = std::fs::read(path).map_err(CliError::file("read the passphrase from", path))?;
@@ -116,10 +116,10 @@ impl SecretSource {
             }
             Self::Command(command) => from_command(command),
             Self::Variable(name) => {
-                let value = around.variable(name).unwrap_or_default();
+                let value = env.variable(name).unwrap_or_default();
                 Passphrase::from_line(Zeroizing::new(value.as_bytes().to_vec()), name)
             }
-            Self::Ask => ask(around, new),
+            Self::Ask => ask(env, new),
         }
     }
 }
@@ -130,7 +130,7 @@ fn from_command(command: &str) -> Result<Passphrase> {
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .map_err(|source| CliError::System { action: "run the passphrase command with bash", source })?;
+        .map_err(|source| CliError::OsSystem { action: "run the passphrase command with bash", source })?;
     let bytes = Zeroizing::new(run.stdout);
     match run.status.success() {
         true => Passphrase::from_line(bytes, "the passphrase command"),
@@ -138,14 +138,14 @@ fn from_command(command: &str) -> Result<Passphrase> {
     }
 }
 
-fn ask(around: &Surroundings, new: bool) -> Result<Passphrase> {
-    let ask = around.ask_secret.as_ref().ok_or(CliError::NoPassphrase)?;
-    let _asking = around.signals.while_asking();
+fn ask(env: &Env, new: bool) -> Result<Passphrase> {
+    let ask = env.ask_secret.as_ref().ok_or(CliError::NoPassphrase)?;
+    let _asking = env.signals.while_asking();
     let asked = |question: &str| {
-        ask(question).map_err(|source| CliError::System { action: "read the passphrase from the terminal", source })
+        ask(question).map_err(|source| CliError::OsSystem { action: "read the passphrase from the terminal", source })
     };
     let first = asked(if new { "Passphrase for the new repository: " } else { "Passphrase: " })?;
-    if new && *asked("The same again: ")? != *first {
+    if new && *asked("Repeat passphrase: ")? != *first {
         return Err(CliError::PassphrasesDiffer);
     }
     Passphrase::from_line(Zeroizing::new(first.as_bytes().to_vec()), "the terminal")
@@ -153,24 +153,24 @@ fn ask(around: &Surroundings, new: bool) -> Result<Passphrase> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::around;
+    use super::super::testing::env;
     use super::*;
 
     #[test]
     fn what_is_said_first_counts_first() {
-        let mut around = around();
+        let mut env = env();
         let mut arguments = GlobalArguments::default();
-        assert_eq!(SecretSource::named(&arguments, &around), None);
-        let mut set = |name: &str| around.variables.insert(name.into(), "x".into());
+        assert_eq!(SecretSource::named(&arguments, &env), None);
+        let mut set = |name: &str| env.variables.insert(name.into(), "x".into());
         set("STRONGROOM_PASSWORD_COMMAND");
         set("STRONGROOM_PASSWORD");
-        assert_eq!(SecretSource::named(&arguments, &around), Some(SecretSource::Variable("STRONGROOM_PASSWORD")));
-        around.variables.insert("STRONGROOM_PASSPHRASE".into(), "y".into());
-        assert_eq!(SecretSource::named(&arguments, &around), Some(SecretSource::Variable("STRONGROOM_PASSPHRASE")));
+        assert_eq!(SecretSource::named(&arguments, &env), Some(SecretSource::Variable("STRONGROOM_PASSWORD")));
+        env.variables.insert("STRONGROOM_PASSPHRASE".into(), "y".into());
+        assert_eq!(SecretSource::named(&arguments, &env), Some(SecretSource::Variable("STRONGROOM_PASSPHRASE")));
         arguments.password_command = Some("cat x".into());
-        assert_eq!(SecretSource::named(&arguments, &around), Some(SecretSource::Command("cat x".into())));
+        assert_eq!(SecretSource::named(&arguments, &env), Some(SecretSource::Command("cat x".into())));
         arguments.password_file = Some("/x".into());
-        assert_eq!(SecretSource::named(&arguments, &around), Some(SecretSource::File("/x".into())));
+        assert_eq!(SecretSource::named(&arguments, &env), Some(SecretSource::File("/x".into())));
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_command_that_fails_tells_no_passphrase() {
-        let get = |command: &str| SecretSource::Command(command.into()).get(&around(), false);
+        let get = |command: &str| SecretSource::Command(command.into()).get(&env(), false);
         assert_eq!(get("echo hunter2").expect("a passphrase").bytes().as_slice(), b"hunter2");
         assert!(matches!(get("echo hunter2; exit 3"), Err(CliError::PassphraseCommand(_))));
         assert!(matches!(get("false | echo hunter2"), Err(CliError::PassphraseCommand(_))));
@@ -191,21 +191,21 @@ mod tests {
 
     #[test]
     fn a_new_passphrase_is_asked_for_twice() {
-        let mut around = around();
-        assert!(matches!(SecretSource::Ask.get(&around, false), Err(CliError::NoPassphrase)));
-        around.ask_secret = Some(Box::new(|question| Ok(Zeroizing::new(question.to_owned()))));
-        assert!(matches!(SecretSource::Ask.get(&around, true), Err(CliError::PassphrasesDiffer)));
-        assert!(SecretSource::Ask.get(&around, false).is_ok());
+        let mut env = env();
+        assert!(matches!(SecretSource::Ask.get(&env, false), Err(CliError::NoPassphrase)));
+        env.ask_secret = Some(Box::new(|question| Ok(Zeroizing::new(question.to_owned()))));
+        assert!(matches!(SecretSource::Ask.get(&env, true), Err(CliError::PassphrasesDiffer)));
+        assert!(SecretSource::Ask.get(&env, false).is_ok());
     }
 
     #[test]
     fn no_debug_output_shows_a_secret() {
-        let mut around = around();
-        around.variables.insert("STRONGROOM_PASSPHRASE".into(), "hunter2".into());
-        let passphrase = SecretSource::Variable("STRONGROOM_PASSPHRASE").get(&around, false);
+        let mut env = env();
+        env.variables.insert("STRONGROOM_PASSPHRASE".into(), "hunter2".into());
+        let passphrase = SecretSource::Variable("STRONGROOM_PASSPHRASE").get(&env, false);
         let command = SecretSource::Command("echo hunter2".into());
         let arguments = GlobalArguments { password_command: Some("echo hunter2".into()), ..Default::default() };
-        let shown = format!("{around:?} {passphrase:?} {command:?} {arguments:?}");
+        let shown = format!("{env:?} {passphrase:?} {command:?} {arguments:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 }

@@ -93,7 +93,7 @@ fn inside(path: &[u8]) -> Vec<u8> {
 fn parse_name(bytes: &[u8]) -> Result<SnapshotName, String> {
     let bad = || {
         let shown = super::output::text::escape(bytes);
-        format!("`{shown}` is no snapshot: give the first digits of an id, `latest` or `latest~N`")
+        format!("invalid snapshot `{shown}`: expected an ID prefix, `latest` or `latest~N`")
     };
     let text = std::str::from_utf8(bytes).map_err(|_| bad())?;
     if let Some(rest) = text.strip_prefix("latest") {

@@ -67,7 +67,7 @@ pub fn into_command<T>(
             match input.flush() {
                 Ok(()) => Ok(done),
                 Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Feeding::Left),
-                Err(source) => Err(Feeding::Failed(CliError::System { action: "write to the command", source })),
+                Err(source) => Err(Feeding::Failed(CliError::OsSystem { action: "write to the command", source })),
             }
         })
     };
@@ -95,7 +95,7 @@ fn spawn(command: &str) -> Result<Fed> {
     });
     bash.args(["-o", "pipefail", "-c", command]).stdin(Stdio::piped());
     let mut child = process_group::spawn(&mut bash)
-        .map_err(|source| CliError::System { action: "start the command with bash", source })?;
+        .map_err(|source| CliError::OsSystem { action: "start the command with bash", source })?;
     let input = child.child().stdin.take().map(|input| BufWriter::with_capacity(PIPE_LEN, input));
     Ok(Fed { child, input })
 }
@@ -143,7 +143,7 @@ impl Fed {
         let unread = || rest.as_ref().and_then(|rest| rustix::io::ioctl_fionread(rest).ok()).unwrap_or(0);
         loop {
             let ended = self.child.try_wait();
-            match ended.map_err(|source| CliError::System { action: "learn how the command ended", source })? {
+            match ended.map_err(|source| CliError::OsSystem { action: "learn how the command ended", source })? {
                 Some(status) => return Ok((status, unread())),
                 None if signals.interrupted() => return Err(CliError::Interrupted),
                 None => std::thread::sleep(LOOK_EVERY / 4),

@@ -1,6 +1,7 @@
 //! Which snapshot is meant, and which part of it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use crate::ops::list;
 use crate::repository::Repository;
 use crate::repository::snapshots::{ChoiceError, Snapshot, SnapshotFilter, SnapshotName};
 
-use super::env::Surroundings;
+use super::env::Env;
 use super::error::{CliError, Result};
 use super::output::text::escape;
 use super::paths::{SnapshotSpec, absolute};
@@ -25,27 +26,27 @@ pub struct Chosen {
 }
 
 /// The filter that the options make.
-pub fn filter(arguments: &FilterArguments, around: &Surroundings) -> SnapshotFilter {
+pub fn filter(arguments: &FilterArguments, env: &Env) -> SnapshotFilter {
     let tags = |set: &String| set.split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect();
     SnapshotFilter {
         hosts: arguments.host.clone(),
         tags: arguments.tag.iter().map(tags).collect(),
-        paths: arguments.path.iter().map(|p| path_bytes(p, around)).collect(),
+        paths: arguments.path.iter().map(|p| path_bytes(p, env)).collect(),
         sources: arguments.source.clone(),
     }
 }
 
 /// A path to compare with those of snapshots: what has no slash may be the name of a stream.
-fn path_bytes(path: &Path, around: &Surroundings) -> Vec<u8> {
+fn path_bytes(path: &Path, env: &Env) -> Vec<u8> {
     let bytes = path.as_os_str().as_bytes();
     let is_name = !bytes.contains(&b'/') && bytes != b"." && bytes != b"..";
-    if is_name { bytes.to_vec() } else { absolute(path, &around.cwd).as_os_str().as_bytes().to_vec() }
+    if is_name { bytes.to_vec() } else { absolute(path, &env.cwd).as_os_str().as_bytes().to_vec() }
 }
 
 /// What the options name, without asking the repository.
-pub fn parse(arguments: &SnapshotArguments, around: &Surroundings) -> Result<(SnapshotName, Vec<u8>)> {
+pub fn parse(arguments: &SnapshotArguments, env: &Env) -> Result<(SnapshotName, Vec<u8>)> {
     let spec = arguments.snapshot.as_deref().map(SnapshotSpec::parse).transpose().map_err(CliError::Usage)?;
-    let at = arguments.at.as_deref().map(|text| values::time(text, DayMeans::End, &around.zone));
+    let at = arguments.at.as_deref().map(|text| values::time(text, DayMeans::End, &env.zone));
     let at = at.transpose().map_err(CliError::Usage)?;
     let (name, path) = spec.map_or((None, Vec::new()), |s| (s.name, s.path));
     match (name, at) {
@@ -59,9 +60,9 @@ pub fn parse(arguments: &SnapshotArguments, around: &Surroundings) -> Result<(Sn
 }
 
 /// The snapshot that is meant.
-pub fn choose(repository: &Repository, arguments: &SnapshotArguments, around: &Surroundings) -> Result<Chosen> {
-    let (name, path) = parse(arguments, around)?;
-    let mut filter = filter(&arguments.filter, around);
+pub fn choose(repository: &Repository, arguments: &SnapshotArguments, env: &Env) -> Result<Chosen> {
+    let (name, path) = parse(arguments, env)?;
+    let mut filter = filter(&arguments.filter, env);
     let snapshot = match repository.choose(&name, &filter) {
         // The path may say which source is meant.
         Err(several @ ChoiceError::SeveralSources { .. }) if !path.is_empty() => {
@@ -80,6 +81,24 @@ pub fn choose(repository: &Repository, arguments: &SnapshotArguments, around: &S
         chosen => chosen?,
     };
     Ok(Chosen { snapshot, path })
+}
+
+/// The snapshot that is meant, with a path that may also be given by itself, as in `ls ID PATH`.
+pub fn choose_at(
+    repository: &Repository,
+    arguments: &SnapshotArguments,
+    path: Option<&OsStr>,
+    env: &Env,
+) -> Result<Chosen> {
+    let mut chosen = choose(repository, arguments, env)?;
+    if let Some(path) = path {
+        if !chosen.path.is_empty() {
+            return Err(CliError::Usage("a path was given twice: after the colon and by itself".to_owned()));
+        }
+        let spec = SnapshotSpec::parse(OsStr::from_bytes(&[b":", path.as_bytes()].concat()));
+        chosen.path = spec.map_err(CliError::Usage)?.path;
+    }
+    Ok(chosen)
 }
 
 /// Whether one of the paths is or lies below the other.

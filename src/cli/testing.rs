@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use jiff::tz::TimeZone;
 
-use crate::primitives::system::System;
+use crate::primitives::system::OsSystem;
 
-use super::env::{Console, Surroundings};
+use super::env::{Console, Env};
 use super::signals::Signals;
 
 /// What was written.
@@ -35,14 +35,14 @@ impl Written {
 }
 
 /// Surroundings with nothing in them.
-pub fn around() -> Surroundings {
+pub fn env() -> Env {
     recorded().0
 }
 
 /// Surroundings, what they print, and what they complain about.
-pub fn recorded() -> (Surroundings, Written, Written) {
+pub fn recorded() -> (Env, Written, Written) {
     let (out, errors) = (Written::default(), Written::default());
-    let around = Surroundings {
+    let env = Env {
         variables: BTreeMap::new(),
         cwd: "/".into(),
         home: None,
@@ -50,7 +50,7 @@ pub fn recorded() -> (Surroundings, Written, Written) {
         user: "tester".to_owned(),
         unknown_zone: None,
         zone: TimeZone::UTC,
-        world: Arc::new(System),
+        system: Arc::new(OsSystem),
         input: Mutex::new(None),
         output: Mutex::new(Box::new(out.clone())),
         errors: Arc::new(Console::new(Box::new(errors.clone()))),
@@ -60,5 +60,5 @@ pub fn recorded() -> (Surroundings, Written, Written) {
         ask_secret: None,
         signals: Signals::default(),
     };
-    (around, out, errors)
+    (env, out, errors)
 }

@@ -9,7 +9,7 @@ use crate::ops::verify::Part;
 
 /// Reads a number of bytes: `512`, `100K`, `1.5GiB`; units are binary, with or without `iB` or `B`.
 pub fn size(text: &str) -> Result<u64, String> {
-    let bad = || format!("{text:?} is no size: write for example 512K, 100M or 1.5G");
+    let bad = || format!("invalid size {text:?} (examples: 512K, 100M, 1.5G)");
     let text_trimmed = text.trim();
     let at = text_trimmed.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text_trimmed.len());
     let (number, unit) = text_trimmed.split_at(at);
@@ -64,7 +64,7 @@ pub fn span(text: &str) -> Result<Span, String> {
 
 /// Reads a time to wait such as `0s`, `90m`, `36h`, `7d`; milliseconds.
 pub fn duration_ms(text: &str) -> Result<i64, String> {
-    let bad = || format!("{text:?} is no time: write for example 90m, 36h or 7d");
+    let bad = || format!("invalid duration {text:?} (examples: 90m, 36h, 7d)");
     let span: Span = text.parse().map_err(|_| bad())?;
     let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| bad())?;
     i64::try_from(duration.as_millis()).ok().filter(|ms| *ms >= 0).ok_or_else(bad)
@@ -79,7 +79,7 @@ pub fn max_unused(text: &str) -> Result<MaxUnused, String> {
     match text.strip_suffix('%') {
         Some(percent) => match percent.trim().parse::<f64>() {
             Ok(part) if (0.0..100.0).contains(&part) => Ok(MaxUnused::Part(part / 100.0)),
-            _ => Err(format!("{text:?} is no part: write for example 5%")),
+            _ => Err(format!("invalid share {text:?} (example: 5%)")),
         },
         None => size(text).map(MaxUnused::Bytes),
     }
@@ -87,7 +87,7 @@ pub fn max_unused(text: &str) -> Result<MaxUnused, String> {
 
 /// Reads which part to read: `5%`, `2GiB`, `3/7`.
 pub fn part(text: &str) -> Result<Part, String> {
-    let bad = || format!("{text:?} is no part: write for example 5%, 2GiB or 3/7");
+    let bad = || format!("invalid subset {text:?} (examples: 5%, 2GiB, 3/7)");
     let text = text.trim();
     if let Some(percent) = text.strip_suffix('%') {
         let share = percent.trim().parse::<f64>().map_err(|_| bad())?;
@@ -143,8 +143,7 @@ pub enum DayMeans {
 /// Reads a time: RFC 3339, `YYYY-MM-DD`, or `YYYY-MM-DD HH:MM[:SS]` in the zone `tz`.
 pub fn time(text: &str, day: DayMeans, tz: &TimeZone) -> Result<i64, String> {
     let text = text.trim();
-    let bad =
-        || format!("{text:?} is no time: write for example 2026-11-03, \"2026-11-03 04:30\" or 2026-11-03T04:30:00Z");
+    let bad = || format!("invalid time {text:?} (examples: 2026-11-03, \"2026-11-03 04:30\", 2026-11-03T04:30:00Z)");
     if let Ok(timestamp) = text.parse::<Timestamp>() {
         return Ok(timestamp.as_millisecond());
     }

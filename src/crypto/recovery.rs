@@ -6,11 +6,11 @@
 use bip39::{Language, Mnemonic};
 use zeroize::Zeroizing;
 
-use crate::primitives::system::{World, random};
+use crate::primitives::system::{System, random};
 
 /// Twelve fresh words, in lower case, with one space between.
-pub fn words(world: &dyn World) -> Zeroizing<String> {
-    let entropy: Zeroizing<[u8; 16]> = Zeroizing::new(random(world));
+pub fn words(system: &dyn System) -> Zeroizing<String> {
+    let entropy: Zeroizing<[u8; 16]> = Zeroizing::new(random(system));
     let words = Mnemonic::from_entropy_in(Language::English, &*entropy).expect("sixteen bytes make twelve words");
     Zeroizing::new(words.to_string())
 }
@@ -27,7 +27,7 @@ pub fn normalize(typed: &[u8]) -> Option<Zeroizing<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::system::System;
+    use crate::primitives::system::OsSystem;
 
     #[test]
     fn words_are_known_however_they_are_typed_and_a_wrong_word_is_none() {
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn fresh_words_differ_and_are_their_own_normal_form() {
-        let (one, other) = (super::words(&System), super::words(&System));
+        let (one, other) = (super::words(&OsSystem), super::words(&OsSystem));
         assert_ne!(one, other);
         assert_eq!(normalize(one.as_bytes()), Some(one.clone()));
         assert_eq!(one.split(' ').count(), 12);

@@ -12,7 +12,7 @@ use hpke::{Deserializable, Kem, OpModeR, OpModeS, PskBundle, Serializable};
 use zeroize::Zeroize;
 
 use super::secret::Secret;
-use crate::primitives::system::World;
+use crate::primitives::system::System;
 
 /// Length of an encapsulation in bytes.
 pub const ENCAPSULATION_LEN: usize = 32;
@@ -53,11 +53,11 @@ impl<'a> Binding<'a> {
 pub fn encapsulate(
     public: &[u8; 32],
     binding: Binding,
-    world: &dyn World,
+    system: &dyn System,
 ) -> Result<([u8; ENCAPSULATION_LEN], Secret), BadEncapsulation> {
     let public = PublicKey::from_bytes(public).map_err(|_| BadEncapsulation)?;
     let mode = OpModeS::Psk(binding.bundle());
-    let mut rng = WorldRng(world);
+    let mut rng = WorldRng(system);
     let (encapped, context) = hpke::setup_sender_with_rng::<ExportOnlyAead, HkdfSha256, X25519HkdfSha256>(
         &mode,
         &public,
@@ -91,7 +91,7 @@ fn exported(export: impl FnOnce(&mut [u8]) -> Result<(), hpke::HpkeError>) -> Se
     secret
 }
 
-struct WorldRng<'a>(&'a dyn World);
+struct WorldRng<'a>(&'a dyn System);
 
 impl TryRng for WorldRng<'_> {
     type Error = std::convert::Infallible;
@@ -112,13 +112,13 @@ impl TryCryptoRng for WorldRng<'_> {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::system::System;
+    use crate::primitives::system::OsSystem;
 
     #[test]
     fn both_sides_find_the_same_secret_and_nobody_else_does() {
         let (seed, psk, other) = (Secret::new([1; 32]), Secret::new([2; 32]), Secret::new([3; 32]));
         let binding = Binding { info: b"repo", psk: &psk };
-        let (enc, secret) = encapsulate(&public_key(&seed), binding, &System).unwrap();
+        let (enc, secret) = encapsulate(&public_key(&seed), binding, &OsSystem).unwrap();
         let found = |seed, psk, info| decapsulate(seed, Binding { info, psk }, &enc).unwrap();
         assert_eq!(found(&seed, &psk, b"repo").expose(), secret.expose());
         assert_ne!(found(&other, &psk, b"repo").expose(), secret.expose());

@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::primitives::system::World;
+use crate::primitives::system::System;
 
 /// A key or a seed. Zeroed on drop, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -17,9 +17,9 @@ impl Secret {
     }
 
     /// A fresh random secret.
-    pub fn random(world: &dyn World) -> Self {
+    pub fn random(system: &dyn System) -> Self {
         let mut bytes = [0; 32];
-        world.fill_random(&mut bytes);
+        system.fill_random(&mut bytes);
         Self(bytes)
     }
 

@@ -339,7 +339,7 @@ pub enum Operation {
         packs: Vec<ObjectHash>,
         /// The snapshots that this leaves holed.
         #[n(1)]
-        holed: Vec<SnapshotId>,
+        damaged: Vec<SnapshotId>,
     },
     /// Vouches for packs that were opened and whose ids were recomputed.
     #[n(10)]
@@ -535,7 +535,7 @@ pub(crate) mod tests {
                 condemned_packs: vec![hash],
                 condemned_segments: vec![hash],
             },
-            Operation::Lost { packs: vec![hash], holed: vec![snap] },
+            Operation::Lost { packs: vec![hash], damaged: vec![snap] },
             Operation::Vouch { packs: vec![hash] },
             Operation::Swept { packs: vec![hash], segments: vec![], orphans: vec![(run, hash)] },
             Operation::Credential { certificate },

@@ -20,7 +20,7 @@ use super::envelope::{ENVELOPE_LEN, Envelope, FormatError, Kind, Suite, append_c
 
 /// What opens a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum SlotKind {
     /// A passphrase that somebody remembers.
     Passphrase,
     /// The bytes of a key file.
@@ -29,8 +29,8 @@ pub enum Way {
     Words,
 }
 
-impl Way {
-    const ALL: [Way; 3] = [Way::Passphrase, Way::KeyFile, Way::Words];
+impl SlotKind {
+    const ALL: [SlotKind; 3] = [SlotKind::Passphrase, SlotKind::KeyFile, SlotKind::Words];
 }
 
 /// Why a slot did not give the master key.
@@ -46,7 +46,7 @@ pub enum SlotError {
 
 /// Wraps `master` for `passphrase`.
 pub fn seal(
-    way: Way,
+    way: SlotKind,
     cost: PasswordCost,
     salt: [u8; 32],
     passphrase: &[u8],
@@ -70,7 +70,7 @@ pub fn seal(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
     /// What opens it.
-    pub way: Way,
+    pub way: SlotKind,
     /// What opening costs.
     pub cost: PasswordCost,
     envelope: Envelope,
@@ -84,7 +84,7 @@ impl Slot {
         let body = check_checksum(bytes)?;
         let mut r = Reader::new(&body[ENVELOPE_LEN..]);
         let number = r.u8()?;
-        let way = Way::ALL.into_iter().find(|w| *w as u8 == number);
+        let way = SlotKind::ALL.into_iter().find(|w| *w as u8 == number);
         let way = way.ok_or(FormatError::Unknown { what: "way of a key slot", number: number.into() })?;
         let cost = PasswordCost { passes: r.u32()?, memory_kib: r.u32()?, lanes: r.u32()? };
         let cost = cost.check().map_err(|e| FormatError::Malformed(e.to_string()))?;
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn the_passphrase_opens_a_slot_and_another_is_told_from_damage() {
         let master = Secret::new([7; 32]);
-        let bytes = seal(Way::Passphrase, COST_MIN, [1; 32], b"correct horse", &master).unwrap();
+        let bytes = seal(SlotKind::Passphrase, COST_MIN, [1; 32], b"correct horse", &master).unwrap();
         let slot = Slot::decode(&bytes).unwrap();
         assert_eq!(slot.open(b"correct horse").unwrap().expose(), master.expose());
         assert_eq!(slot.open(b"wrong").err(), Some(SlotError::WrongPassphrase));

@@ -191,7 +191,7 @@ pub struct SnapshotState {
     pub held: bool,
     /// Whether a Lost left holes in it.
     #[n(9)]
-    pub holed: bool,
+    pub damaged: bool,
 }
 
 /// What the owner last said of what contradicts the history.

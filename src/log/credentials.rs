@@ -10,19 +10,19 @@ use crate::format::state::{CredentialState, EpochState};
 use crate::primitives::ids::CredentialId;
 
 use super::VoidReason;
-use super::staged::Draft;
+use super::staged::Staged;
 
 /// Admits a credential that was never known. There is one owner, in the config: none is admitted.
-pub(super) fn admit(draft: &mut Draft<'_>, certificate: &Certificate) -> Result<(), VoidReason> {
-    draft.owner_only("admit credentials")?;
+pub(super) fn admit(staged: &mut Staged<'_>, certificate: &Certificate) -> Result<(), VoidReason> {
+    staged.owner_only("admit credentials")?;
     let id = certificate.verifier.id();
-    if id == draft.owner() || draft.credentials.has(&id) {
+    if id == staged.owner() || staged.credentials.has(&id) {
         return Err(VoidReason::CredentialExists(id));
     }
     if certificate.role == Role::Owner {
         return Err(VoidReason::SecondOwner(id));
     }
-    draft.credentials.put(id, CredentialState { certificate: certificate.clone(), revoked: None });
+    staged.credentials.put(id, CredentialState { certificate: certificate.clone(), revoked: None });
     Ok(())
 }
 
@@ -34,23 +34,23 @@ pub(super) struct NextEpoch<'r> {
 }
 
 /// Ends a credential and begins the next epoch. Its runs stay open until they are closed.
-pub(super) fn revoke(draft: &mut Draft<'_>, credential: CredentialId, next: NextEpoch<'_>) -> Result<(), VoidReason> {
-    draft.owner_only("revoke credentials")?;
-    let number = draft.number;
-    let known = draft.credentials.edit(&credential).filter(|c| c.revoked.is_none());
+pub(super) fn revoke(staged: &mut Staged<'_>, credential: CredentialId, next: NextEpoch<'_>) -> Result<(), VoidReason> {
+    staged.owner_only("revoke credentials")?;
+    let number = staged.number;
+    let known = staged.credentials.edit(&credential).filter(|c| c.revoked.is_none());
     known.ok_or(VoidReason::NotRevocable(credential))?.revoked = Some(number);
     let NextEpoch { epoch, public, sealed } = next;
-    if draft.epoch.checked_add(1) != Some(epoch) {
-        return Err(VoidReason::WrongEpoch { stated: epoch, current: draft.epoch });
+    if staged.epoch.checked_add(1) != Some(epoch) {
+        return Err(VoidReason::WrongEpoch { stated: epoch, current: staged.epoch });
     }
     // Whoever were left out could neither read on nor say why.
-    let remain = draft.credentials.iter().filter(|(_, c)| c.revoked.is_none()).map(|(id, _)| *id);
+    let remain = staged.credentials.iter().filter(|(_, c)| c.revoked.is_none()).map(|(id, _)| *id);
     let given: BTreeSet<CredentialId> = sealed.iter().map(|(id, _)| *id).collect();
     if given.len() != sealed.len() || given != remain.collect() {
         return Err(VoidReason::WrongRecipients { epoch });
     }
-    draft.epoch = epoch;
-    draft.epochs.insert(epoch, EpochState { began: number, public, sealed: sealed.to_vec() });
+    staged.epoch = epoch;
+    staged.epochs.insert(epoch, EpochState { began: number, public, sealed: sealed.to_vec() });
     Ok(())
 }
 

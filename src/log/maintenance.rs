@@ -4,41 +4,41 @@ use crate::format::state::Settlement;
 use crate::primitives::ids::{ObjectHash, RunId, SnapshotId};
 
 use super::VoidReason;
-use super::staged::Draft;
+use super::staged::Staged;
 
 /// Says that the store has objects of a run that the log does not reach. Anyone may say so.
-pub(super) fn beyond(draft: &mut Draft<'_>, run: RunId) -> Result<(), VoidReason> {
+pub(super) fn beyond(staged: &mut Staged<'_>, run: RunId) -> Result<(), VoidReason> {
     // An object of the run that this record begins cannot have been there before it.
-    if run.0 < draft.number {
+    if run.0 < staged.number {
         return Err(VoidReason::NotBeyond(run));
     }
-    draft.contradicts = true;
+    staged.contradicts = true;
     Ok(())
 }
 
 /// Settles what contradicts the history up to this record.
-pub(super) fn settle(draft: &mut Draft<'_>, strays: &[(u64, ObjectHash)], run: RunId) -> Result<(), VoidReason> {
-    draft.owner_only("settle the history")?;
-    let number = draft.number;
+pub(super) fn settle(staged: &mut Staged<'_>, strays: &[(u64, ObjectHash)], run: RunId) -> Result<(), VoidReason> {
+    staged.owner_only("settle the history")?;
+    let number = staged.number;
     if let Some((reached, _)) = strays.iter().find(|(at, _)| *at <= number) {
         return Err(VoidReason::StrayReached(*reached));
     }
     let mut settled = Settlement { number, run, strays: strays.iter().copied().collect() };
-    let before = draft.settled_before();
+    let before = staged.settled_before();
     settled.run = settled.run.max(before.run);
     let still = before.strays.iter().filter(|(at, _)| **at > number);
     for (at, hash) in still {
         settled.strays.entry(*at).or_insert(*hash);
     }
-    draft.settled = Some(settled);
+    staged.settled = Some(settled);
     Ok(())
 }
 
 /// Takes lost packs in again: they have the bytes of their names.
-pub(super) fn found(draft: &mut Draft<'_>, packs: &[ObjectHash]) -> Result<(), VoidReason> {
-    draft.owner_only("take packs in again")?;
+pub(super) fn found(staged: &mut Staged<'_>, packs: &[ObjectHash]) -> Result<(), VoidReason> {
+    staged.owner_only("take packs in again")?;
     for name in packs {
-        let pack = draft.uncondemned_pack(name)?;
+        let pack = staged.uncondemned_pack(name)?;
         if pack.lost.take().is_none() {
             return Err(VoidReason::PackNotLost(*name));
         }
@@ -47,25 +47,25 @@ pub(super) fn found(draft: &mut Draft<'_>, packs: &[ObjectHash]) -> Result<(), V
 }
 
 /// Declares live packs lost, and snapshots holed. Deletes nothing.
-pub(super) fn lost(draft: &mut Draft<'_>, packs: &[ObjectHash], holed: &[SnapshotId]) -> Result<(), VoidReason> {
-    draft.owner_only("declare packs lost")?;
-    let number = draft.number;
+pub(super) fn lost(staged: &mut Staged<'_>, packs: &[ObjectHash], damaged: &[SnapshotId]) -> Result<(), VoidReason> {
+    staged.owner_only("declare packs lost")?;
+    let number = staged.number;
     for name in packs {
-        draft.live_pack(name)?.lost = Some(number);
+        staged.live_pack(name)?.lost = Some(number);
     }
-    for id in holed {
+    for id in damaged {
         // One that had holes before may have one more.
-        draft.snapshot(id)?.holed = true;
+        staged.snapshot(id)?.damaged = true;
     }
     Ok(())
 }
 
 /// Vouches for live packs. The newest word counts: it says how long ago the pack was last read.
-pub(super) fn vouch(draft: &mut Draft<'_>, packs: &[ObjectHash]) -> Result<(), VoidReason> {
-    draft.owner_only("vouch for packs")?;
-    let number = draft.number;
+pub(super) fn vouch(staged: &mut Staged<'_>, packs: &[ObjectHash]) -> Result<(), VoidReason> {
+    staged.owner_only("vouch for packs")?;
+    let number = staged.number;
     for name in packs {
-        draft.live_pack(name)?.vouched = Some(number);
+        staged.live_pack(name)?.vouched = Some(number);
     }
     Ok(())
 }
@@ -73,50 +73,50 @@ pub(super) fn vouch(draft: &mut Draft<'_>, packs: &[ObjectHash]) -> Result<(), V
 /// Says that names were deleted. Packs and segments leave the state, which is sound because their runs are
 /// over: nothing can publish a name in the folder of such a run.
 pub(super) fn swept(
-    draft: &mut Draft<'_>,
+    staged: &mut Staged<'_>,
     packs: &[ObjectHash],
     segments: &[ObjectHash],
     orphans: &[(RunId, ObjectHash)],
 ) -> Result<(), VoidReason> {
-    draft.owner_only("sweep")?;
+    staged.owner_only("sweep")?;
     for (run, name) in orphans {
-        check_orphan(draft, *run, name)?;
+        check_orphan(staged, *run, name)?;
     }
     for name in packs {
-        let found = draft.packs.get(name).map(|p| (p.run, p.condemned));
-        check_swept(draft, name, found)?;
-        draft.packs.remove(*name);
+        let found = staged.packs.get(name).map(|p| (p.run, p.condemned));
+        check_swept(staged, name, found)?;
+        staged.packs.remove(*name);
     }
     for name in segments {
-        let found = draft.segments.get(name).map(|s| (s.run, s.condemned));
-        check_swept(draft, name, found)?;
-        draft.segments.remove(*name);
+        let found = staged.segments.get(name).map(|s| (s.run, s.condemned));
+        check_swept(staged, name, found)?;
+        staged.segments.remove(*name);
     }
     Ok(())
 }
 
-fn check_swept(draft: &Draft<'_>, name: &ObjectHash, found: Option<(RunId, Option<u64>)>) -> Result<(), VoidReason> {
+fn check_swept(staged: &Staged<'_>, name: &ObjectHash, found: Option<(RunId, Option<u64>)>) -> Result<(), VoidReason> {
     let Some((run, Some(condemned))) = found else { return Err(VoidReason::NotCondemned(*name)) };
-    if condemned >= draft.number {
+    if condemned >= staged.number {
         return Err(VoidReason::NotCondemned(*name));
     }
-    match draft.open_run(run) {
+    match staged.open_run(run) {
         Ok(_) => Err(VoidReason::SweptOfOpenRun { name: *name, run }),
         Err(_) => Ok(()),
     }
 }
 
-fn check_orphan(draft: &Draft<'_>, run: RunId, name: &ObjectHash) -> Result<(), VoidReason> {
+fn check_orphan(staged: &Staged<'_>, run: RunId, name: &ObjectHash) -> Result<(), VoidReason> {
     // A record that began no run never will: nothing in the folder of its number can be published.
-    let settled = match draft.runs.get(&run) {
-        Some(known) => known.over.is_some_and(|o| o.number < draft.number),
-        None => run.0 < draft.number,
+    let settled = match staged.runs.get(&run) {
+        Some(known) => known.over.is_some_and(|o| o.number < staged.number),
+        None => run.0 < staged.number,
     };
     if !settled {
         return Err(VoidReason::RunNotOver(run));
     }
     let published =
-        draft.packs.get(name).is_some_and(|p| p.run == run) || draft.segments.get(name).is_some_and(|s| s.run == run);
+        staged.packs.get(name).is_some_and(|p| p.run == run) || staged.segments.get(name).is_some_and(|s| s.run == run);
     if published { Err(VoidReason::NotOrphan { name: *name, run }) } else { Ok(()) }
 }
 
@@ -200,7 +200,7 @@ mod tests {
         scene.void(OWNER, vec![lost(&[1], &[77])], VoidReason::UnknownSnapshot(snap(77)));
         let number = scene.ok(OWNER, vec![doom_ranges(1, &[]), lost(&[1], &[1])]);
         assert_eq!(scene.state.packs[&name(1)].lost, Some(number));
-        assert!(scene.state.snapshots[&snap(1)].holed);
+        assert!(scene.state.snapshots[&snap(1)].damaged);
         scene.void(OWNER, vec![lost(&[1], &[])], VoidReason::PackNotLive(name(1)));
         scene.ok(OWNER, vec![lost(&[2], &[1])]);
         scene.ok(OWNER, vec![Operation::Healed { snapshots: snaps(&[1]) }]);

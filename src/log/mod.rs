@@ -76,7 +76,7 @@ mod testing;
 
 pub use queries::{Sweepable, condemnable, condemnable_packs, covered, oldest_other_open_run, orphaned, sweepable};
 pub use rewrite::newest_doom;
-use staged::{Changes, Draft};
+use staged::{Changes, Staged};
 pub use void_reason::VoidReason;
 
 const HEAD_CONTEXT: &str = "strongroom 2026-11 head of the log after a void record";
@@ -221,7 +221,7 @@ pub fn next(state: &State, entry: &LogEntry<'_>) -> Result<(State, Verdict), Bro
 /// For whoever is about to append it: `Ok` promises that everyone will hold it to be valid if it comes to stand
 /// at the next number.
 pub fn judge(state: &State, record: &Record) -> Result<(), VoidReason> {
-    draft(state, record).map(drop)
+    staged(state, record).map(drop)
 }
 
 /// What the record after this one must name as `previous`, from what this one had to name and the hash of its
@@ -269,7 +269,7 @@ fn examine(state: &State, entry: &LogEntry<'_>) -> Result<Result<Changes, VoidRe
     if role == Role::Owner && record.number == number {
         believe(state, record)?;
     }
-    Ok(draft(state, record))
+    Ok(staged(state, record))
 }
 
 /// The owner's word on our history.
@@ -292,13 +292,13 @@ fn stranger(state: &State, writer: CredentialId) -> VoidReason {
 }
 
 /// What the record does, if it is valid.
-fn draft(state: &State, record: &Record) -> Result<Changes, VoidReason> {
+fn staged(state: &State, record: &Record) -> Result<Changes, VoidReason> {
     check_record(state, record)?;
-    let mut draft = Draft::new(state, record);
+    let mut staged = Staged::new(state, record);
     for operation in &record.operations {
-        apply(&mut draft, operation)?;
+        apply(&mut staged, operation)?;
     }
-    Ok(draft.finish(record.operation))
+    Ok(staged.finish(record.operation))
 }
 
 /// The rules for a record as a whole.
@@ -327,36 +327,36 @@ fn check_record(state: &State, record: &Record) -> Result<(), VoidReason> {
     Ok(())
 }
 
-fn apply(draft: &mut Draft<'_>, operation: &Operation) -> Result<(), VoidReason> {
+fn apply(staged: &mut Staged<'_>, operation: &Operation) -> Result<(), VoidReason> {
     match operation {
-        Operation::Begin { kind, host, .. } => runs::begin(draft, *kind, *host),
-        Operation::End { run, outcome, .. } => runs::end(draft, *run, *outcome),
+        Operation::Begin { kind, host, .. } => runs::begin(staged, *kind, *host),
+        Operation::End { run, outcome, .. } => runs::end(staged, *run, *outcome),
         Operation::Publish { run, packs, segments, inline, snapshots } => {
             let arrival = publish::Arrival { run: *run, packs, segments, inline: inline.as_ref() };
-            publish::publish(draft, &arrival, snapshots)
+            publish::publish(staged, &arrival, snapshots)
         }
-        Operation::Close { run } => runs::close(draft, *run),
-        Operation::Forget { snapshots } => snapshots::forget(draft, snapshots),
-        Operation::Hold { snapshots } => snapshots::hold(draft, snapshots, true),
-        Operation::Unhold { snapshots } => snapshots::hold(draft, snapshots, false),
-        Operation::Doom { packs } => rewrite::doom(draft, packs),
+        Operation::Close { run } => runs::close(staged, *run),
+        Operation::Forget { snapshots } => snapshots::forget(staged, snapshots),
+        Operation::Hold { snapshots } => snapshots::hold(staged, snapshots, true),
+        Operation::Unhold { snapshots } => snapshots::hold(staged, snapshots, false),
+        Operation::Doom { packs } => rewrite::doom(staged, packs),
         Operation::Rewrite { run, packs, segments, inline, condemned_packs, condemned_segments } => {
             let arrival = publish::Arrival { run: *run, packs, segments, inline: inline.as_ref() };
-            rewrite::rewrite(draft, &arrival, condemned_packs, condemned_segments)
+            rewrite::rewrite(staged, &arrival, condemned_packs, condemned_segments)
         }
-        Operation::Lost { packs, holed } => maintenance::lost(draft, packs, holed),
-        Operation::Vouch { packs } => maintenance::vouch(draft, packs),
-        Operation::Swept { packs, segments, orphans } => maintenance::swept(draft, packs, segments, orphans),
-        Operation::Credential { certificate } => credentials::admit(draft, certificate),
+        Operation::Lost { packs, damaged } => maintenance::lost(staged, packs, damaged),
+        Operation::Vouch { packs } => maintenance::vouch(staged, packs),
+        Operation::Swept { packs, segments, orphans } => maintenance::swept(staged, packs, segments, orphans),
+        Operation::Credential { certificate } => credentials::admit(staged, certificate),
         Operation::Revoke { credential, epoch, public, sealed } => {
             let next = credentials::NextEpoch { epoch: *epoch, public: *public, sealed };
-            credentials::revoke(draft, *credential, next)
+            credentials::revoke(staged, *credential, next)
         }
-        Operation::Healed { snapshots } => snapshots::healed(draft, snapshots),
+        Operation::Healed { snapshots } => snapshots::healed(staged, snapshots),
         Operation::Note { .. } => Ok(()),
-        Operation::Beyond { run } => maintenance::beyond(draft, *run),
-        Operation::Settle { strays, run } => maintenance::settle(draft, strays, *run),
-        Operation::Found { packs } => maintenance::found(draft, packs),
+        Operation::Beyond { run } => maintenance::beyond(staged, *run),
+        Operation::Settle { strays, run } => maintenance::settle(staged, strays, *run),
+        Operation::Found { packs } => maintenance::found(staged, packs),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::format::state::{DirectoryHome, PackState, SegmentState, SnapshotState
 use crate::primitives::ids::{ObjectHash, RunId, SnapshotId};
 
 use super::VoidReason;
-use super::staged::Draft;
+use super::staged::Staged;
 
 /// Packs and directories that an operation brings.
 pub(super) struct Arrival<'r> {
@@ -22,29 +22,29 @@ pub(super) type Homes = BTreeMap<ObjectHash, DirectoryHome>;
 
 /// Publishes into the signer's own open run.
 pub(super) fn publish(
-    draft: &mut Draft<'_>,
+    staged: &mut Staged<'_>,
     arrival: &Arrival<'_>,
     snapshots: &[SnapshotEntry],
 ) -> Result<(), VoidReason> {
-    draft.own_open_run(arrival.run)?;
+    staged.own_open_run(arrival.run)?;
     // A second directory for a known pack is the owner's to give, by a Rewrite: first come.
-    if let Some(pack) = arrive(draft, arrival)?.into_keys().next() {
+    if let Some(pack) = arrive(staged, arrival)?.into_keys().next() {
         return Err(VoidReason::ForeignDirectory(pack));
     }
     // Parents are looked up before any of these is added: a snapshot is not the parent of its neighbour.
-    snapshots.iter().flat_map(|s| &s.parents).try_for_each(|p| check_parent(draft, p))?;
-    snapshots.iter().try_for_each(|s| add_snapshot(draft, arrival.run, s))
+    snapshots.iter().flat_map(|s| &s.parents).try_for_each(|p| check_parent(staged, p))?;
+    snapshots.iter().try_for_each(|s| add_snapshot(staged, arrival.run, s))
 }
 
 /// Adds packs and segments to a run, each pack with exactly one directory; returns directories for other packs.
-pub(super) fn arrive(draft: &mut Draft<'_>, arrival: &Arrival<'_>) -> Result<Homes, VoidReason> {
-    let mut homes = homes(draft.number, arrival)?;
+pub(super) fn arrive(staged: &mut Staged<'_>, arrival: &Arrival<'_>) -> Result<Homes, VoidReason> {
+    let mut homes = homes(staged.number, arrival)?;
     for segment in arrival.segments {
-        add_segment(draft, arrival.run, segment)?;
+        add_segment(staged, arrival.run, segment)?;
     }
     for pack in arrival.packs {
         let home = homes.remove(&pack.name);
-        add_pack(draft, arrival.run, pack, home)?;
+        add_pack(staged, arrival.run, pack, home)?;
     }
     Ok(homes)
 }
@@ -65,24 +65,24 @@ fn homes(number: u64, arrival: &Arrival<'_>) -> Result<Homes, VoidReason> {
 /// No pack, and no part of a segment, is longer: one PUT takes 5 GiB. Sums of such lengths do not overflow.
 const OBJECT_LEN_MAX: u64 = 1 << 40;
 
-fn add_segment(draft: &mut Draft<'_>, run: RunId, segment: &SegmentEntry) -> Result<(), VoidReason> {
+fn add_segment(staged: &mut Staged<'_>, run: RunId, segment: &SegmentEntry) -> Result<(), VoidReason> {
     let name = segment.name;
     if segment.run != run {
         return Err(VoidReason::SegmentOfAnotherRun { segment: name, run: segment.run });
     }
-    if draft.segments.has(&name) {
+    if staged.segments.has(&name) {
         return Err(VoidReason::SegmentExists(name));
     }
     if segment.parts.iter().any(|len| *len > OBJECT_LEN_MAX) {
         return Err(VoidReason::AbsurdLength(name));
     }
-    let (parts, packs, published) = (segment.parts, segment.packs.clone(), draft.number);
-    draft.segments.put(name, SegmentState { run, parts, packs, published, condemned: None });
+    let (parts, packs, published) = (segment.parts, segment.packs.clone(), staged.number);
+    staged.segments.put(name, SegmentState { run, parts, packs, published, condemned: None });
     Ok(())
 }
 
 fn add_pack(
-    draft: &mut Draft<'_>,
+    staged: &mut Staged<'_>,
     run: RunId,
     pack: &PackEntry,
     home: Option<DirectoryHome>,
@@ -91,7 +91,7 @@ fn add_pack(
         return Err(VoidReason::PackOfAnotherRun { pack: pack.name, run: pack.run });
     }
     // Condemned packs of an open run are still in the state, so this covers every name the run ever published.
-    if draft.packs.has(&pack.name) {
+    if staged.packs.has(&pack.name) {
         return Err(VoidReason::PackExists(pack.name));
     }
     if pack.len > OBJECT_LEN_MAX {
@@ -101,44 +101,44 @@ fn add_pack(
         kind: pack.kind,
         run,
         len: pack.len,
-        published: draft.number,
+        published: staged.number,
         home: home.ok_or(VoidReason::NoDirectory(pack.name))?,
         doom: None,
         condemned: None,
         lost: None,
         vouched: None,
     };
-    draft.packs.put(pack.name, new);
+    staged.packs.put(pack.name, new);
     Ok(())
 }
 
-fn check_parent(draft: &Draft<'_>, parent: &SnapshotId) -> Result<(), VoidReason> {
-    match draft.snapshots.get(parent) {
+fn check_parent(staged: &Staged<'_>, parent: &SnapshotId) -> Result<(), VoidReason> {
+    match staged.snapshots.get(parent) {
         None => Err(VoidReason::ParentNotLive(*parent)),
-        Some(found) if found.holed => Err(VoidReason::ParentHoled(*parent)),
+        Some(found) if found.damaged => Err(VoidReason::ParentHoled(*parent)),
         Some(_) => Ok(()),
     }
 }
 
-fn check_tags(draft: &Draft<'_>, snapshot: &SnapshotEntry) -> Result<(), VoidReason> {
-    let Some(certificate) = draft.certificate() else { return Ok(()) };
+fn check_tags(staged: &Staged<'_>, snapshot: &SnapshotEntry) -> Result<(), VoidReason> {
+    let Some(certificate) = staged.certificate() else { return Ok(()) };
     if !certificate.hosts.contains(&snapshot.host) {
-        return Err(VoidReason::ForeignHost(draft.writer));
+        return Err(VoidReason::ForeignHost(staged.writer));
     }
     if !certificate.sources.is_empty() && !certificate.sources.contains(&snapshot.source) {
-        return Err(VoidReason::ForeignSource(draft.writer));
+        return Err(VoidReason::ForeignSource(staged.writer));
     }
     Ok(())
 }
 
-fn add_snapshot(draft: &mut Draft<'_>, run: RunId, snapshot: &SnapshotEntry) -> Result<(), VoidReason> {
-    check_tags(draft, snapshot)?;
-    if draft.snapshot_was_published(&snapshot.id) {
+fn add_snapshot(staged: &mut Staged<'_>, run: RunId, snapshot: &SnapshotEntry) -> Result<(), VoidReason> {
+    check_tags(staged, snapshot)?;
+    if staged.snapshot_was_published(&snapshot.id) {
         return Err(VoidReason::SnapshotExists(snapshot.id));
     }
     let new = SnapshotState {
         run,
-        published: draft.number,
+        published: staged.number,
         time_ms: snapshot.time_ms,
         root: snapshot.root,
         outcome: snapshot.outcome,
@@ -146,9 +146,9 @@ fn add_snapshot(draft: &mut Draft<'_>, run: RunId, snapshot: &SnapshotEntry) -> 
         source: snapshot.source,
         description: snapshot.description.clone(),
         held: false,
-        holed: false,
+        damaged: false,
     };
-    draft.snapshots.put(snapshot.id, new);
+    staged.snapshots.put(snapshot.id, new);
     Ok(())
 }
 

@@ -181,7 +181,7 @@ fn operation(random: &mut Random, state: &State, writer: Verifier) -> Operation 
             rewrite_something(random, state, run)
         }
         14 => sweep_something(random, state),
-        15 if random.below(4) == 0 => Operation::Lost { packs: vec![name(pack)], holed: snapshots },
+        15 if random.below(4) == 0 => Operation::Lost { packs: vec![name(pack)], damaged: snapshots },
         15 => Operation::Healed { snapshots },
         _ => Operation::Vouch { packs: vec![name(pack)] },
     }

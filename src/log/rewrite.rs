@@ -12,20 +12,20 @@ use crate::primitives::ids::{ObjectHash, RunId};
 
 use super::VoidReason;
 use super::publish::{Arrival, Homes, arrive};
-use super::staged::Draft;
+use super::staged::Staged;
 
 /// Dead chunks of a block: first, count, and the record that found them.
 type Dated = Vec<(u32, u32, u64)>;
 
 /// Records what was found dead in packs, in place of what was said of them before.
-pub(super) fn doom(draft: &mut Draft<'_>, packs: &[DoomedPack]) -> Result<(), VoidReason> {
-    draft.owner_only("doom packs")?;
-    let (number, mut seen) = (draft.number, BTreeSet::new());
+pub(super) fn doom(staged: &mut Staged<'_>, packs: &[DoomedPack]) -> Result<(), VoidReason> {
+    staged.owner_only("doom packs")?;
+    let (number, mut seen) = (staged.number, BTreeSet::new());
     for doomed in packs {
         if !seen.insert(doomed.pack) {
             return Err(VoidReason::PackTwice(doomed.pack));
         }
-        let pack = draft.uncondemned_pack(&doomed.pack)?;
+        let pack = staged.uncondemned_pack(&doomed.pack)?;
         let new = succeed(pack.doom.take(), doomed, number)?;
         pack.doom = Some(new);
     }
@@ -117,57 +117,57 @@ pub(super) fn check_condemnable(
 
 /// Brings new packs, and condemns what they replace.
 pub(super) fn rewrite(
-    draft: &mut Draft<'_>,
+    staged: &mut Staged<'_>,
     arrival: &Arrival<'_>,
     packs: &[ObjectHash],
     segments: &[ObjectHash],
 ) -> Result<(), VoidReason> {
-    draft.owner_only("rewrite packs")?;
-    let run = draft.own_open_run(arrival.run)?;
+    staged.owner_only("rewrite packs")?;
+    let run = staged.own_open_run(arrival.run)?;
     if !matches!(run.kind, RunKind::Prune | RunKind::Repair) {
         return Err(VoidReason::RunCannotRewrite(arrival.run));
     }
     // First what goes, so that nothing that comes with this operation can be condemned by it.
-    condemn_packs(draft, arrival.run, packs)?;
-    condemn_segments(draft, segments)?;
-    let homes = arrive(draft, arrival)?;
-    move_directories(draft, homes)?;
-    segments.iter().try_for_each(|segment| check_directories(draft, *segment))
+    condemn_packs(staged, arrival.run, packs)?;
+    condemn_segments(staged, segments)?;
+    let homes = arrive(staged, arrival)?;
+    move_directories(staged, homes)?;
+    segments.iter().try_for_each(|segment| check_directories(staged, *segment))
 }
 
-fn condemn_packs(draft: &mut Draft<'_>, run: RunId, packs: &[ObjectHash]) -> Result<(), VoidReason> {
-    let (number, oldest) = (draft.number, draft.oldest_other_open_run(run));
+fn condemn_packs(staged: &mut Staged<'_>, run: RunId, packs: &[ObjectHash]) -> Result<(), VoidReason> {
+    let (number, oldest) = (staged.number, staged.oldest_other_open_run(run));
     for name in packs {
-        let pack = draft.packs.get(name).ok_or(VoidReason::PackNotLive(*name))?;
-        check_condemnable(name, pack, oldest, |of| of != run && draft.open_run(of).is_ok())?;
-        draft.uncondemned_pack(name)?.condemned = Some(number);
+        let pack = staged.packs.get(name).ok_or(VoidReason::PackNotLive(*name))?;
+        check_condemnable(name, pack, oldest, |of| of != run && staged.open_run(of).is_ok())?;
+        staged.uncondemned_pack(name)?.condemned = Some(number);
     }
     Ok(())
 }
 
-fn condemn_segments(draft: &mut Draft<'_>, segments: &[ObjectHash]) -> Result<(), VoidReason> {
-    let number = draft.number;
+fn condemn_segments(staged: &mut Staged<'_>, segments: &[ObjectHash]) -> Result<(), VoidReason> {
+    let number = staged.number;
     for name in segments {
-        let live = draft.segments.edit(name).filter(|s| s.live());
+        let live = staged.segments.edit(name).filter(|s| s.live());
         live.ok_or(VoidReason::SegmentNotLive(*name))?.condemned = Some(number);
     }
     Ok(())
 }
 
 /// Lost packs keep a directory too: it says which blocks are missing.
-fn move_directories(draft: &mut Draft<'_>, homes: Homes) -> Result<(), VoidReason> {
+fn move_directories(staged: &mut Staged<'_>, homes: Homes) -> Result<(), VoidReason> {
     for (name, home) in homes {
-        let pack = draft.packs.edit(&name).filter(|p| p.condemned.is_none());
+        let pack = staged.packs.edit(&name).filter(|p| p.condemned.is_none());
         pack.ok_or(VoidReason::ForeignDirectory(name))?.home = home;
     }
     Ok(())
 }
 
 /// No pack that stays has its directory in the condemned `segment`.
-fn check_directories(draft: &Draft<'_>, segment: ObjectHash) -> Result<(), VoidReason> {
-    let packs = draft.segments.get(&segment).map_or(&[][..], |s| s.packs.as_slice());
+fn check_directories(staged: &Staged<'_>, segment: ObjectHash) -> Result<(), VoidReason> {
+    let packs = staged.segments.get(&segment).map_or(&[][..], |s| s.packs.as_slice());
     let stays = |p: &PackState| p.condemned.is_none() && p.home == DirectoryHome::Segment(segment);
-    match packs.iter().find(|name| draft.packs.get(name).is_some_and(stays)) {
+    match packs.iter().find(|name| staged.packs.get(name).is_some_and(stays)) {
         Some(pack) => Err(VoidReason::DirectoryLost { pack: *pack, segment }),
         None => Ok(()),
     }

@@ -5,41 +5,41 @@ use crate::format::state::{Over, RunState};
 use crate::primitives::ids::{KeyedTag, RunId};
 
 use super::VoidReason;
-use super::staged::Draft;
+use super::staged::Staged;
 
 /// Begins the run whose id is the record's number. A backup credential begins runs for its own hosts only, and
 /// none whose operations it could not sign.
-pub(super) fn begin(draft: &mut Draft<'_>, kind: RunKind, host: KeyedTag) -> Result<(), VoidReason> {
-    let run = RunId(draft.number);
-    if draft.runs.has(&run) {
+pub(super) fn begin(staged: &mut Staged<'_>, kind: RunKind, host: KeyedTag) -> Result<(), VoidReason> {
+    let run = RunId(staged.number);
+    if staged.runs.has(&run) {
         return Err(VoidReason::SecondBegin(run));
     }
     if matches!(kind, RunKind::Prune | RunKind::Repair) {
-        draft.owner_only("begin a prune or repair")?;
+        staged.owner_only("begin a prune or repair")?;
     }
-    if draft.certificate().is_some_and(|c| !c.hosts.contains(&host)) {
-        return Err(VoidReason::ForeignHost(draft.writer));
+    if staged.certificate().is_some_and(|c| !c.hosts.contains(&host)) {
+        return Err(VoidReason::ForeignHost(staged.writer));
     }
-    let (writer, began_ms) = (draft.writer, draft.time_ms);
-    draft.runs.put(run, RunState { writer, kind, host, began_ms, over: None });
+    let (writer, began_ms) = (staged.writer, staged.time_ms);
+    staged.runs.put(run, RunState { writer, kind, host, began_ms, over: None });
     Ok(())
 }
 
 /// Ends the signer's own run.
-pub(super) fn end(draft: &mut Draft<'_>, run: RunId, outcome: Outcome) -> Result<(), VoidReason> {
-    draft.own_open_run(run)?;
-    finish(draft, run, Some(outcome))
+pub(super) fn end(staged: &mut Staged<'_>, run: RunId, outcome: Outcome) -> Result<(), VoidReason> {
+    staged.own_open_run(run)?;
+    finish(staged, run, Some(outcome))
 }
 
 /// Closes anybody's run.
-pub(super) fn close(draft: &mut Draft<'_>, run: RunId) -> Result<(), VoidReason> {
-    draft.owner_only("close runs")?;
-    finish(draft, run, None)
+pub(super) fn close(staged: &mut Staged<'_>, run: RunId) -> Result<(), VoidReason> {
+    staged.owner_only("close runs")?;
+    finish(staged, run, None)
 }
 
-fn finish(draft: &mut Draft<'_>, run: RunId, outcome: Option<Outcome>) -> Result<(), VoidReason> {
-    let over = Over { number: draft.number, outcome };
-    let open = draft.runs.edit(&run).filter(|r| r.over.is_none());
+fn finish(staged: &mut Staged<'_>, run: RunId, outcome: Option<Outcome>) -> Result<(), VoidReason> {
+    let over = Over { number: staged.number, outcome };
+    let open = staged.runs.edit(&run).filter(|r| r.over.is_none());
     open.ok_or(VoidReason::RunNotOpen(run))?.over = Some(over);
     Ok(())
 }

@@ -3,38 +3,38 @@
 use crate::primitives::ids::SnapshotId;
 
 use super::VoidReason;
-use super::staged::Draft;
+use super::staged::Staged;
 
 /// Removes snapshots, none of which is held.
-pub(super) fn forget(draft: &mut Draft<'_>, snapshots: &[SnapshotId]) -> Result<(), VoidReason> {
-    draft.owner_only("forget snapshots")?;
+pub(super) fn forget(staged: &mut Staged<'_>, snapshots: &[SnapshotId]) -> Result<(), VoidReason> {
+    staged.owner_only("forget snapshots")?;
     for id in snapshots {
-        if draft.snapshot(id)?.held {
+        if staged.snapshot(id)?.held {
             return Err(VoidReason::Held(*id));
         }
-        draft.forget(*id);
+        staged.forget(*id);
     }
     Ok(())
 }
 
 /// Sets or takes back the protection of snapshots. That it is so already is no fault.
-pub(super) fn hold(draft: &mut Draft<'_>, snapshots: &[SnapshotId], held: bool) -> Result<(), VoidReason> {
-    draft.owner_only("hold snapshots")?;
+pub(super) fn hold(staged: &mut Staged<'_>, snapshots: &[SnapshotId], held: bool) -> Result<(), VoidReason> {
+    staged.owner_only("hold snapshots")?;
     for id in snapshots {
-        draft.snapshot(id)?.held = held;
+        staged.snapshot(id)?.held = held;
     }
     Ok(())
 }
 
 /// Declares holed snapshots whole.
-pub(super) fn healed(draft: &mut Draft<'_>, snapshots: &[SnapshotId]) -> Result<(), VoidReason> {
-    draft.owner_only("heal snapshots")?;
+pub(super) fn healed(staged: &mut Staged<'_>, snapshots: &[SnapshotId]) -> Result<(), VoidReason> {
+    staged.owner_only("heal snapshots")?;
     for id in snapshots {
-        let snapshot = draft.snapshot(id)?;
-        if !snapshot.holed {
+        let snapshot = staged.snapshot(id)?;
+        if !snapshot.damaged {
             return Err(VoidReason::NotHoled(*id));
         }
-        snapshot.holed = false;
+        snapshot.damaged = false;
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ mod tests {
         scene.void(OWNER, vec![healed(&[1])], VoidReason::NotHoled(snap(1)));
         scene.ok(OWNER, vec![lost(&[], &[1])]);
         scene.ok(OWNER, vec![healed(&[1])]);
-        assert!(!scene.state.snapshots[&snap(1)].holed);
+        assert!(!scene.state.snapshots[&snap(1)].damaged);
         scene.void(OWNER, vec![healed(&[1])], VoidReason::NotHoled(snap(1)));
     }
 }

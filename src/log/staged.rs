@@ -64,7 +64,7 @@ impl<'a, K: Ord + Copy, V: Clone> Layer<'a, K, V> {
 }
 
 /// A record's effect so far.
-pub(super) struct Draft<'a> {
+pub(super) struct Staged<'a> {
     base: &'a State,
     /// Number of the record.
     pub number: u64,
@@ -89,7 +89,7 @@ pub(super) struct Draft<'a> {
     pub settled: Option<Settlement>,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> Staged<'a> {
     /// Nothing done yet. The writer must be known to `state`.
     pub fn new(state: &'a State, record: &Record) -> Self {
         Self {

@@ -135,8 +135,11 @@ pub fn swept(packs: &[u64], segments: &[u64], orphans: &[(u64, u64)]) -> Operati
     }
 }
 
-pub fn lost(packs: &[u64], holed: &[u64]) -> Operation {
-    Operation::Lost { packs: packs.iter().map(|p| name(*p)).collect(), holed: holed.iter().map(|s| snap(*s)).collect() }
+pub fn lost(packs: &[u64], damaged: &[u64]) -> Operation {
+    Operation::Lost {
+        packs: packs.iter().map(|p| name(*p)).collect(),
+        damaged: damaged.iter().map(|s| snap(*s)).collect(),
+    }
 }
 
 pub fn snaps(ids: &[u64]) -> Vec<SnapshotId> {

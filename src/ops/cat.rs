@@ -92,7 +92,7 @@ fn stream(
     let mut hasher = ContentHasher::new(repository.domain_keys());
     let mut any = false;
     let mut frames = Frames::new(repository);
-    let mut sparse = Spread::new(file);
+    let mut sparse = SparseWriter::new(file);
     let mut failure = None;
     let read = repository.for_each_extent(&file.content, &mut |extent| {
         if observer.interrupted() {
@@ -172,14 +172,14 @@ impl<'a> Frames<'a> {
 }
 
 /// Puts the holes back between the data.
-struct Spread<'a> {
+struct SparseWriter<'a> {
     runs: Option<std::slice::Iter<'a, DataRun>>,
     left: u64,
     size: u64,
     written: u64,
 }
 
-impl<'a> Spread<'a> {
+impl<'a> SparseWriter<'a> {
     fn new(file: &'a FileNode) -> Self {
         Self { runs: file.sparse.as_ref().map(|r| r.iter()), left: 0, size: file.size, written: 0 }
     }

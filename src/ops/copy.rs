@@ -17,7 +17,7 @@ use crate::primitives::system::random;
 use crate::repository::read::frame::missing_block;
 use crate::repository::snapshots::Snapshot;
 use crate::repository::write::packer::PackerThreads;
-use crate::repository::write::run::{Lane, Publication, Run, introduction};
+use crate::repository::write::run::{ChunkClass, Publication, Run, run_description};
 use crate::repository::write::trees::ListBuilder;
 use crate::repository::{Repository, RepositoryError};
 
@@ -90,7 +90,7 @@ pub fn copy_within(
     let (state, own) = (to.state(), to.keys.id());
     let trusted = |s: &Snapshot| {
         let run = state.runs.get(&s.state.run).filter(|r| r.kind == RunKind::Copy);
-        !s.state.holed && run.is_some_and(|r| r.writer == state.owner.id() || r.writer == own)
+        !s.state.damaged && run.is_some_and(|r| r.writer == state.owner.id() || r.writer == own)
     };
     let there = to.snapshots()?.into_iter().filter(trusted);
     let known: HashSet<SnapshotOrigin> = there.filter_map(|s| s.described.origin).collect();
@@ -111,7 +111,7 @@ pub fn copy_within(
         report.copied = lacking.iter().map(|s| (s.id, None)).collect();
         return Ok(report);
     }
-    let described = introduction(&options.host, &options.command);
+    let described = run_description(&options.host, &options.command);
     let run = to.begin_run(RunKind::Copy, &options.host, &described, PackerThreads::default())?;
     observer.phase("copying", Some(lacking.iter().map(|s| s.described.figures.bytes).sum()), Unit::Bytes);
     let mut work = Work {
@@ -213,7 +213,7 @@ impl Work<'_> {
             parents: self.parents.clone(),
             host: keys.host(&described.host),
             source: keys.source(&described.source),
-            description: description::seal(&described, &self.run.secret().sealing(), random(&*to.world)),
+            description: description::seal(&described, &self.run.secret().sealing(), random(&*to.system)),
         };
         self.run.publish(Publication { snapshots: vec![entry], end: None })?;
         self.parents.push(id);
@@ -261,13 +261,13 @@ impl Work<'_> {
             let mut rest = extent.reference;
             while rest.count > 0 {
                 let frame = frames.frame(&rest)?;
-                let lane = if frame.directory.codec == Codec::Stored { Lane::Coarse } else { Lane::Fine };
+                let class = if frame.directory.codec == Codec::Stored { ChunkClass::Coarse } else { ChunkClass::Fine };
                 let (_, count) = frame.take(&rest).ok_or_else(|| missing_block(&rest))?;
                 let first = frame.directory.position(rest.block, rest.first).ok_or_else(|| missing_block(&rest))?;
                 for at in first..first + count as usize {
                     let bytes = frame.chunks(at, at + 1);
                     let id = to.domain_keys().chunk(bytes);
-                    let (block, number) = run.chunk(lane, id, bytes)?;
+                    let (block, number) = run.chunk(class, id, bytes)?;
                     hasher.add(id);
                     read.add(frame.directory.chunks[at].id);
                     let reference = Reference { block, first: number, count: 1 };

@@ -66,14 +66,14 @@ pub fn prepare(repository: &Repository, new: NewCredential) -> Result<Credential
     if new.role == Role::Backup && new.hosts.is_empty() {
         return refused("a backup credential needs at least one host that it may speak for");
     }
-    let (keys, world) = (&repository.keys, &*repository.world);
+    let (keys, system) = (&repository.keys, &*repository.system);
     let epochs = keys.epochs_for(new.role, Epoch(repository.state().epoch));
     Ok(CredentialFile {
         repository: repository.config.id,
         owner: repository.config.owner,
         role: new.role,
-        signing: Secret::random(world),
-        sealing: Secret::random(world),
+        signing: Secret::random(system),
+        sealing: Secret::random(system),
         domain: keys.domain,
         domain_keys: keys.domain_keys.clone(),
         epochs: epochs.map_err(RepositoryError::object("the new credential"))?,
@@ -86,12 +86,12 @@ pub fn prepare(repository: &Repository, new: NewCredential) -> Result<Credential
 
 /// Admits the credential of a file made by [`prepare`].
 pub fn admit(repository: &Repository, file: &CredentialFile) -> Result<()> {
-    let (keys, world) = (&repository.keys.domain_keys, &*repository.world);
+    let (keys, system) = (&repository.keys.domain_keys, &*repository.system);
     let described = CredentialDescription {
         name: file.name.clone(),
         hosts: file.hosts.clone(),
         sources: file.sources.clone(),
-        created_ms: world.now_ms(),
+        created_ms: system.now_ms(),
     };
     let certificate = Certificate {
         role: file.role,
@@ -99,7 +99,7 @@ pub fn admit(repository: &Repository, file: &CredentialFile) -> Result<()> {
         sealing: file.sealing_public(),
         hosts: file.hosts.iter().map(|h| keys.host(h)).collect(),
         sources: file.sources.iter().map(|s| keys.source(s)).collect(),
-        description: description::seal(&described, &repository.run_secret()?.sealing(), random(world)),
+        description: description::seal(&described, &repository.run_secret()?.sealing(), random(system)),
     };
     let made_in = file.epochs.len() as u32 - 1;
     repository.append(&mut |state| {
@@ -143,11 +143,11 @@ pub fn revoke(repository: &Repository, id: CredentialId) -> Result<RevokeReport>
 }
 
 fn revocation(repository: &Repository, state: &State, id: CredentialId) -> Result<Vec<Operation>> {
-    let (keys, world, epoch) = (&repository.keys, &*repository.world, Epoch(state.epoch + 1));
+    let (keys, system, epoch) = (&repository.keys, &*repository.system, Epoch(state.epoch + 1));
     let bad = RepositoryError::object("the keys of the next epoch");
     let seal = |(id, c): (CredentialId, &CredentialState)| {
         let certificate = &c.certificate;
-        keys.seal_epoch(epoch, (id, certificate.sealing), certificate.role, world).map(|sealed| (id, sealed.into()))
+        keys.seal_epoch(epoch, (id, certificate.sealing), certificate.role, system).map(|sealed| (id, sealed.into()))
     };
     let sealed: Result<Vec<_>, _> = state.live_credentials().filter(|(other, _)| *other != id).map(seal).collect();
     let (sealed, next) = match (sealed, keys.epoch_keys(epoch)) {

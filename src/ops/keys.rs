@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 use crate::crypto::password::{COST_MIN, PasswordCost};
 use crate::crypto::recovery;
 use crate::format::names::{self, ObjectName};
-use crate::format::slot::{self, Slot, Way};
-use crate::primitives::error_chain::with_causes;
+use crate::format::slot::{self, Slot, SlotKind};
+use crate::primitives::error_chain::error_chain;
 use crate::primitives::system::random;
 use crate::repository::create::put;
 use crate::repository::{Repository, RepositoryError, Result};
@@ -25,7 +25,7 @@ pub struct SlotReport {
     /// Its id: the last part of its name.
     pub id: String,
     /// What opens it and what that costs, or what is wrong with it.
-    pub slot: Result<(Way, PasswordCost), String>,
+    pub slot: Result<(SlotKind, PasswordCost), String>,
     /// When the store says that it was made, in milliseconds since the epoch.
     pub made_ms: i64,
     /// Whether it opened the repository just now.
@@ -33,11 +33,11 @@ pub struct SlotReport {
 }
 
 /// Adds a slot that `secret` opens; returns its id.
-pub fn add(repository: &Repository, way: Way, secret: &[u8]) -> Result<String> {
+pub fn add(repository: &Repository, way: SlotKind, secret: &[u8]) -> Result<String> {
     let Some(master) = repository.keys.master() else { return not_owner() };
     repository.check_may_write()?;
-    let name = names::slot(&random(&*repository.world));
-    let sealed = slot::seal(way, COST_MIN, random(&*repository.world), secret, master)
+    let name = names::slot(&random(&*repository.system));
+    let sealed = slot::seal(way, COST_MIN, random(&*repository.system), secret, master)
         .map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
     put(&*repository.store, &name, &Bytes::from(sealed))?;
     Ok(id_of(&name).to_owned())
@@ -113,7 +113,7 @@ fn remove_slot(repository: &Repository, text: &str, also_used: bool) -> Result<R
     let name = format!("{}/{}", names::KEYS, slot.id);
     repository.store.delete(&name)?;
     repository.store.sync()?;
-    let kept = remove_versions(repository, names::KEYS, &name).err().map(|e| with_causes(&e));
+    let kept = remove_versions(repository, names::KEYS, &name).err().map(|e| error_chain(&e));
     Ok(Removed { id: slot.id.clone(), kept })
 }
 
@@ -123,14 +123,14 @@ fn remove_slot(repository: &Repository, text: &str, also_used: bool) -> Result<R
 pub fn change(repository: &Repository, secret: &[u8]) -> Result<(String, Removed)> {
     let Some(old) = repository.opened_by() else { return not_owner() };
     let old = id_of(old).to_owned();
-    let new = add(repository, Way::Passphrase, secret)?;
+    let new = add(repository, SlotKind::Passphrase, secret)?;
     Ok((new, remove_slot(repository, &old, true)?))
 }
 
 /// Adds a slot for fresh recovery words; returns its id and the words.
 pub fn add_words(repository: &Repository) -> Result<(String, Zeroizing<String>)> {
-    let words = recovery::words(&*repository.world);
-    Ok((add(repository, Way::Words, words.as_bytes())?, words))
+    let words = recovery::words(&*repository.system);
+    Ok((add(repository, SlotKind::Words, words.as_bytes())?, words))
 }
 
 fn id_of(name: &str) -> &str {

@@ -105,17 +105,17 @@ impl Marks {
     fn mark_those(
         &mut self,
         repository: &Repository,
-        holed: bool,
+        damaged: bool,
         observer: &dyn Observer,
     ) -> Result<(), RepositoryError> {
         let state = repository.state();
-        let is_new = |(id, s): &(&SnapshotId, &SnapshotState)| s.holed == holed && !self.snapshots.contains(*id);
+        let is_new = |(id, s): &(&SnapshotId, &SnapshotState)| s.damaged == damaged && !self.snapshots.contains(*id);
         let new: Vec<_> = state.snapshots.iter().filter(is_new).collect();
         if !new.is_empty() {
             observer.phase("marking", Some(new.len() as u64), Unit::Items);
         }
         for (id, snapshot) in new {
-            let marked = self.tree(repository, &snapshot.root, snapshot.holed, observer);
+            let marked = self.tree(repository, &snapshot.root, snapshot.damaged, observer);
             match marked.map_err(|e| repository.within(id, e)) {
                 Ok(()) => drop(self.snapshots.insert(*id)),
                 // What was marked of it stays until the next prune.
@@ -137,7 +137,7 @@ impl Marks {
         &mut self,
         repository: &Repository,
         root: &ChunkId,
-        holed: bool,
+        damaged: bool,
         observer: &dyn Observer,
     ) -> Result<(), RepositoryError> {
         let mut stack = vec![*root];
@@ -145,7 +145,7 @@ impl Marks {
             if observer.interrupted() {
                 return Err(RepositoryError::Interrupted);
             }
-            let Some(bytes) = self.read(repository, &id, holed)? else { continue };
+            let Some(bytes) = self.read(repository, &id, damaged)? else { continue };
             let node = TreeNode::decode(&bytes).map_err(|e| RepositoryError::object(format!("node {id}"))(e.into()))?;
             match node {
                 TreeNode::Inner { children, .. } => stack.extend(children.iter().rev().map(|c| c.id)),
@@ -153,7 +153,7 @@ impl Marks {
                     for node in nodes {
                         match node.kind {
                             NodeKind::Directory(id) => stack.push(id),
-                            NodeKind::File(file) => self.content(repository, &file.content, holed)?,
+                            NodeKind::File(file) => self.content(repository, &file.content, damaged)?,
                             _ => {}
                         }
                     }
@@ -163,7 +163,7 @@ impl Marks {
         Ok(())
     }
 
-    fn content(&mut self, repository: &Repository, content: &Content, holed: bool) -> Result<(), RepositoryError> {
+    fn content(&mut self, repository: &Repository, content: &Content, damaged: bool) -> Result<(), RepositoryError> {
         let root = match content {
             Content::Inline(extents) => {
                 extents.iter().for_each(|e| self.add(&e.reference));
@@ -173,7 +173,7 @@ impl Marks {
         };
         let mut stack = vec![*root];
         while let Some(id) = stack.pop() {
-            let Some(bytes) = self.read(repository, &id, holed)? else { continue };
+            let Some(bytes) = self.read(repository, &id, damaged)? else { continue };
             let node = ListNode::decode(&bytes).map_err(|e| RepositoryError::object(format!("node {id}"))(e.into()))?;
             match node {
                 ListNode::Leaf(extents) => extents.iter().for_each(|e| self.add(&e.reference)),
@@ -188,14 +188,14 @@ impl Marks {
         &mut self,
         repository: &Repository,
         id: &ChunkId,
-        holed: bool,
+        damaged: bool,
     ) -> Result<Option<bytes::Bytes>, RepositoryError> {
         if self.nodes.contains_key(id) {
             return Ok(None);
         }
         match repository.where_it_is_now(|| self.read_as_known(repository, id)) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if holed && e.is_damage() => {
+            Err(e) if damaged && e.is_damage() => {
                 self.holes += 1;
                 Ok(None)
             }

@@ -12,7 +12,7 @@ use crossbeam_channel::unbounded;
 use crate::format::names::{self, ObjectName};
 use crate::format::state::State;
 use crate::log::orphaned;
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 use crate::primitives::progress::{Observer, Unit};
 use crate::repository::{Repository, RepositoryError};
 use crate::store::{StoreError, Version, VersionKind, Versions};
@@ -122,7 +122,7 @@ pub fn bring_back(repository: &Repository, dry_run: bool) -> Result<BroughtBack,
         let mut markers = versions.iter().filter(|v| v.kind == VersionKind::DeleteMarker && !dry_run);
         match markers.try_for_each(|marker| store.remove_version(marker)) {
             Ok(()) => back.names.push(name),
-            Err(e) => back.refused.push((name, with_causes(&e))),
+            Err(e) => back.refused.push((name, error_chain(&e))),
         }
     }
     back.names.sort_unstable();
@@ -236,7 +236,7 @@ fn remove_all(
                     let mut report = report.lock().expect("nothing panics while it holds the lock");
                     match removed {
                         Ok(()) => report.removed += 1,
-                        Err(e) => report.refused.push((name, with_causes(&e))),
+                        Err(e) => report.refused.push((name, error_chain(&e))),
                     }
                     observer.advance(1);
                 }

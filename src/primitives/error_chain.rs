@@ -2,7 +2,7 @@
 
 /// The error's text and those of its causes, outermost first, joined by colons. A cause that the text before it says
 /// already is left out: some libraries repeat theirs.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
+pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

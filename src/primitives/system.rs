@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where the time and random bytes come from.
-pub trait World: Send + Sync {
+pub trait System: Send + Sync {
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> i64;
     /// Fills `out` with bytes fit for keys.
@@ -12,17 +12,17 @@ pub trait World: Send + Sync {
 }
 
 /// `N` random bytes.
-pub fn random<const N: usize>(world: &dyn World) -> [u8; N] {
+pub fn random<const N: usize>(system: &dyn System) -> [u8; N] {
     let mut out = [0; N];
-    world.fill_random(&mut out);
+    system.fill_random(&mut out);
     out
 }
 
 /// The system's clock and generator.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct System;
+pub struct OsSystem;
 
-impl World for System {
+impl System for OsSystem {
     fn now_ms(&self) -> i64 {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(d) => d.as_millis() as i64,
@@ -56,7 +56,7 @@ impl Scripted {
     }
 }
 
-impl World for Scripted {
+impl System for Scripted {
     fn now_ms(&self) -> i64 {
         self.now_ms.load(Ordering::Relaxed) as i64
     }

@@ -36,7 +36,7 @@ impl Repository {
         if !self.store.is_remote() {
             return Ok(());
         }
-        let (location, now_ms) = (self.store.location(), self.world.now_ms());
+        let (location, now_ms) = (self.store.location(), self.system.now_ms());
         let met = self.local.met_store().filter(|met| met.location == location);
         let is_fresh = |then: i64, time: i64| (0..time).contains(&(now_ms - then));
         if met.as_ref().is_some_and(|met| is_fresh(met.asked_ms, DAY_MS)) {
@@ -46,7 +46,7 @@ impl Repository {
         let raced_ms = match met {
             Some(met) if met.versions == versions && is_fresh(met.raced_ms, RACE_EVERY_MS) => met.raced_ms,
             _ => {
-                check_conditional_create(&*self.store, random(&*self.world))?;
+                check_conditional_create(&*self.store, random(&*self.system))?;
                 now_ms
             }
         };

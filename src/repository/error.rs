@@ -44,7 +44,7 @@ pub enum RepositoryError {
         location: String,
     },
     /// No slot opens with this passphrase.
-    #[error("the passphrase opens none of the {slots} key slots")]
+    #[error("wrong passphrase: it opens none of the {slots} key slots")]
     WrongPassphrase {
         /// How many slots were tried.
         slots: usize,

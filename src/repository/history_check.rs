@@ -216,7 +216,7 @@ impl Repository {
             findings: doubts.iter().map(ToString::to_string).collect(),
             ..RunDescription::default()
         };
-        let note = description::seal(&described, &secret.sealing(), random(&*self.world));
+        let note = description::seal(&described, &secret.sealing(), random(&*self.system));
         let number = self.append(&mut |state| {
             let strays = self.strays(state)?;
             let run =

@@ -118,7 +118,7 @@ impl Repository {
     ///
     /// From then on nothing is deduplicated against the packs that differ; the differences are returned.
     pub fn check_listing(&self) -> Result<Vec<Difference>> {
-        let now = self.world.now_ms();
+        let now = self.system.now_ms();
         if !self.is_listing_due() {
             return Ok(Vec::new());
         }
@@ -144,7 +144,7 @@ impl Repository {
 
     /// Whether this machine has not compared the listing for a day.
     pub(super) fn is_listing_due(&self) -> bool {
-        let now = self.world.now_ms();
+        let now = self.system.now_ms();
         // A clock that was set back lists once more.
         !self.local.listed_ms().is_some_and(|last| (0..EVERY_MS).contains(&(now - last)))
     }

@@ -15,7 +15,7 @@ use crate::format::record::Role;
 use crate::format::sealed::Sealing;
 use crate::format::state::EpochState;
 use crate::primitives::ids::{CredentialId, RepositoryId};
-use crate::primitives::system::{World, random};
+use crate::primitives::system::{System, random};
 
 /// What a credential holds.
 #[derive(Debug)]
@@ -174,15 +174,15 @@ impl Keyring {
         epoch: Epoch,
         to: (CredentialId, Verifier),
         role: Role,
-        world: &dyn World,
+        system: &dyn System,
     ) -> Result<Vec<u8>, FormatError> {
         let (keys, before) = (self.epoch_keys(epoch)?, self.epoch_keys(Epoch(epoch.0 - 1))?);
         let info = recipient_info(self.repository, self.domain, epoch, to.0);
         let binding = Binding { info: &info, psk: &before.psk };
         let bad = |_| FormatError::Malformed(format!("the sealing key of credential {} is no key", to.0));
-        let (encapsulation, secret) = run_key::encapsulate(&to.1.0, binding, world).map_err(bad)?;
+        let (encapsulation, secret) = run_key::encapsulate(&to.1.0, binding, system).map_err(bad)?;
         let sealing = Sealing { secret: &secret, encapsulation: Some(encapsulation), domain: self.domain, epoch };
-        Ok(epoch_keys::seal(&keys, role == Role::Read, &sealing, random(world)))
+        Ok(epoch_keys::seal(&keys, role == Role::Read, &sealing, random(system)))
     }
 
     /// For sealing records and checkpoints in `epoch`.
@@ -196,11 +196,11 @@ impl Keyring {
     }
 
     /// A fresh secret for a run that begins in `epoch`.
-    pub fn begin_run(&self, epoch: Epoch, world: &dyn World) -> Result<RunSecret, FormatError> {
+    pub fn begin_run(&self, epoch: Epoch, system: &dyn System) -> Result<RunSecret, FormatError> {
         let info = run_info(self.repository, self.domain, epoch);
         let keys = self.epoch_keys(epoch)?;
         let (encapsulation, secret) =
-            run_key::encapsulate(&keys.public, Binding { info: &info, psk: &keys.psk }, world)
+            run_key::encapsulate(&keys.public, Binding { info: &info, psk: &keys.psk }, system)
                 .map_err(|_| FormatError::Malformed(format!("the public key of epoch {} is no key", epoch.0)))?;
         Ok(RunSecret { encapsulation, secret, domain: self.domain, epoch })
     }

@@ -338,7 +338,7 @@ impl Repository {
             ..RunDescription::default()
         };
         let secret = self.run_secret()?;
-        let note = description::seal(&described, &secret.sealing(), random(&*self.world));
+        let note = description::seal(&described, &secret.sealing(), random(&*self.system));
         self.append(&mut |_| Ok(vec![Operation::Note { description: note.clone() }]))?;
         Ok(Some(number))
     }
@@ -413,14 +413,14 @@ impl Repository {
                 previous: state.hash,
                 previous_valid: state.valid,
                 writer: self.keys.id(),
-                operation: OperationId(random(&*self.world)),
-                time_ms: self.world.now_ms(),
+                operation: OperationId(random(&*self.system)),
+                time_ms: self.system.now_ms(),
                 operations,
             };
             crate::log::judge(&state, &record).map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
             let sealing =
                 self.keys.log_sealing(Epoch(state.epoch)).map_err(RepositoryError::object("the next record"))?;
-            let bytes = record.encode(self.keys.signer(), &sealing.sealing(), random(&*self.world));
+            let bytes = record.encode(self.keys.signer(), &sealing.sealing(), random(&*self.system));
             let bytes = Bytes::from(bytes);
             let stands = settle(&*self.store, &names::record(record.number), &bytes)?;
             self.check_versions()?;

@@ -46,10 +46,10 @@ use crate::format::credential::CredentialFile;
 use crate::format::envelope::FormatError;
 use crate::format::names::{self, ObjectName};
 use crate::format::record::{self, Role};
-use crate::format::slot::{self, Slot, SlotError, Way};
+use crate::format::slot::{self, Slot, SlotError, SlotKind};
 use crate::format::state::State;
 use crate::primitives::ids::{MachineId, ObjectHash, RepositoryId};
-use crate::primitives::system::{World, random};
+use crate::primitives::system::{System, random};
 use crate::primitives::text::printable;
 use crate::store::{Store, StoreError};
 
@@ -76,7 +76,7 @@ pub struct Repository {
     /// What this credential holds.
     pub keys: Keyring,
     /// Time and randomness.
-    pub world: Arc<dyn World>,
+    pub system: Arc<dyn System>,
     /// The key slot that gave the master key.
     slot: Option<String>,
     /// Held by the one process that writes, where there may be only one.
@@ -99,7 +99,7 @@ pub struct Repository {
     versions: Mutex<Option<doubt::Doubt>>,
 }
 
-impl std::fmt::Debug for dyn World {
+impl std::fmt::Debug for dyn System {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("World")
     }
@@ -114,9 +114,9 @@ pub fn init(
     passphrase: &[u8],
     parameters: Parameters,
     single_writer: Option<MachineId>,
-    world: &dyn World,
+    system: &dyn System,
 ) -> Result<RepositoryId> {
-    init_with(store, passphrase, parameters, single_writer, None, world)
+    init_with(store, passphrase, parameters, single_writer, None, system)
 }
 
 /// As [`init`], with the parameters and the chunker key of another repository: what is copied from there and what is
@@ -126,10 +126,10 @@ pub fn init_like(
     passphrase: &[u8],
     like: &Repository,
     single_writer: Option<MachineId>,
-    world: &dyn World,
+    system: &dyn System,
 ) -> Result<RepositoryId> {
     let chunker = Some(&like.keys.domain_keys.chunker);
-    init_with(store, passphrase, like.config.parameters, single_writer, chunker, world)
+    init_with(store, passphrase, like.config.parameters, single_writer, chunker, system)
 }
 
 fn init_with(
@@ -138,7 +138,7 @@ fn init_with(
     parameters: Parameters,
     single_writer: Option<MachineId>,
     chunker: Option<&Secret>,
-    world: &dyn World,
+    system: &dyn System,
 ) -> Result<RepositoryId> {
     if single_writer.is_some() {
         store.assume_single_writer();
@@ -153,22 +153,22 @@ fn init_with(
         }
         Err(e) => return Err(e.into()),
     }
-    let master = Secret::random(world);
+    let master = Secret::random(system);
     let owner = owner_signer(&master);
     let config = Config {
-        id: RepositoryId(random(world)),
-        created_ms: world.now_ms(),
+        id: RepositoryId(random(system)),
+        created_ms: system.now_ms(),
         owner: owner.public(),
         public: Verifier(EpochKeys::derive(&master, Epoch::default()).public),
         parameters,
         single_writer,
-        chunker: chunker.map(|key| config::seal_chunker(key, &master, random(world))),
+        chunker: chunker.map(|key| config::seal_chunker(key, &master, random(system))),
     };
-    let slot = slot::seal(Way::Passphrase, COST_MIN, random(world), passphrase, &master)
+    let slot = slot::seal(SlotKind::Passphrase, COST_MIN, random(system), passphrase, &master)
         .map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
     // The config comes last: from then on there is a repository, and its key is there.
-    create::put(store, &names::slot(&random(world)), &Bytes::from(slot))?;
-    match create::settle(store, names::CONFIG, &Bytes::from(config.encode(&owner, random(world))))? {
+    create::put(store, &names::slot(&random(system)), &Bytes::from(slot))?;
+    match create::settle(store, names::CONFIG, &Bytes::from(config.encode(&owner, random(system))))? {
         create::Stands::Ours => Ok(config.id),
         create::Stands::Theirs => Err(RepositoryError::AlreadyInitialized { location: store.location() }),
     }
@@ -304,7 +304,7 @@ fn master_key(store: &dyn Store, config: &Config, passphrase: &[u8]) -> Result<(
     for name in &slots {
         let bytes = read::object::read(store, name)?.bytes;
         let opened = Slot::decode(&bytes).map_err(SlotError::from).and_then(|slot| match &words {
-            Some(words) if slot.way == Way::Words => slot.open(words.as_bytes()),
+            Some(words) if slot.way == SlotKind::Words => slot.open(words.as_bytes()),
             _ => slot.open(passphrase),
         });
         match opened {
@@ -327,9 +327,9 @@ impl Repository {
         store: Arc<dyn Store>,
         passphrase: &Zeroizing<Vec<u8>>,
         places: &LocalPlaces,
-        world: Arc<dyn World>,
+        system: Arc<dyn System>,
     ) -> Result<Arc<Self>> {
-        Self::open_as_owner(store, passphrase, places, world, false)
+        Self::open_as_owner(store, passphrase, places, system, false)
     }
 
     /// As [`Repository::open`], also if the log ends in bytes that stop everyone else: for repairing it.
@@ -337,22 +337,22 @@ impl Repository {
         store: Arc<dyn Store>,
         passphrase: &Zeroizing<Vec<u8>>,
         places: &LocalPlaces,
-        world: Arc<dyn World>,
+        system: Arc<dyn System>,
     ) -> Result<Arc<Self>> {
-        Self::open_as_owner(store, passphrase, places, world, true)
+        Self::open_as_owner(store, passphrase, places, system, true)
     }
 
     fn open_as_owner(
         store: Arc<dyn Store>,
         passphrase: &Zeroizing<Vec<u8>>,
         places: &LocalPlaces,
-        world: Arc<dyn World>,
+        system: Arc<dyn System>,
         for_repair: bool,
     ) -> Result<Arc<Self>> {
         let (config, config_bytes) = read_config(&*store)?;
         let (master, slot) = master_key(&*store, &config, passphrase)?;
         let keys = Keyring::owner(&master, &config).map_err(RepositoryError::object(names::CONFIG))?;
-        Self::open_with(store, (config, config_bytes), keys, Some(slot), places, world, for_repair)
+        Self::open_with(store, (config, config_bytes), keys, Some(slot), places, system, for_repair)
     }
 
     /// Opens the repository in `store` with a machine's credential, and folds its log.
@@ -360,7 +360,7 @@ impl Repository {
         store: Arc<dyn Store>,
         file: &CredentialFile,
         places: &LocalPlaces,
-        world: Arc<dyn World>,
+        system: Arc<dyn System>,
     ) -> Result<Arc<Self>> {
         let (config, config_bytes) = read_config(&*store)?;
         if config.id != file.repository {
@@ -370,7 +370,7 @@ impl Repository {
             let what = "its config is signed by another owner than the one this credential was made by".to_owned();
             return Err(RepositoryError::History { what });
         }
-        Self::open_with(store, (config, config_bytes), Keyring::of_file(file), None, places, world, false)
+        Self::open_with(store, (config, config_bytes), Keyring::of_file(file), None, places, system, false)
     }
 
     /// The repository as the owner sees it in another store that has the same configuration, with other local places.
@@ -379,7 +379,7 @@ impl Repository {
         let not_owner = || RepositoryError::NotAllowed { what: "only the owner may: use the passphrase".to_owned() };
         let master = self.keys.master().ok_or_else(not_owner)?;
         let keys = Keyring::owner(master, &config).map_err(RepositoryError::object(names::CONFIG))?;
-        Self::open_with(store, (config, config_bytes), keys, None, places, self.world.clone(), true)
+        Self::open_with(store, (config, config_bytes), keys, None, places, self.system.clone(), true)
     }
 
     fn open_with(
@@ -388,7 +388,7 @@ impl Repository {
         keys: Keyring,
         slot: Option<String>,
         places: &LocalPlaces,
-        world: Arc<dyn World>,
+        system: Arc<dyn System>,
         for_repair: bool,
     ) -> Result<Arc<Self>> {
         let cache = crate::cache::Cache::open(&places.cache, config.id)?;
@@ -405,7 +405,7 @@ impl Repository {
             keys,
             slot,
             writer: Mutex::default(),
-            world,
+            system,
             cache,
             local,
             state: Mutex::new(Arc::new(empty)),
@@ -502,7 +502,7 @@ impl Repository {
     pub(crate) fn check_may_write(&self) -> Result<()> {
         let Some(machine) = self.config.single_writer else { return self.check_endpoint() };
         let not = |what: &str| Err(RepositoryError::NotAllowed { what: what.to_owned() });
-        if self.keys.role != Role::Owner || self.local.machine_id(&*self.world)? != machine {
+        if self.keys.role != Role::Owner || self.local.machine_id(&*self.system)? != machine {
             return not(
                 "this repository was made with --single-writer: only its owner, on the machine that made it, may write; \
                         every machine may restore",
@@ -533,14 +533,14 @@ impl Repository {
         store: Arc<dyn Store>,
         passphrase: &Zeroizing<Vec<u8>>,
         places: &LocalPlaces,
-        world: Arc<dyn World>,
+        system: Arc<dyn System>,
     ) -> Result<Arc<Self>> {
         let (config, _) = read_config(&*store)?;
         let local = LocalState::open(&places.state, config.id)?;
         let seen = local.head()?;
         crate::cache::Cache::open(&places.cache, config.id)?.clear()?;
         local.forget_head()?;
-        let opened = Self::open_for_repair(store, passphrase, places, world);
+        let opened = Self::open_for_repair(store, passphrase, places, system);
         if let (Err(_), Some(seen)) = (&opened, seen) {
             local.set_head(seen)?;
         }

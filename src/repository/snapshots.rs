@@ -169,7 +169,7 @@ impl Repository {
 
     /// The one snapshot that is meant.
     pub fn choose(&self, name: &SnapshotName, filter: &SnapshotFilter) -> std::result::Result<Snapshot, ChoiceError> {
-        choose(self.snapshots()?, name, filter, self.world.now_ms())
+        choose(self.snapshots()?, name, filter, self.system.now_ms())
     }
 }
 

@@ -29,7 +29,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::format::segment::{PackSummary, SegmentContent, encode_inline};
 use crate::primitives::fsync::sync_folder;
 use crate::primitives::ids::{MachineId, ObjectHash, RepositoryId, RunId};
-use crate::primitives::system::{World, random};
+use crate::primitives::system::{System, random};
 
 use super::error::{RepositoryError, Result};
 
@@ -53,17 +53,17 @@ const MACHINE: &str = "machine";
 
 /// The number by which this machine is known to repositories with a single writer, kept below `root`; made when
 /// first asked for.
-pub fn machine_id(root: &Path, world: &dyn World) -> Result<MachineId> {
+pub fn machine_id(root: &Path, system: &dyn System) -> Result<MachineId> {
     let path = root.join(MACHINE);
     match fs::read_to_string(&path) {
         Ok(text) => text.trim().parse().map_err(|_| RepositoryError::LocalDamaged { path }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let id = MachineId(random(world));
+            let id = MachineId(random(system));
             make_folder(root)?;
             // Of several processes that come here at once, one makes it.
             let _changing = lock_file(&root.join(CHANGING), FlockOperation::LockExclusive)?;
             if path.exists() {
-                return machine_id(root, world);
+                return machine_id(root, system);
             }
             write_whole(root, MACHINE, format!("{id}\n").as_bytes())?;
             Ok(id)
@@ -204,8 +204,8 @@ impl LocalState {
     }
 
     /// The number by which this machine is known to repositories with a single writer; made when first asked for.
-    pub fn machine_id(&self, world: &dyn World) -> Result<MachineId> {
-        machine_id(self.folder.parent().unwrap_or(&self.folder), world)
+    pub fn machine_id(&self, system: &dyn System) -> Result<MachineId> {
+        machine_id(self.folder.parent().unwrap_or(&self.folder), system)
     }
 
     /// Locks the repository for the one process that writes; `None` if another holds the lock.

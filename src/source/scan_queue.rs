@@ -7,7 +7,7 @@
 //! Not thread-safe by itself; `walk` holds it behind a lock.
 
 /// Jobs `J` and their results `R`.
-pub(super) struct Agenda<J, R> {
+pub(super) struct ScanQueue<J, R> {
     slots: Vec<Slot<J, R>>,
     free: Vec<usize>,
 }
@@ -38,13 +38,13 @@ pub(super) enum Claim<J, R> {
 /// The slot that closes the list to a ring.
 const RING: usize = 0;
 
-impl<J, R> Agenda<J, R> {
+impl<J, R> ScanQueue<J, R> {
     /// An agenda with one job, and that job's place.
     pub(super) fn new(job: J) -> (Self, usize) {
         let ring = Slot { before: RING, after: RING, state: State::Empty };
-        let mut agenda = Self { slots: vec![ring], free: Vec::new() };
-        let root = agenda.insert_after(RING, job);
-        (agenda, root)
+        let mut queue = Self { slots: vec![ring], free: Vec::new() };
+        let root = queue.insert_after(RING, job);
+        (queue, root)
     }
 
     /// The first job that nobody has begun; it is the caller's now.
@@ -119,29 +119,29 @@ mod tests {
 
     #[test]
     fn children_take_their_parents_place_whoever_finishes_first() {
-        let (mut agenda, root) = Agenda::<&str, ()>::new("root");
-        assert!(matches!(agenda.claim(root), Claim::Job("root")));
-        agenda.finish(root, (), ["a", "b", "c"].into_iter());
-        let Claim::Done((), places) = agenda.claim(root) else { panic!("root is done") };
-        let (a, _) = agenda.take_first().unwrap();
-        let (b, _) = agenda.take_first().unwrap();
+        let (mut queue, root) = ScanQueue::<&str, ()>::new("root");
+        assert!(matches!(queue.claim(root), Claim::Job("root")));
+        queue.finish(root, (), ["a", "b", "c"].into_iter());
+        let Claim::Done((), places) = queue.claim(root) else { panic!("root is done") };
+        let (a, _) = queue.take_first().unwrap();
+        let (b, _) = queue.take_first().unwrap();
         assert_eq!([a, b], places[..2]);
-        agenda.finish(b, (), ["b/x", "b/y"].into_iter());
-        agenda.finish(a, (), ["a/x"].into_iter());
-        let order: Vec<_> = std::iter::from_fn(|| agenda.take_first().map(|(_, job)| job)).collect();
+        queue.finish(b, (), ["b/x", "b/y"].into_iter());
+        queue.finish(a, (), ["a/x"].into_iter());
+        let order: Vec<_> = std::iter::from_fn(|| queue.take_first().map(|(_, job)| job)).collect();
         assert_eq!(order, ["a/x", "b/x", "b/y", "c"]);
     }
 
     #[test]
     fn places_are_used_again() {
-        let (mut agenda, mut place) = Agenda::<u32, ()>::new(0);
+        let (mut queue, mut place) = ScanQueue::<u32, ()>::new(0);
         for i in 1..1000 {
-            assert!(matches!(agenda.claim(place), Claim::Job(_)));
-            assert!(matches!(agenda.claim(place), Claim::InWork));
-            agenda.finish(place, (), std::iter::once(i));
-            let Claim::Done((), children) = agenda.claim(place) else { panic!("it is done") };
+            assert!(matches!(queue.claim(place), Claim::Job(_)));
+            assert!(matches!(queue.claim(place), Claim::InWork));
+            queue.finish(place, (), std::iter::once(i));
+            let Claim::Done((), children) = queue.claim(place) else { panic!("it is done") };
             place = children[0];
         }
-        assert!(agenda.slots.len() <= 4);
+        assert!(queue.slots.len() <= 4);
     }
 }

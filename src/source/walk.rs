@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use super::exclude::ExcludeRules;
 use super::listing::Listing;
 use super::scan::{Job, Scanner};
-use super::scan_queue::{Agenda, Claim};
+use super::scan_queue::{Claim, ScanQueue};
 use super::stat::FileKind;
 
 /// A step of the walk.
@@ -55,12 +55,12 @@ pub fn walk<T: Send, E>(
     mut each: impl FnMut(Event<T>) -> Result<(), E>,
 ) -> Result<(), E> {
     let scanner = Scanner::new(root, rules);
-    let (agenda, root_place) = Agenda::new(Job::Root);
+    let (queue, root_place) = ScanQueue::new(Job::Root);
     let shared = Shared {
         scanner,
         annotate,
         entries_max: options.lookahead_entries_max,
-        state: Mutex::new(Progress { agenda, entries_ahead: 0, idle: 0, wanted: None, stopped: false }),
+        state: Mutex::new(Progress { queue, entries_ahead: 0, idle: 0, wanted: None, stopped: false }),
         work: Condvar::new(),
         done: Condvar::new(),
     };
@@ -86,7 +86,7 @@ struct Shared<'a, T, A> {
 }
 
 struct Progress<T> {
-    agenda: Agenda<Job, (Listing, T)>,
+    queue: ScanQueue<Job, (Listing, T)>,
     entries_ahead: usize,
     idle: usize,
     wanted: Option<usize>,
@@ -138,7 +138,7 @@ impl<T: Send, A: Fn(&Listing) -> T + Sync> Shared<'_, T, A> {
     fn obtain(&self, place: usize, buffer: &mut Vec<u8>) -> (Listing, T, Vec<usize>) {
         let mut state = self.lock();
         loop {
-            match state.agenda.claim(place) {
+            match state.queue.claim(place) {
                 Claim::Done((listing, note), children) => {
                     self.consumed(&mut state, &listing);
                     return (listing, note, children);
@@ -187,7 +187,7 @@ impl<T: Send, A: Fn(&Listing) -> T + Sync> Shared<'_, T, A> {
                 return None;
             }
             if state.entries_ahead < self.entries_max
-                && let Some(job) = state.agenda.take_first()
+                && let Some(job) = state.queue.take_first()
             {
                 return Some(job);
             }
@@ -208,7 +208,7 @@ impl<T: Send, A: Fn(&Listing) -> T + Sync> Shared<'_, T, A> {
         let any = !children.is_empty();
         let mut state = self.lock();
         state.entries_ahead += weight(&listing);
-        state.agenda.finish(place, (listing, note), children.into_iter());
+        state.queue.finish(place, (listing, note), children.into_iter());
         if any && state.idle > 0 {
             self.work.notify_all();
         }

@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore};
 
-use super::object::{Manner, ObjectStoreAdapter, runtime};
+use super::object::{BackendOptions, ObjectStoreAdapter, runtime};
 use super::s3::{CONNECT_LIMIT, Connector};
 use super::{StoreError, Verb};
 
@@ -49,8 +49,8 @@ pub fn open(location: &str) -> Result<ObjectStoreAdapter, StoreError> {
     };
     let path = Path::parse(prefix).map_err(|e| unusable(&e.to_string()))?;
     let store: Arc<dyn ObjectStore> = if prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, path)) };
-    let manner = Manner { server: Some(server), ..Manner::default() };
-    Ok(ObjectStoreAdapter::with(runtime(location)?, store, location.to_owned(), REQUESTS, manner))
+    let backend = BackendOptions { server: Some(server), ..BackendOptions::default() };
+    Ok(ObjectStoreAdapter::with(runtime(location)?, store, location.to_owned(), REQUESTS, backend))
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ pub enum StoreError {
         advice: &'static str,
     },
     /// This build knows no such kind of store.
-    #[error("{scheme}: is no kind of store that this build supports")]
+    #[error("{scheme}: is not supported; use a local path, s3://, gs:// or az://")]
     Unsupported {
         /// What stands before the colon.
         scheme: String,

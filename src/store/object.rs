@@ -18,7 +18,7 @@ use futures_util::StreamExt;
 use object_store::path::Path;
 use object_store::{Attribute, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 
 use super::counts::Counters;
 use super::name::{is_name, is_within};
@@ -53,7 +53,7 @@ pub struct ObjectStoreAdapter {
 
 /// What is particular to a store behind the adapter.
 #[derive(Debug, Clone)]
-pub struct Manner {
+pub struct BackendOptions {
     /// Whether the store knows "only if it is absent". If not, only one writer at a time may use it.
     pub conditional: bool,
     /// Storage class of what lies below `data/`.
@@ -66,7 +66,7 @@ pub struct Manner {
     pub patience: Duration,
 }
 
-impl Default for Manner {
+impl Default for BackendOptions {
     fn default() -> Self {
         let patience = Duration::from_secs(180);
         Self { conditional: true, storage_class: None, server: None, versions: None, patience }
@@ -84,7 +84,7 @@ impl ObjectStoreAdapter {
     /// Wraps `inner`, which people know as `location`, and lets it do `requests_max` requests at once. Fails
     /// only if the system gives no threads.
     pub fn new(inner: Arc<dyn ObjectStore>, location: String, requests_max: usize) -> Result<Self, StoreError> {
-        Ok(Self::with(runtime(&location)?, inner, location, requests_max, Manner::default()))
+        Ok(Self::with(runtime(&location)?, inner, location, requests_max, BackendOptions::default()))
     }
 
     /// As [`ObjectStoreAdapter::new`], on a runtime that is there, for a store with a manner of its own.
@@ -93,10 +93,10 @@ impl ObjectStoreAdapter {
         inner: Arc<dyn ObjectStore>,
         location: String,
         requests_max: usize,
-        manner: Manner,
+        backend: BackendOptions,
     ) -> Self {
         let permits = Permits::new(requests_max.max(1));
-        let Manner { conditional, storage_class, server, versions, patience } = manner;
+        let BackendOptions { conditional, storage_class, server, versions, patience } = backend;
         let (runtime, counters, conditional) = (Some(runtime), Counters::default(), AtomicBool::new(conditional));
         let versioned = AtomicBool::new(false);
         Self {
@@ -231,7 +231,7 @@ impl Store for ObjectStoreAdapter {
                 Err(translate(Verb::GetRange, name, error))
             }
             // Some servers (`rclone serve s3`) know no ranges and send all of it.
-            Err(error) if with_causes(&error).contains("non-partial response") => {
+            Err(error) if error_chain(&error).contains("non-partial response") => {
                 let whole = self.get(name)?;
                 check_range(name, &range, whole.len() as u64)?;
                 Ok(whole.slice(range.start as usize..range.end as usize))
@@ -443,7 +443,7 @@ fn of_refusal(verb: Verb, name: String, refusal: Refusal) -> StoreError {
 
 /// The cause of a library's error, without the repetitions.
 fn once(error: Error) -> super::Cause {
-    with_causes(&error).into()
+    error_chain(&error).into()
 }
 
 /// The permission that a store's policy would have to give.

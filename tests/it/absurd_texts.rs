@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::program::Strongroom;
 use strongroom::ops::backup::{BackupOptions, StreamSource, backup};
 use strongroom::primitives::progress::Silent;
-use strongroom::primitives::system::System;
+use strongroom::primitives::system::OsSystem;
 use strongroom::repository::{LocalPlaces, Repository};
 use strongroom::store;
 
@@ -16,7 +16,7 @@ fn open(sr: &Strongroom) -> Arc<Repository> {
     let places = LocalPlaces { cache: sr.at("other/cache"), state: sr.at("other/state") };
     let location = sr.at("repo").display().to_string();
     let store = store::open(&location, &Default::default(), 0).expect("the repository is there");
-    Repository::open(store, &b"open sesame".to_vec().into(), &places, Arc::new(System)).expect("it opens")
+    Repository::open(store, &b"open sesame".to_vec().into(), &places, Arc::new(OsSystem)).expect("it opens")
 }
 
 /// As a program that checks nothing stores it.

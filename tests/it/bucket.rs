@@ -5,16 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::harness::{Bench, Machine, PASSPHRASE, difference, far_world, small, text};
+use crate::harness::{Bench, Machine, PASSPHRASE, difference, far_system, small, text};
 use crate::s3::{Condition, Fault, MACHINE_KEY, OWNER_KEY, Server};
 use strongroom::format::record::Role;
 use strongroom::ops::backup::BackupError;
 use strongroom::ops::cat::cat;
 use strongroom::ops::restore::RestoreError;
 use strongroom::ops::verify::{VerifyDepth, verify};
-use strongroom::primitives::error_chain::with_causes;
+use strongroom::primitives::error_chain::error_chain;
 use strongroom::primitives::progress::Silent;
-use strongroom::primitives::system::System;
+use strongroom::primitives::system::OsSystem;
 use strongroom::repository::state_dir::machine_id;
 use strongroom::repository::{RepositoryError, init};
 use strongroom::store::{Store, StoreError, check_conditional_create, list_all};
@@ -95,7 +95,7 @@ fn every_fault_at_every_request_of_a_backup_is_survived_or_said() {
                 }
                 Err(e) => {
                     said += 1;
-                    let text = with_causes(&e);
+                    let text = error_chain(&e);
                     assert!(is_clear(&text), "{label} at {n}: {text}");
                     db.backup(&[root.path()]);
                 }
@@ -134,7 +134,7 @@ fn every_fault_at_every_request_of_a_restore_is_survived_or_said() {
             let done = restored(&drill, root.path());
             server.clear_fault();
             if let Err(e) = done {
-                assert!(is_clear(&with_causes(&e)), "{label} at {n}: {e}");
+                assert!(is_clear(&error_chain(&e)), "{label} at {n}: {e}");
                 restored(&drill, root.path()).unwrap();
             }
             if !hit.load(std::sync::atomic::Ordering::Relaxed) {
@@ -148,7 +148,7 @@ fn every_fault_at_every_request_of_a_restore_is_survived_or_said() {
 #[test]
 fn an_unchanged_night_costs_at_most_eight_requests() {
     let (server, root) = (Server::start(), tree());
-    let bench = Bench { world: far_world(1), ..Bench::on(server.store(OWNER_KEY)) };
+    let bench = Bench { system: far_system(1), ..Bench::on(server.store(OWNER_KEY)) };
     let db = bench.machine(Role::Backup, "db");
     db.backup(&[root.path()]);
     server.take_log();
@@ -265,8 +265,8 @@ fn a_server_that_lets_everybody_win_is_refused_by_name_and_serves_a_single_write
     server.bucket.ranges.store(false, std::sync::atomic::Ordering::Relaxed);
     let store = server.store(OWNER_KEY);
     let folder = tempfile::tempdir().unwrap();
-    let machine = machine_id(&folder.path().join("state"), &System).unwrap();
-    init(&*store, PASSPHRASE, small(), Some(machine), &System).unwrap();
+    let machine = machine_id(&folder.path().join("state"), &OsSystem).unwrap();
+    init(&*store, PASSPHRASE, small(), Some(machine), &OsSystem).unwrap();
     let bench = Bench { folder, ..Bench::beside(store) };
     bench.backup(&[root.path()]);
     bench.backup(&[root.path()]);
@@ -295,7 +295,7 @@ fn a_repository_on_a_server_that_changed_for_a_worse_one_is_not_written_to() {
     // This machine knows the server; a new one tries it first.
     let other = Bench::beside(server.store(OWNER_KEY));
     let error = other.try_backup(&[root.path()], &Silent).unwrap_err();
-    assert!(with_causes(&error).contains("only if it is absent"), "{error}");
+    assert!(error_chain(&error).contains("only if it is absent"), "{error}");
 }
 
 fn publish_at_once(bench: &Bench, machines: Vec<Machine>, nights: u64) {
@@ -342,12 +342,12 @@ fn what_the_server_refuses_is_said_with_what_to_do() {
     ] {
         let label = format!("{fault:?}");
         server.set_fault(move |_, _| Some(fault.clone()));
-        let text = with_causes(&store.get("config").unwrap_err());
+        let text = error_chain(&store.get("config").unwrap_err());
         assert!(text.contains(words), "{label}: {text}");
     }
     server.clear_fault();
     server.put("backups/data/1/x", b"cold", Some("GLACIER"));
-    let text = with_causes(&store.get("data/1/x").unwrap_err());
+    let text = error_chain(&store.get("data/1/x").unwrap_err());
     assert!(text.contains("archive class"), "{text}");
 }
 

@@ -13,9 +13,9 @@ use strongroom::format::record::{Operation, Role};
 use strongroom::ops::prune::plan::MaxUnused;
 use strongroom::ops::prune::{PruneOptions, prune};
 use strongroom::ops::verify::{VerifyDepth, verify};
-use strongroom::primitives::error_chain::with_causes;
+use strongroom::primitives::error_chain::error_chain;
 use strongroom::primitives::progress::Silent;
-use strongroom::primitives::system::{Scripted, World};
+use strongroom::primitives::system::{Scripted, System};
 use strongroom::repository::RepositoryError;
 use strongroom::store::{Store, StoreError, list_all, open};
 
@@ -142,7 +142,7 @@ fn a_refusal_is_final_and_told_in_the_server_s_words() {
         server.set_fault(move |_, _| Some(Fault::Says(status, code, message)));
         let error = store.create("data/1/x", Bytes::from_static(b"x")).unwrap_err();
         server.clear_fault();
-        let text = with_causes(&error);
+        let text = error_chain(&error);
         assert!(!matches!(error, StoreError::Ambiguous { .. }), "{code}: {text}");
         assert!(text.contains(words), "{code}: {text}");
     }
@@ -154,7 +154,7 @@ fn a_refusal_is_final_and_told_in_the_server_s_words() {
     assert_eq!(server.take_log().len(), 1);
     // Without s3:ListBucket what is missing looks forbidden.
     server.set_fault(|_, _| Some(Fault::Says(403, "AccessDenied", "Access Denied")));
-    let text = with_causes(&store.get("config").unwrap_err());
+    let text = error_chain(&store.get("config").unwrap_err());
     server.clear_fault();
     assert!(
         text.contains("s3:GetObject") && text.contains("s3:ListBucket") && !text.contains("Access Denied"),
@@ -182,7 +182,7 @@ fn a_server_that_fails_is_asked_for_the_time_that_was_given_and_the_user_is_told
     let (store, told) = store_with(&server, &[("retry-timeout", "5")]);
     store.create("data/1/x", Bytes::from_static(b"x")).unwrap();
     server.set_fault(|_, _| Some(Fault::Status(502, "")));
-    let text = with_causes(&store.get("data/1/x").unwrap_err());
+    let text = error_chain(&store.get("data/1/x").unwrap_err());
     assert!(text.contains("status 502") && text.contains("tried again for "), "{text}");
     assert_eq!(text.matches("status 502").count(), 1, "each cause once: {text}");
     let notices = told.lock().unwrap().clone();
@@ -225,21 +225,21 @@ fn a_server_that_can_only_delete_one_object_is_pruned() {
 fn a_server_that_begins_to_keep_versions_is_raced_with_again() {
     let (server, root) = (Server::start(), tree());
     let day =
-        |n: u64| -> Arc<dyn World> { Arc::new(Scripted::new(4_000_000_000_000 + n as i64 * 86_400_000, 100 + n)) };
-    let bench = Bench { world: day(0), ..Bench::on(server.store(OWNER_KEY)) };
+        |n: u64| -> Arc<dyn System> { Arc::new(Scripted::new(4_000_000_000_000 + n as i64 * 86_400_000, 100 + n)) };
+    let bench = Bench { system: day(0), ..Bench::on(server.store(OWNER_KEY)) };
     bench.backup(&[root.path()]);
     server.bucket.versions.store(true, Ordering::Relaxed);
     *server.bucket.condition.lock().unwrap() = crate::s3::Condition::Ignored;
-    let later = Bench { world: day(1), ..bench };
+    let later = Bench { system: day(1), ..bench };
     let error = later.try_backup(&[root.path()], &Silent).unwrap_err();
-    assert!(with_causes(&error).contains("does not create an object only if it is absent"), "{error}");
+    assert!(error_chain(&error).contains("does not create an object only if it is absent"), "{error}");
     assert_eq!(later.open().state().snapshots.len(), 1);
     // A week later it is tried again also where nothing seems to have changed.
     server.bucket.versions.store(false, Ordering::Relaxed);
     *server.bucket.condition.lock().unwrap() = crate::s3::Condition::Atomic;
     later.backup(&[root.path()]);
     *server.bucket.condition.lock().unwrap() = crate::s3::Condition::Ignored;
-    Bench { world: day(3), ..later }.backup(&[root.path()]);
+    Bench { system: day(3), ..later }.backup(&[root.path()]);
 }
 
 /// What was published on a bucket with versions is read back: another's record may stand there.

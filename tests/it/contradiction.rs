@@ -344,7 +344,7 @@ fn a_machine_follows_a_settlement_that_it_has_not_seen_and_no_other() {
 
     let passphrase = zeroize::Zeroizing::new(crate::harness::PASSPHRASE.to_vec());
     let repository =
-        Repository::open_forgetting(bench.store.clone(), &passphrase, &bench.places(), bench.world.clone()).unwrap();
+        Repository::open_forgetting(bench.store.clone(), &passphrase, &bench.places(), bench.system.clone()).unwrap();
     let settled = repository.settle(true).unwrap().unwrap();
     assert_eq!(settled, end + 1);
     assert_eq!(machine.open().state().snapshots.len(), 1);
@@ -368,7 +368,7 @@ fn what_a_machine_has_seen_is_not_forgotten_in_vain() {
         (1..=last(&bench)).map(|number| bench.store.get(&names::record(number)).unwrap()).collect();
     (1..=last(&bench)).for_each(|number| bench.store.delete(&names::record(number)).unwrap());
     let passphrase = zeroize::Zeroizing::new(crate::harness::PASSPHRASE.to_vec());
-    let opened = Repository::open_forgetting(bench.store.clone(), &passphrase, &bench.places(), bench.world.clone());
+    let opened = Repository::open_forgetting(bench.store.clone(), &passphrase, &bench.places(), bench.system.clone());
     assert!(matches!(opened, Err(RepositoryError::History { .. })));
     // It still knows that more than the first record was there.
     bench.store.create(&names::record(1), records[0].clone()).unwrap();

@@ -13,7 +13,7 @@ use strongroom::ops::diff::{Change, diff};
 use strongroom::ops::find::{FindOptions, Pattern, find};
 use strongroom::ops::verify::{Part, VerifyDepth, coverage, remember, verify};
 use strongroom::primitives::progress::Silent;
-use strongroom::primitives::system::System;
+use strongroom::primitives::system::OsSystem;
 use strongroom::repository::snapshots::Snapshot;
 use strongroom::repository::{Repository, init_like};
 use strongroom::store::MemoryStore;
@@ -93,7 +93,7 @@ fn a_repository_with_the_same_parameters_finds_what_was_copied_there() {
         let store = Arc::new(MemoryStore::new());
         let other = match like {
             true => {
-                init_like(&*store, PASSPHRASE, &from, None, &System).unwrap();
+                init_like(&*store, PASSPHRASE, &from, None, &OsSystem).unwrap();
                 Bench::beside(store)
             }
             false => Bench::on(store),

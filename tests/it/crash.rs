@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::harness::{Bench, difference, far_world, options, text};
+use crate::harness::{Bench, difference, far_system, options, text};
 use strongroom::format::record::Outcome;
 use strongroom::ops::backup::backup;
 use strongroom::ops::verify::{VerifyDepth, verify};
@@ -29,7 +29,7 @@ fn scene() -> Scene {
         fs::write(source.path().join(format!("tree/below/old{i}")), text(i, 100_000)).unwrap();
     }
     let store = Arc::new(MemoryStore::new());
-    let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
+    let bench = Bench { system: far_system(1), ..Bench::on(store.clone()) };
     bench.backup(&[&source.path().join("tree")]);
     for i in 0..10 {
         fs::write(source.path().join(format!("tree/new{i}")), text(50 + i, 300_000)).unwrap();
@@ -46,7 +46,7 @@ impl Scene {
     /// The same, on a store and with local folders of its own.
     fn fork(&self) -> (Arc<SimulatedStore>, Bench) {
         let store = Arc::new(SimulatedStore::new(Arc::new(self.store.fork())));
-        let bench = Bench { world: far_world(2), ..Bench::beside(store.clone()) };
+        let bench = Bench { system: far_system(2), ..Bench::beside(store.clone()) };
         crate::harness::copy_folder(self.bench.folder.path(), bench.folder.path());
         (store, bench)
     }
@@ -166,11 +166,11 @@ fn an_init_that_dies_anywhere_can_be_made_again() {
         for fault in [Fault::Before, Fault::After, Fault::Half] {
             let store = Arc::new(SimulatedStore::new(Arc::new(MemoryStore::new())));
             store.crash_after(n, Scope::Mutating, fault);
-            init(&*store, crate::harness::PASSPHRASE, crate::harness::small(), None, &*far_world(n)).unwrap_err();
+            init(&*store, crate::harness::PASSPHRASE, crate::harness::small(), None, &*far_system(n)).unwrap_err();
             store.revive();
             for seed in 10..14 {
                 // Either there is one already, or this makes it; slots come in any order.
-                match init(&*store, crate::harness::PASSPHRASE, crate::harness::small(), None, &*far_world(seed)) {
+                match init(&*store, crate::harness::PASSPHRASE, crate::harness::small(), None, &*far_system(seed)) {
                     Ok(_) | Err(RepositoryError::AlreadyInitialized { .. }) => {}
                     Err(e) => panic!("{fault:?} at call {n}: {e}"),
                 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::harness::{Bench, difference, far_world, names, options, text};
+use crate::harness::{Bench, difference, far_system, names, options, text};
 use strongroom::format::record::Operation;
 use strongroom::ops::backup::backup;
 use strongroom::ops::copy::{CopyOptions, copy};
@@ -63,7 +63,7 @@ struct Scene {
 
 fn scene() -> Scene {
     let (store, root) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
-    let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
+    let bench = Bench { system: far_system(1), ..Bench::on(store.clone()) };
     for n in 0..3 {
         night(root.path(), n);
         bench.backup(&[root.path()]);
@@ -74,7 +74,7 @@ fn scene() -> Scene {
 impl Scene {
     fn fork(&self) -> (Arc<SimulatedStore>, Bench) {
         let store = Arc::new(SimulatedStore::new(Arc::new(self.store.fork())));
-        let bench = Bench { world: far_world(2), ..Bench::beside(store.clone()) };
+        let bench = Bench { system: far_system(2), ..Bench::beside(store.clone()) };
         crate::harness::copy_folder(self.bench.folder.path(), bench.folder.path());
         (store, bench)
     }
@@ -219,14 +219,14 @@ fn a_copy_that_dies_is_ended_by_the_next_one() {
     };
     let root = from.root.path().to_owned();
     let empty = Arc::new(MemoryStore::new());
-    drop(Bench { world: far_world(1), ..Bench::on(empty.clone()) });
+    drop(Bench { system: far_system(1), ..Bench::on(empty.clone()) });
     for fault in [Fault::Before, Fault::After, Fault::Half] {
         let mut n = 0;
         loop {
             n += 1;
             let label = format!("copy, crash at call {n}, {fault:?}");
             let store = Arc::new(SimulatedStore::new(Arc::new(empty.fork())));
-            let bench = Bench { world: far_world(2), ..Bench::beside(store.clone()) };
+            let bench = Bench { system: far_system(2), ..Bench::beside(store.clone()) };
             store.crash_after(n, Scope::Mutating, fault);
             let died = work(&bench);
             let crashed = store.has_crashed();

@@ -5,7 +5,7 @@ use std::fs;
 use crate::harness::{Bench, Machine, difference, text};
 use strongroom::crypto::keys::Epoch;
 use strongroom::format::record::{Operation, Role};
-use strongroom::format::slot::Way;
+use strongroom::format::slot::SlotKind;
 use strongroom::ops::backup::BackupError;
 use strongroom::ops::verify::{VerifyDepth, verify};
 use strongroom::ops::{credentials, keys};
@@ -37,7 +37,7 @@ fn restores(machine: &Machine, root: &tempfile::TempDir) {
 
 #[test]
 fn a_backup_credential_runs_backup_in_full_and_a_read_credential_restores_it_elsewhere() {
-    let (bench, root) = (Bench { world: crate::harness::far_world(3), ..Bench::new() }, tree());
+    let (bench, root) = (Bench { system: crate::harness::far_system(3), ..Bench::new() }, tree());
     let (db, drill) = (bench.machine(Role::Backup, "db"), bench.machine(Role::Read, "drill"));
     let first = db.backup(&[root.path()]);
     assert_eq!(first.sources[0].figures.files_read, 10);
@@ -78,7 +78,7 @@ fn what_a_role_may_not_do_is_refused_in_words_before_anything_is_done() {
     let (backup, read) = (db.open(), drill.open());
     assert!(may_not(&backup.snapshots().unwrap_err()));
     assert!(may_not(&credentials::revoke(&backup, read.keys.id()).unwrap_err()));
-    assert!(may_not(&keys::add(&backup, Way::Passphrase, b"x").unwrap_err()));
+    assert!(may_not(&keys::add(&backup, SlotKind::Passphrase, b"x").unwrap_err()));
     assert!(matches!(drill.try_backup(&[root.path()]), Err(BackupError::Repository(e)) if may_not(&e)));
     let foreign =
         Machine { file: strongroom::format::credential::CredentialFile { name: "web".into(), ..db.file }, ..db };
@@ -148,7 +148,7 @@ fn a_credential_of_another_repository_or_of_another_owner_opens_nothing() {
 fn opens(bench: &Bench, secret: &[u8]) -> Result<(), RepositoryError> {
     let bench = Bench::beside(bench.store.clone());
     let secret = Zeroizing::new(secret.to_vec());
-    Repository::open(bench.store.clone(), &secret, &bench.places(), bench.world.clone()).map(drop)
+    Repository::open(bench.store.clone(), &secret, &bench.places(), bench.system.clone()).map(drop)
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn key_slots_come_and_go_and_the_last_one_stays() {
     let owner = bench.open();
     let (words_id, words) = keys::add_words(&owner).unwrap();
     opens(&bench, words.to_uppercase().replace(' ', "  ").as_bytes()).unwrap();
-    keys::add(&owner, Way::KeyFile, b"bytes of a key file").unwrap();
+    keys::add(&owner, SlotKind::KeyFile, b"bytes of a key file").unwrap();
     opens(&bench, b"bytes of a key file").unwrap();
     let (_, old) = keys::change(&owner, b"another passphrase").unwrap();
     opens(&bench, b"another passphrase").unwrap();
@@ -176,12 +176,12 @@ fn key_slots_come_and_go_and_the_last_one_stays() {
 fn a_run_that_another_credential_of_this_machine_left_is_left_to_it() {
     let (bench, root) = (Bench::new(), tree());
     let db = bench.machine(Role::Backup, "db");
-    let db = Machine { bench: Bench { world: bench.world.clone(), store: bench.store.clone(), ..db.bench }, ..db };
+    let db = Machine { bench: Bench { system: bench.system.clone(), store: bench.store.clone(), ..db.bench }, ..db };
     let owner_here = Repository::open(
         bench.store.clone(),
         &Zeroizing::new(crate::harness::PASSPHRASE.to_vec()),
         &db.bench.places(),
-        bench.world.clone(),
+        bench.system.clone(),
     )
     .unwrap();
     let (described, threads) = (Default::default(), Default::default());

@@ -9,13 +9,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::harness::{Bench, PASSPHRASE, copy_folder, far_world, files, names, options, small, text, try_restore};
+use crate::harness::{Bench, PASSPHRASE, copy_folder, far_system, files, names, options, small, text, try_restore};
 use bytes::Bytes;
 use strongroom::crypto::password::COST_MIN;
 use strongroom::format::checkpoint;
 use strongroom::format::config::Profile;
 use strongroom::format::names::{checkpoint as checkpoint_name, slot as slot_name};
-use strongroom::format::slot::{self, Slot, Way};
+use strongroom::format::slot::{self, Slot, SlotKind};
 use strongroom::ops::backup::backup;
 use strongroom::ops::verify::{Finding, VerifyDepth, verify, verify_keyless};
 use strongroom::primitives::progress::{Recorder, Silent};
@@ -40,8 +40,8 @@ fn template() -> Template {
     let mut parameters = small();
     // So many chunks that the directories do not fit into a record.
     parameters.fine = Profile { min: 1 << 10, avg: 2 << 10, max: 8 << 10 };
-    init(&*store, PASSPHRASE, parameters, None, &*far_world(1)).unwrap();
-    let bench = Bench { world: far_world(2), ..Bench::beside(store.clone()) };
+    init(&*store, PASSPHRASE, parameters, None, &*far_system(1)).unwrap();
+    let bench = Bench { system: far_system(2), ..Bench::beside(store.clone()) };
     let source = tempfile::tempdir().unwrap();
     let root = source.path().join("tree");
     let nights = [1, 2].map(|night| {
@@ -111,7 +111,7 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn new(template: &'a Template, warm: bool, label: String) -> Self {
         let store = Arc::new(SimulatedStore::new(Arc::new(template.store.fork())));
-        let bench = Bench { world: far_world(3), ..Bench::beside(store.clone()) };
+        let bench = Bench { system: far_system(3), ..Bench::beside(store.clone()) };
         if warm {
             copy_folder(template.bench.folder.path(), bench.folder.path());
         }
@@ -163,13 +163,14 @@ impl<'a> Case<'a> {
         for (snapshot, expected) in snapshots.iter().zip(&self.template.nights) {
             let (problems, absent) = self.restore(repository, snapshot, expected);
             lost += absent.len();
-            let hurts: Vec<_> = findings.iter().flat_map(|f| &f.hurts).filter(|(id, ..)| *id == snapshot.id).collect();
-            let count: u64 = hurts.iter().map(|(_, _, n)| n).sum();
-            assert_eq!(absent.is_empty(), hurts.is_empty(), "{}: {absent:?} {problems:?} {findings:?}", self.label);
+            let affects: Vec<_> =
+                findings.iter().flat_map(|f| &f.affects).filter(|(id, ..)| *id == snapshot.id).collect();
+            let count: u64 = affects.iter().map(|(_, _, n)| n).sum();
+            assert_eq!(absent.is_empty(), affects.is_empty(), "{}: {absent:?} {problems:?} {findings:?}", self.label);
             for path in &absent {
                 let full = self.root.join(path).to_string_lossy().into_owned();
-                let named = hurts.iter().flat_map(|(_, paths, _)| paths).any(|p| full.starts_with(&**p) || p == "/");
-                assert!(named || count > 10, "{}: {full} is hurt and not named: {hurts:?}", self.label);
+                let named = affects.iter().flat_map(|(_, paths, _)| paths).any(|p| full.starts_with(&**p) || p == "/");
+                assert!(named || count > 10, "{}: {full} is hurt and not named: {affects:?}", self.label);
             }
         }
         lost
@@ -317,7 +318,7 @@ fn a_damaged_checkpoint_is_found_and_the_log_serves_instead() {
 fn a_damaged_config_opens_nothing_and_is_named() {
     let template = template();
     let stranger = MemoryStore::new();
-    init(&stranger, b"another passphrase", small(), None, &*far_world(8)).unwrap();
+    init(&stranger, b"another passphrase", small(), None, &*far_system(8)).unwrap();
     for harm in ALL {
         for warm in [false, true] {
             let case = Case::new(&template, warm, format!("{harm:?} of the config"));
@@ -328,7 +329,7 @@ fn a_damaged_config_opens_nothing_and_is_named() {
             assert!(found(&case.keyless(), "config") || harm == Harm::Swap, "{}", case.label);
             let error = case.bench.try_open().map(drop).expect_err(&case.label).to_string();
             assert!(error.contains("config"), "{}: {error}", case.label);
-            let again = init(&**case.store.inner(), PASSPHRASE, small(), None, &*far_world(9));
+            let again = init(&**case.store.inner(), PASSPHRASE, small(), None, &*far_system(9));
             assert!(again.is_err(), "{}: a second repository was made over the first", case.label);
         }
     }
@@ -345,7 +346,7 @@ fn a_damaged_key_slot_is_named_and_never_a_reason_to_begin_anew() {
             // Slots are ways to one key, whatever they are called: nothing depends on which is where.
             let bytes = template.store.get(object).unwrap();
             let master = Slot::decode(&bytes).unwrap().open(PASSPHRASE).unwrap();
-            let second = slot::seal(Way::Passphrase, COST_MIN, [5; 32], b"a second one", &master).unwrap();
+            let second = slot::seal(SlotKind::Passphrase, COST_MIN, [5; 32], b"a second one", &master).unwrap();
             let name = slot_name(&[5; 16]);
             case.store.create(&name, Bytes::from(second)).unwrap();
             case.store.swap(object, &name).unwrap();

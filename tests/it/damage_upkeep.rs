@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::harness::{Bench, difference, far_world, names, options, text};
+use crate::harness::{Bench, difference, far_system, names, options, text};
 use strongroom::format::description::RunDescription;
 use strongroom::format::record::{Operation, Outcome, RunKind};
 use strongroom::ops::backup::backup;
@@ -60,7 +60,7 @@ fn night(root: &Path, n: u64) {
 
 fn template() -> Template {
     let (store, root) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
-    let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
+    let bench = Bench { system: far_system(1), ..Bench::on(store.clone()) };
     for n in 0..3 {
         night(root.path(), n);
         bench.backup(&[root.path()]);
@@ -116,7 +116,7 @@ fn hurt_paths(repository: &Arc<Repository>) -> (BTreeMap<String, BTreeSet<String
     let mut hurt: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let findings = verify(repository, VerifyDepth::ReadData, &Silent).unwrap().findings;
     for finding in &findings {
-        for (id, paths, _) in &finding.hurts {
+        for (id, paths, _) in &finding.affects {
             hurt.entry(id.to_string()).or_default().extend(paths.iter().cloned());
         }
     }
@@ -148,7 +148,7 @@ fn work(work: Work, bench: &Bench, other: &Bench) -> Result<(), String> {
                 command,
             };
             let report = repair(&repository, &options, &Silent).map_err(|e| e.to_string())?;
-            if report.holed.is_empty() { Ok(()) } else { Err("with holes".to_owned()) }
+            if report.damaged.is_empty() { Ok(()) } else { Err("with holes".to_owned()) }
         }
         Work::Copy => {
             let options = CopyOptions { dry_run: false, host, command };
@@ -161,7 +161,7 @@ fn work(work: Work, bench: &Bench, other: &Bench) -> Result<(), String> {
 fn case(template: &Template, kind: &str, harm: Harm, what: Work, warm: bool) -> String {
     let label = format!("{harm:?} of one in {kind}, then {what:?}, {}", if warm { "warm" } else { "cold" });
     let store = Arc::new(SimulatedStore::new(Arc::new(template.store.fork())));
-    let bench = Bench { world: far_world(2), ..Bench::beside(store.clone()) };
+    let bench = Bench { system: far_system(2), ..Bench::beside(store.clone()) };
     if warm {
         crate::harness::copy_folder(template.bench.folder.path(), bench.folder.path());
     }
@@ -169,7 +169,7 @@ fn case(template: &Template, kind: &str, harm: Harm, what: Work, warm: bool) -> 
     let before: BTreeSet<String> = names(&*store, "").into_iter().collect();
     let other = Bench::new();
     // Another machine without a cache says what is hurt.
-    let judge = Bench { world: far_world(3), ..Bench::beside(store.clone()) };
+    let judge = Bench { system: far_system(3), ..Bench::beside(store.clone()) };
     let Ok(judged) = judge.try_open() else {
         // Whoever has a cache may get further; nobody may take anything away.
         let done = work(what, &bench, &other);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use crate::harness::{Bench, far_world, options, text};
+use crate::harness::{Bench, far_system, options, text};
 use strongroom::format::record::Operation;
 use strongroom::ops::backup::{StreamSource, backup};
 use strongroom::ops::cat::cat;
@@ -15,7 +15,7 @@ use strongroom::ops::prune::{PruneOptions, prune};
 use strongroom::ops::repair::{RepairOptions, repair};
 use strongroom::ops::verify::{VerifyDepth, verify};
 use strongroom::primitives::progress::{Recorder, Silent};
-use strongroom::primitives::system::System;
+use strongroom::primitives::system::OsSystem;
 use strongroom::repository::{Repository, init};
 use strongroom::store::{Fault, MemoryStore, Scope, SimulatedStore};
 
@@ -31,20 +31,20 @@ fn count_panics() {
 
 /// How the call with a number fails, and what becomes of those after it.
 #[derive(Debug, Clone, Copy)]
-enum Way {
+enum SlotKind {
     /// Once.
     Once(Fault),
     /// From then on, for ever.
     ForEver(Fault),
 }
 
-const WAYS: [Way; 6] = [
-    Way::Once(Fault::Before),
-    Way::Once(Fault::Half),
-    Way::Once(Fault::Denied),
-    Way::Once(Fault::Missing),
-    Way::ForEver(Fault::Full),
-    Way::ForEver(Fault::Before),
+const WAYS: [SlotKind; 6] = [
+    SlotKind::Once(Fault::Before),
+    SlotKind::Once(Fault::Half),
+    SlotKind::Once(Fault::Denied),
+    SlotKind::Once(Fault::Missing),
+    SlotKind::ForEver(Fault::Full),
+    SlotKind::ForEver(Fault::Before),
 ];
 
 /// Every call with `STRONGROOM_TEST_FULL` set, else every third.
@@ -61,7 +61,7 @@ struct Scene {
 /// Nights of which the first are forgotten: there is something to restore, to prune and to verify.
 fn scene() -> Scene {
     let (store, root) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
-    let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
+    let bench = Bench { system: far_system(1), ..Bench::on(store.clone()) };
     for n in 0..3 {
         for i in 0..3 {
             let bytes = [text(i, 40_000), text(100 * n + i, 40_000)].concat();
@@ -95,7 +95,7 @@ fn at_every_call(fresh: bool, act: &Act) {
                 _ => {
                     let fork = Arc::new(store.fork());
                     let simulated = Arc::new(SimulatedStore::new(fork.clone()));
-                    let local = Bench { world: far_world(2), ..Bench::beside(simulated.clone()) };
+                    let local = Bench { system: far_system(2), ..Bench::beside(simulated.clone()) };
                     crate::harness::copy_folder(&state.cache, &local.places().cache);
                     crate::harness::copy_folder(&state.state, &local.places().state);
                     let repository = local.open();
@@ -103,8 +103,8 @@ fn at_every_call(fresh: bool, act: &Act) {
                 }
             };
             match way {
-                Way::Once(fault) => simulated.fail(None, "", n, 1, fault),
-                Way::ForEver(fault) => simulated.crash_after(n, Scope::All, fault),
+                SlotKind::Once(fault) => simulated.fail(None, "", n, 1, fault),
+                SlotKind::ForEver(fault) => simulated.crash_after(n, Scope::All, fault),
             }
             simulated.clear_calls();
             let done = act(&repository, root.path());
@@ -116,7 +116,7 @@ fn at_every_call(fresh: bool, act: &Act) {
                 assert!(!error.is_empty() && !error.contains("panicked"), "{way:?} at call {n}: {error}");
             }
             if fresh {
-                let newcomer = Bench { world: far_world(3), ..Bench::beside(fork.clone()) };
+                let newcomer = Bench { system: far_system(3), ..Bench::beside(fork.clone()) };
                 let bare = newcomer.open();
                 let found = verify(&bare, VerifyDepth::ReadData, &Silent).unwrap().findings;
                 assert_eq!(found, vec![], "{way:?} at call {n}");
@@ -221,11 +221,12 @@ fn an_init() {
         for n in 1.. {
             let simulated = SimulatedStore::new(Arc::new(MemoryStore::new()));
             match way {
-                Way::Once(fault) => simulated.fail(None, "", n, 1, fault),
-                Way::ForEver(fault) => simulated.crash_after(n, Scope::All, fault),
+                SlotKind::Once(fault) => simulated.fail(None, "", n, 1, fault),
+                SlotKind::ForEver(fault) => simulated.crash_after(n, Scope::All, fault),
             }
-            let done =
-                text_of(init(&simulated, crate::harness::PASSPHRASE, crate::harness::small(), None, &System).map(drop));
+            let done = text_of(
+                init(&simulated, crate::harness::PASSPHRASE, crate::harness::small(), None, &OsSystem).map(drop),
+            );
             assert_eq!(PANICS.load(SeqCst), 0, "{way:?} at call {n}");
             if (simulated.calls().len() as u64) < n {
                 assert_eq!(done, Ok(()), "{way:?}: nothing failed");

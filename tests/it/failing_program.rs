@@ -11,7 +11,7 @@ use crate::s3::{Asked, Fault, OWNER_KEY, Server};
 
 /// What becomes of the request with a number, and of those after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum SlotKind {
     /// The server says no, once and for good.
     Refused,
     /// The object is said not to be there.
@@ -26,9 +26,10 @@ enum Way {
     Gone,
 }
 
-const WAYS: [Way; 6] = [Way::Refused, Way::Missing, Way::Late, Way::Cut, Way::Full, Way::Gone];
+const WAYS: [SlotKind; 6] =
+    [SlotKind::Refused, SlotKind::Missing, SlotKind::Late, SlotKind::Cut, SlotKind::Full, SlotKind::Gone];
 
-impl Way {
+impl SlotKind {
     fn fault(self, asked: &Asked, number: usize, at: usize) -> Option<Fault> {
         let here = number == at;
         match self {

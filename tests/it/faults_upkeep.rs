@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::harness::{Bench, Meddler, difference, far_world, names, options, text};
+use crate::harness::{Bench, Meddler, difference, far_system, names, options, text};
 use bytes::Bytes;
 use strongroom::format::description::RunDescription;
 use strongroom::format::record::{Operation, RunKind};
@@ -173,9 +173,9 @@ fn a_store_that_lists_late_costs_nothing_but_a_later_sweep() {
 #[test]
 fn clocks_that_are_hours_wrong_close_nothing_and_delete_nothing_early() {
     let store = Arc::new(MemoryStore::new());
-    drop(Bench { world: far_world(1), ..Bench::on(store.clone()) });
+    drop(Bench { system: far_system(1), ..Bench::on(store.clone()) });
     let beside =
-        |ms: i64, seed: u64| Bench { world: Arc::new(Scripted::new(ms, seed)), ..Bench::beside(store.clone()) };
+        |ms: i64, seed: u64| Bench { system: Arc::new(Scripted::new(ms, seed)), ..Bench::beside(store.clone()) };
     let now = 1_790_000_000_000;
     let bench = beside(now, 5);
     let root = nights(&bench);

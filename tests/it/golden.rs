@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::harness::{Bench, far_world, names, options, text};
+use crate::harness::{Bench, far_system, names, options, text};
 use bytes::Bytes;
 use strongroom::crypto::keys::{Domain, DomainKeys, Epoch, EpochKeys};
 use strongroom::crypto::password::COST_MIN;
@@ -28,7 +28,7 @@ use strongroom::format::record::Role;
 use strongroom::format::record::*;
 use strongroom::format::sealed::Sealing;
 use strongroom::format::segment::{self, PackSummary, SegmentContent};
-use strongroom::format::slot::{self, Slot, Way};
+use strongroom::format::slot::{self, Slot, SlotKind};
 use strongroom::format::state::State;
 use strongroom::format::tree::*;
 use strongroom::ops::backup::backup;
@@ -144,9 +144,9 @@ fn epoch_keys() {
 
 #[test]
 fn slot() {
-    let made = slot::seal(Way::Passphrase, COST_MIN, [6; 32], b"golden passphrase", &secret()).unwrap();
+    let made = slot::seal(SlotKind::Passphrase, COST_MIN, [6; 32], b"golden passphrase", &secret()).unwrap();
     let read = Slot::decode(&golden("slot", &made)).unwrap();
-    assert_eq!((read.way, read.cost), (Way::Passphrase, COST_MIN));
+    assert_eq!((read.way, read.cost), (SlotKind::Passphrase, COST_MIN));
     assert_eq!(read.open(b"golden passphrase").unwrap().expose(), secret().expose());
 }
 
@@ -261,7 +261,7 @@ fn every_operation() -> Vec<Operation> {
             condemned_packs: vec![hash],
             condemned_segments: vec![hash],
         },
-        Operation::Lost { packs: vec![hash], holed: snapshots.clone() },
+        Operation::Lost { packs: vec![hash], damaged: snapshots.clone() },
         Operation::Vouch { packs: vec![hash] },
         Operation::Swept { packs: vec![hash], segments: vec![hash], orphans: vec![(run, hash)] },
         Operation::Credential { certificate },
@@ -416,7 +416,7 @@ fn newer(bytes: &Bytes, has_checksum: bool) -> Bytes {
 #[test]
 fn an_unknown_version_of_any_kind_is_refused_by_name() {
     let template = Arc::new(MemoryStore::new());
-    let bench = Bench { world: far_world(1), ..Bench::on(template.clone()) };
+    let bench = Bench { system: far_system(1), ..Bench::on(template.clone()) };
     bench.backup_stream("dump", text(1, 200_000));
     let state = bench.open().state();
     let repository = bench.open();

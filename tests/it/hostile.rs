@@ -77,13 +77,13 @@ fn write_record(repository: &Repository, operations: Vec<Operation>, change: imp
         previous: state.hash,
         previous_valid: state.valid,
         writer: repository.keys.id(),
-        operation: OperationId(strongroom::primitives::system::random(&*repository.world)),
+        operation: OperationId(strongroom::primitives::system::random(&*repository.system)),
         time_ms: 0,
         operations,
     };
     change(&mut record);
     let sealing = repository.keys.log_sealing(Epoch(state.epoch)).unwrap();
-    let salt = strongroom::primitives::system::random(&*repository.world);
+    let salt = strongroom::primitives::system::random(&*repository.system);
     let bytes = record.encode(repository.keys.signer(), &sealing.sealing(), salt);
     write_bytes(repository, state.number + 1, bytes)
 }
@@ -251,7 +251,7 @@ fn garbage_that_looks_like_damage_stops_every_writer_until_the_owner_overrules_i
 
 fn open_for_repair(bench: &Bench) -> Arc<Repository> {
     let passphrase = zeroize::Zeroizing::new(crate::harness::PASSPHRASE.to_vec());
-    Repository::open_for_repair(bench.store.clone(), &passphrase, &bench.places(), bench.world.clone()).unwrap()
+    Repository::open_for_repair(bench.store.clone(), &passphrase, &bench.places(), bench.system.clone()).unwrap()
 }
 
 /// What a machine has seen to be a record is no garbage, whatever becomes of its bytes.
@@ -272,7 +272,8 @@ fn a_record_that_rotted_is_not_overruled_by_a_machine_that_saw_it_or_when_others
             Ok(repository) => assert!(repository.check_undoubted().is_err(), "{place}"),
         }
         let passphrase = zeroize::Zeroizing::new(crate::harness::PASSPHRASE.to_vec());
-        let owner = Repository::open_for_repair(bench.store.clone(), &passphrase, &bench.places(), bench.world.clone());
+        let owner =
+            Repository::open_for_repair(bench.store.clone(), &passphrase, &bench.places(), bench.system.clone());
         assert!(owner.and_then(|o| o.overrule_garbage()).is_err(), "{place}");
         scene.bench.store.delete(&log[at]).unwrap();
         scene.bench.store.create(&log[at], bytes).unwrap();
@@ -326,7 +327,7 @@ fn what_only_the_owner_may_do_is_void_for_it() {
     let attempts = vec![
         Operation::Forget { snapshots: snapshots.clone() },
         Operation::Hold { snapshots: snapshots.clone() },
-        Operation::Lost { packs: packs.clone(), holed: snapshots },
+        Operation::Lost { packs: packs.clone(), damaged: snapshots },
         Operation::Vouch { packs: packs.clone() },
         Operation::Close { run: own },
         Operation::Doom { packs: vec![] },
@@ -378,7 +379,7 @@ fn ids_that_it_claims_for_garbage_serve_nobody() {
     // Who looks at the bytes finds them out, and names them.
     let findings = verify(&scene.bench.open(), VerifyDepth::ReadData, &Silent).unwrap().findings;
     assert_eq!(findings.len(), 2, "{findings:?}");
-    assert!(findings.iter().all(|f| f.hurts.is_empty()), "{findings:?}");
+    assert!(findings.iter().all(|f| f.affects.is_empty()), "{findings:?}");
 }
 
 /// The pack itself is sound; only the record's directory gives its chunk another id. Whoever vouched for it would lead every
@@ -529,8 +530,8 @@ fn span(run: RunId) -> Reference {
 fn snapshot_that_says(repository: &Repository, described: &SnapshotDescription, root: ChunkId) -> SnapshotEntry {
     let keys = repository.domain_keys();
     SnapshotEntry {
-        id: SnapshotId(strongroom::primitives::system::random(&*repository.world)),
-        time_ms: repository.world.now_ms(),
+        id: SnapshotId(strongroom::primitives::system::random(&*repository.system)),
+        time_ms: repository.system.now_ms(),
         root,
         outcome: Outcome::Complete,
         parents: vec![],

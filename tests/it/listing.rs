@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::harness::{Bench, difference, far_world, names, options, text};
+use crate::harness::{Bench, difference, far_system, names, options, text};
 use strongroom::ops::backup::{BackupError, BackupOptions, StreamSource, backup};
 use strongroom::primitives::progress::{Observer, Silent};
 use strongroom::primitives::system::Scripted;
@@ -23,7 +23,7 @@ fn tree() -> tempfile::TempDir {
 #[test]
 fn a_lost_pack_is_noticed_the_next_day_and_the_next_snapshot_is_whole() {
     let (root, now) = (tree(), 4_000_000_000_000);
-    let bench = Bench { world: far_world(1), ..Bench::new() };
+    let bench = Bench { system: far_system(1), ..Bench::new() };
     assert_eq!(bench.backup(&[root.path()]).damage, Vec::<String>::new());
     let lost = names(&*bench.store, "data").remove(0);
     bench.store.delete(&lost).unwrap();
@@ -31,7 +31,7 @@ fn a_lost_pack_is_noticed_the_next_day_and_the_next_snapshot_is_whole() {
     // The same day nobody looks, and what is unchanged is reused.
     assert_eq!(bench.backup(&[root.path()]).damage, Vec::<String>::new());
 
-    let bench = Bench { world: Arc::new(Scripted::new(now + DAY_MS, 2)), ..bench };
+    let bench = Bench { system: Arc::new(Scripted::new(now + DAY_MS, 2)), ..bench };
     let report = bench.backup(&[root.path()]);
     assert_eq!(report.damage, [format!("{lost}: it is missing")]);
     assert_eq!(report.sources[0].figures.files_read, 20, "nothing may be reused unread");
@@ -106,7 +106,7 @@ impl Observer for Counting {
 fn progress_comes_to_the_total_whether_files_are_read_or_not() {
     let root = tree();
     fs::write(root.path().join("long"), text(99, 6 << 20)).unwrap();
-    let bench = Bench { world: far_world(1), ..Bench::new() };
+    let bench = Bench { system: far_system(1), ..Bench::new() };
     let repository = bench.open();
     for _ in 0..2 {
         let counting = Counting::default();

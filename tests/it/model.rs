@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Bench, far_world, files, text};
+use crate::harness::{Bench, far_system, files, text};
 use strongroom::ops::cat::cat;
 use strongroom::ops::verify::{VerifyDepth, verify};
 use strongroom::primitives::ids::SnapshotId;
 use strongroom::primitives::progress::Silent;
-use strongroom::primitives::system::{Scripted, World, random};
+use strongroom::primitives::system::{Scripted, System, random};
 
 /// One step of a sequence. Paths and snapshots are named by numbers, so that a cut sequence still means something.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +31,8 @@ enum Step {
 }
 
 fn steps(seed: u64, count: usize) -> Vec<Step> {
-    let world = Scripted::new(0, seed);
-    let draw = || u64::from_le_bytes(random(&world as &dyn World));
+    let system = Scripted::new(0, seed);
+    let draw = || u64::from_le_bytes(random(&system as &dyn System));
     let len = |n: u64| match n % 8 {
         0 => 0,
         1..5 => (n >> 8) % 5_000,
@@ -80,7 +80,7 @@ impl Model {
     fn new(seed: u64) -> Self {
         let source = tempfile::tempdir().unwrap();
         fs::create_dir(source.path().join("tree")).unwrap();
-        let bench = Bench { world: far_world(seed), ..Bench::new() };
+        let bench = Bench { system: far_system(seed), ..Bench::new() };
         Self { bench, source, files: BTreeMap::new(), made: Vec::new() }
     }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
 
-use crate::harness::{Bench, far_world, small, text};
+use crate::harness::{Bench, far_system, small, text};
 use strongroom::crypto::keys::Epoch;
 use strongroom::format::config::Profile;
 use strongroom::format::description::{self, RunDescription, SnapshotDescription};
@@ -25,8 +25,8 @@ use strongroom::store::{MemoryStore, SimulatedStore, Store, list_all};
 fn repository(store: Arc<dyn Store>) -> Bench {
     let mut parameters = small();
     parameters.fine = Profile { min: 1 << 10, avg: 2 << 10, max: 8 << 10 };
-    init(&*store, crate::harness::PASSPHRASE, parameters, None, &*far_world(1)).unwrap();
-    let bench = Bench { world: far_world(2), ..Bench::beside(store) };
+    init(&*store, crate::harness::PASSPHRASE, parameters, None, &*far_system(1)).unwrap();
+    let bench = Bench { system: far_system(2), ..Bench::beside(store) };
     let root = bench.folder.path().join("tree");
     fs::create_dir(&root).unwrap();
     for i in 0..20 {

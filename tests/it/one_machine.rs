@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 
-use crate::harness::{Bench, Meddler, difference, far_world, text};
+use crate::harness::{Bench, Meddler, difference, far_system, text};
 use strongroom::format::record::Operation;
 use strongroom::ops::backup::{BackupOptions, StreamSource, backup};
 use strongroom::ops::cat::cat;
@@ -38,7 +38,7 @@ fn holds(store: &Arc<dyn Store>, root: &Path, label: &str) {
 
 fn three_nights(root: &Path) -> (Arc<MemoryStore>, Bench) {
     let store = Arc::new(MemoryStore::new());
-    let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
+    let bench = Bench { system: far_system(1), ..Bench::on(store.clone()) };
     for n in 0..3 {
         night(root, n);
         bench.backup(&[root]);
@@ -67,7 +67,7 @@ fn a_process_that_folded_less_makes_no_prune_delete_what_is_needed() {
         let slow = bench.open();
         night(root.path(), 3);
         let other: Arc<dyn Store> = store.clone();
-        Bench { world: far_world(2), ..Bench::beside(other.clone()) }.backup(&[root.path()]);
+        Bench { system: far_system(2), ..Bench::beside(other.clone()) }.backup(&[root.path()]);
         let pruner = bench.open();
         let meddler = Meddler::at(step, || slow.look_again().unwrap());
         let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
@@ -225,7 +225,7 @@ fn what_was_forgotten_meanwhile_is_not_called_damage() {
             let (store, bench) = three_nights(root.path());
             let elsewhere: Arc<dyn Store> = store.clone();
             // A machine that has read nothing yet.
-            let machine = Bench { world: far_world(2), ..Bench::beside(elsewhere.clone()) };
+            let machine = Bench { system: far_system(2), ..Bench::beside(elsewhere.clone()) };
             let slow = machine.open();
             let meddler = Meddler::at(step, || forget_and_prune(&bench));
             assert_eq!(act(&slow, &meddler), 0, "operation {number}, at step {step}");
@@ -251,7 +251,7 @@ fn forget_and_prune(bench: &Bench) {
 fn a_snapshot_that_is_forgotten_while_it_is_read_is_named() {
     let root = tempfile::tempdir().unwrap();
     let (store, bench) = three_nights(root.path());
-    let machine = Bench { world: far_world(2), ..Bench::beside(store) };
+    let machine = Bench { system: far_system(2), ..Bench::beside(store) };
     let slow = machine.open();
     let oldest = slow.snapshots().unwrap().remove(0);
     forget_and_prune(&bench);
@@ -278,7 +278,7 @@ fn what_another_prune_moves_meanwhile_is_found_where_it_is_now() {
         let (step, goes) = (case / 2, ["one", "two"][case % 2]);
         case += 1;
         let store = Arc::new(MemoryStore::new());
-        let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
+        let bench = Bench { system: far_system(1), ..Bench::on(store.clone()) };
         let stream = |name: &str, seed| StreamSource::Reader {
             name: name.to_owned(),
             reader: Box::new(std::io::Cursor::new(text(seed, 200_000))),
@@ -287,7 +287,7 @@ fn what_another_prune_moves_meanwhile_is_found_where_it_is_now() {
             BackupOptions { streams: vec![stream("one", 1), stream("two", 2)], ..crate::harness::options(&[]) };
         backup(&bench.open(), options, &Silent).unwrap();
         let elsewhere: Arc<dyn Store> = store.clone();
-        let machine = Bench { world: far_world(2), ..Bench::beside(elsewhere.clone()) };
+        let machine = Bench { system: far_system(2), ..Bench::beside(elsewhere.clone()) };
         let slow = machine.open();
         let meddler = Meddler::at(step, || {
             let repository = bench.open();

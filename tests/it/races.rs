@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Barrier};
 
-use crate::harness::{Bench, far_world, text};
+use crate::harness::{Bench, far_system, text};
 use strongroom::ops::cat::cat;
 use strongroom::ops::verify::{VerifyDepth, verify};
 use strongroom::primitives::progress::{Recorder, Silent};
@@ -45,7 +45,7 @@ fn eight_machines_that_append_at_once_each_publish_once() {
         for machine in 0..MACHINES {
             let (store, barrier) = (store.clone(), &barrier);
             scope.spawn(move || {
-                let bench = Bench { world: far_world(machine), ..Bench::beside(store) };
+                let bench = Bench { system: far_system(machine), ..Bench::beside(store) };
                 barrier.wait();
                 for night in 0..NIGHTS {
                     bench.backup_stream(&format!("{machine}-{night}"), content(machine, night));
@@ -63,7 +63,7 @@ fn an_answer_that_says_nothing_publishes_exactly_once() {
         for occurrence in [1, 2] {
             for times in [1, 2] {
                 let store = Arc::new(SimulatedStore::new(Arc::new(MemoryStore::new())));
-                let bench = Bench { world: far_world(occurrence), ..Bench::on(store.clone()) };
+                let bench = Bench { system: far_system(occurrence), ..Bench::on(store.clone()) };
                 store.fail(Some(Verb::Create), "log/", occurrence, times, fault);
                 bench.backup_stream("1-1", content(1, 1));
                 assert_eq!(bench.open().state().number, 2, "{fault:?} at {occurrence}, {times} times");
@@ -116,7 +116,7 @@ fn a_store_that_went_another_way_is_refused() {
     let other: Arc<dyn Store> = Arc::new(store.fork());
     bench.backup_stream("1-2", content(1, 2));
     // Somebody else goes on with the fork, as far as we did, and further.
-    let stranger = Bench { world: far_world(9), ..Bench::beside(other.clone()) };
+    let stranger = Bench { system: far_system(9), ..Bench::beside(other.clone()) };
     for night in 3..5 {
         stranger.backup_stream(&format!("2-{night}"), content(2, night));
         for warm in [true, false] {

@@ -92,7 +92,10 @@ fn segments_are_written_anew_from_the_packs() {
         let repository = bench.open();
         assert!(!findings(&repository).is_empty());
         let report = repaired(&repository);
-        assert!(report.directories > 0 && report.lost.is_empty() && report.holed.is_empty(), "{damage:?}: {report:?}");
+        assert!(
+            report.directories > 0 && report.lost.is_empty() && report.damaged.is_empty(),
+            "{damage:?}: {report:?}"
+        );
         bench.forget_local();
         let repository = bench.open();
         assert_eq!(findings(&repository), vec![], "{damage:?}");
@@ -108,17 +111,17 @@ fn what_can_be_read_of_a_damaged_pack_is_saved_and_the_rest_leaves_holes() {
     store.damage(&packs[0], Damage::FlipBit(8 * 5000)).unwrap();
     let repository = bench.open();
     let hurt: Vec<String> =
-        findings(&repository).iter().flat_map(|f| f.hurts.iter().flat_map(|h| h.1.clone())).collect();
+        findings(&repository).iter().flat_map(|f| f.affects.iter().flat_map(|h| h.1.clone())).collect();
     assert!(!hurt.is_empty() && hurt.len() < 6, "{hurt:?}");
     let report = repaired(&repository);
-    assert!(report.saved > 0 && report.lost.len() == 1 && report.holed.len() == 1, "{report:?}");
+    assert!(report.saved > 0 && report.lost.len() == 1 && report.damaged.len() == 1, "{report:?}");
     // The rest comes back, and the next backup makes the files whole that were hurt.
     let after: Vec<String> =
-        findings(&repository).iter().flat_map(|f| f.hurts.iter().flat_map(|h| h.1.clone())).collect();
+        findings(&repository).iter().flat_map(|f| f.affects.iter().flat_map(|h| h.1.clone())).collect();
     assert_eq!(after, hurt);
     // Another one finds nothing that it could fill in, and says nothing.
     let number = repository.state().number;
-    assert_eq!(repaired(&repository).holed.len(), 1);
+    assert_eq!(repaired(&repository).damaged.len(), 1);
     assert_eq!(repository.state().number, number);
     let snapshot = bench.latest(&repository).id;
     bench.backup(&[root.path()]);
@@ -126,7 +129,7 @@ fn what_can_be_read_of_a_damaged_pack_is_saved_and_the_rest_leaves_holes() {
     comes_back(&bench, &repository, root.path());
     // What it stored again fills the holes of the old one.
     let report = repaired(&repository);
-    assert!(report.filled > 0 && report.healed == [snapshot] && report.holed.is_empty(), "{report:?}");
+    assert!(report.filled > 0 && report.healed == [snapshot] && report.damaged.is_empty(), "{report:?}");
     assert_eq!(findings(&repository), vec![]);
     let old = repository.snapshots().unwrap().into_iter().find(|s| s.id == snapshot).unwrap();
     let target = tempfile::tempdir().unwrap();
@@ -152,7 +155,7 @@ fn chunks_that_are_stored_twice_leave_no_holes_at_all() {
     store.damage(&own, Damage::Delete).unwrap();
     let repository = bench.open();
     let report = repaired(&repository);
-    assert!(report.filled > 0 && report.lost.len() == 1 && report.holed.is_empty(), "{report:?}");
+    assert!(report.filled > 0 && report.lost.len() == 1 && report.damaged.is_empty(), "{report:?}");
     assert_eq!(findings(&repository), vec![]);
     for snapshot in repository.snapshots().unwrap() {
         let target = tempfile::tempdir().unwrap();
@@ -171,7 +174,7 @@ fn what_is_given_up_leaves_a_snapshot_without_it() {
     let report = repair(&repository, &RepairOptions { drop_lost: true, ..thorough() }, &Silent).unwrap();
     assert_eq!(report.dropped.len(), 1, "{report:?}");
     assert_eq!(report.dropped[0].old, old);
-    assert_eq!(report.holed, vec![]);
+    assert_eq!(report.damaged, vec![]);
     let lost = report.dropped[0].lost.len();
     assert!(lost > 0 && lost < 20, "{report:?}");
     assert_eq!(findings(&repository), vec![]);
@@ -192,7 +195,7 @@ fn lost_trees_leave_holes_until_they_are_backed_up_again() {
     }
     let repository = bench.open();
     let report = repaired(&repository);
-    assert_eq!((report.holed.len(), report.lost.len()), (1, 1), "{report:?}");
+    assert_eq!((report.damaged.len(), report.lost.len()), (1, 1), "{report:?}");
     let old = bench.latest(&repository).id;
     // A prune goes on, and keeps what it cannot know to be needed no more than it must.
     bench.backup(&[root.path()]);
@@ -268,13 +271,13 @@ fn a_lost_pack_that_is_there_again_is_taken_in() {
         store.damage(&pack, Damage::Delete).unwrap();
         let repository = bench.open();
         let report = repaired(&repository);
-        assert_eq!((report.lost.len(), report.holed.len()), (1, 1), "{report:?}");
+        assert_eq!((report.lost.len(), report.damaged.len()), (1, 1), "{report:?}");
         // Not what is there again with other bytes.
         let mut rotten = kept.to_vec();
         rotten[4000] ^= 1;
         store.inner().create(&pack, rotten.into()).unwrap();
         let report = repaired(&repository);
-        assert_eq!((report.found.len(), report.holed.len()), (0, 1), "{report:?}");
+        assert_eq!((report.found.len(), report.damaged.len()), (0, 1), "{report:?}");
 
         store.inner().delete(&pack).unwrap();
         store.inner().create(&pack, kept).unwrap();
@@ -285,12 +288,12 @@ fn a_lost_pack_that_is_there_again_is_taken_in() {
             assert_eq!(heal_whole(&repository, &seen, &found).unwrap().len(), 1);
         } else {
             let report = repaired(&repository);
-            assert_eq!((report.found.len(), report.healed.len(), report.holed.len()), (1, 1, 0), "{report:?}");
+            assert_eq!((report.found.len(), report.healed.len(), report.damaged.len()), (1, 1, 0), "{report:?}");
         }
         let whole = |repository: &Arc<Repository>| {
             assert_eq!(findings(repository), vec![]);
             comes_back(&bench, repository, root.path());
-            assert!(repository.state().snapshots.values().all(|s| !s.holed));
+            assert!(repository.state().snapshots.values().all(|s| !s.damaged));
             pruned(repository);
             comes_back(&bench, repository, root.path());
         };

@@ -21,7 +21,7 @@ use strongroom::primitives::system::random;
 use strongroom::repository::Repository;
 use strongroom::repository::snapshots::Snapshot;
 use strongroom::repository::write::packer::PackerThreads;
-use strongroom::repository::write::run::{Publication, introduction};
+use strongroom::repository::write::run::{Publication, run_description};
 use strongroom::repository::write::trees::TreeBuilder;
 use strongroom::store::{MemoryStore, SimulatedStore, Verb};
 
@@ -29,7 +29,7 @@ use strongroom::store::{MemoryStore, SimulatedStore, Verb};
 
 /// Publishes a snapshot with these nodes at its root.
 fn snapshot_of(repository: &Arc<Repository>, nodes: Vec<Node>) -> Snapshot {
-    let begun = introduction("testhost", "test");
+    let begun = run_description("testhost", "test");
     let mut run = repository.begin_run(RunKind::Backup, "testhost", &begun, PackerThreads::default()).unwrap();
     let mut tree = TreeBuilder::default();
     nodes.into_iter().for_each(|node| tree.push(&mut run, node).unwrap());
@@ -37,9 +37,9 @@ fn snapshot_of(repository: &Arc<Repository>, nodes: Vec<Node>) -> Snapshot {
     run.flush().unwrap();
     let described = SnapshotDescription { host: "testhost".into(), source: "forged".into(), ..Default::default() };
     let (keys, id) = (repository.domain_keys(), run.snapshot_id());
-    let description = description::seal(&described, &run.secret().sealing(), random(&*repository.world));
+    let description = description::seal(&described, &run.secret().sealing(), random(&*repository.system));
     let (host, source) = (keys.host("testhost"), keys.source("forged"));
-    let (time_ms, outcome, parents) = (repository.world.now_ms(), Outcome::Complete, Vec::new());
+    let (time_ms, outcome, parents) = (repository.system.now_ms(), Outcome::Complete, Vec::new());
     let entry = SnapshotEntry { id, time_ms, root, outcome, parents, host, source, description };
     run.publish(Publication { snapshots: vec![entry], end: Some((Outcome::Complete, &begun)) }).unwrap();
     repository.snapshots().unwrap().into_iter().find(|s| s.id == id).unwrap()

@@ -10,7 +10,7 @@ use strongroom::format::record::Outcome;
 use strongroom::ops::cat::cat;
 use strongroom::ops::verify::{VerifyDepth, verify, verify_keyless};
 use strongroom::primitives::progress::Silent;
-use strongroom::primitives::system::{Scripted, World};
+use strongroom::primitives::system::{Scripted, System};
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
@@ -97,7 +97,7 @@ fn an_unchanged_second_run_reads_nothing_and_adds_two_records() {
     let source = tempfile::tempdir().unwrap();
     let root = source.path().join("tree");
     every_kind(&root);
-    let bench = Bench { world: std::sync::Arc::new(Scripted::new(4_000_000_000_000, 5)), ..Bench::new() };
+    let bench = Bench { system: std::sync::Arc::new(Scripted::new(4_000_000_000_000, 5)), ..Bench::new() };
     bench.backup(&[&root]);
     let (objects, records) = counts(&bench);
     let report = bench.backup(&[&root]);
@@ -118,7 +118,7 @@ fn a_changed_file_is_stored_and_the_rest_is_reused() {
     let source = tempfile::tempdir().unwrap();
     let root = source.path().join("tree");
     every_kind(&root);
-    let bench = Bench { world: std::sync::Arc::new(Scripted::new(4_000_000_000_000, 5)), ..Bench::new() };
+    let bench = Bench { system: std::sync::Arc::new(Scripted::new(4_000_000_000_000, 5)), ..Bench::new() };
     bench.backup(&[&root]);
     fs::write(root.join("a/small.txt"), "changed\n").unwrap();
     fs::remove_file(root.join("a/deep/er/file7")).unwrap();

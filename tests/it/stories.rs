@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::harness::{Bench, Meddler, copy_folder, difference, far_world, names, options, text};
+use crate::harness::{Bench, Meddler, copy_folder, difference, far_system, names, options, text};
 use strongroom::format::record::{Operation, Role};
 use strongroom::ops::backup::{BackupError, backup};
 use strongroom::ops::prune::plan::MaxUnused;
@@ -65,7 +65,7 @@ struct Scene {
 
 fn scene(nights: u64) -> Scene {
     let (store, root) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
-    let bench = Bench { world: far_world(1), ..Bench::on(store.clone()) };
+    let bench = Bench { system: far_system(1), ..Bench::on(store.clone()) };
     for n in 0..nights {
         night(root.path(), n);
         bench.backup(&[root.path()]);
@@ -77,7 +77,7 @@ impl Scene {
     /// The same again, with the machine that backed up and what it remembers.
     fn fork(&self) -> (Arc<dyn Store>, Bench) {
         let store: Arc<dyn Store> = Arc::new(self.store.fork());
-        let bench = Bench { world: far_world(2), ..Bench::beside(store.clone()) };
+        let bench = Bench { system: far_system(2), ..Bench::beside(store.clone()) };
         copy_folder(self.bench.folder.path(), bench.folder.path());
         (store, bench)
     }
@@ -279,7 +279,7 @@ fn a_prune_at_every_step_of_a_repair() {
     let scene = scene(3);
     // Another machine has stored the same content: what is lost can be filled in.
     scene.bench.machine(Role::Backup, "twin").backup(&[scene.root.path()]);
-    let mut holed = 0;
+    let mut damaged = 0;
     at_every_step(|step| {
         let (store, bench) = scene.fork();
         let repository = bench.open();
@@ -302,9 +302,9 @@ fn a_prune_at_every_step_of_a_repair() {
         let bare = Bench::beside(store.clone());
         let newcomer = bare.open();
         let found = verify(&newcomer, VerifyDepth::ReadData, &Silent).unwrap().findings;
-        for (id, ..) in found.iter().flat_map(|finding| &finding.hurts) {
-            assert!(newcomer.state().snapshots[id].holed, "step {step}: nothing says that {id} has holes: {found:?}");
-            holed += 1;
+        for (id, ..) in found.iter().flat_map(|finding| &finding.affects) {
+            assert!(newcomer.state().snapshots[id].damaged, "step {step}: nothing says that {id} has holes: {found:?}");
+            damaged += 1;
         }
         bench.backup(&[scene.root.path()]);
         let newest = bench.open().snapshots().unwrap().pop().unwrap();
@@ -313,5 +313,5 @@ fn a_prune_at_every_step_of_a_repair() {
         assert_eq!(difference(scene.root.path(), target.path()), "", "step {step}");
         meddler.met()
     });
-    assert!(holed > 0, "something was lost for good");
+    assert!(damaged > 0, "something was lost for good");
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::harness::{Bench, far_world, options, text};
+use crate::harness::{Bench, far_system, options, text};
 use strongroom::format::description::Figures;
 use strongroom::format::record::{Outcome, Role};
 use strongroom::ops::backup::{BackupOptions, Compare, backup};
@@ -20,7 +20,7 @@ fn night(bench: &Bench, paths: &[&Path], change: impl FnOnce(&mut BackupOptions)
 }
 
 fn far() -> Bench {
-    Bench { world: far_world(3), ..Bench::new() }
+    Bench { system: far_system(3), ..Bench::new() }
 }
 
 fn tree() -> (tempfile::TempDir, PathBuf) {
@@ -55,11 +55,11 @@ fn a_single_file_that_is_unchanged_is_not_read() {
 #[test]
 fn a_time_in_the_future_is_one_like_others() {
     let (bench, (_dir, root)) =
-        (Bench { world: Arc::new(strongroom::primitives::system::System), ..Bench::new() }, tree());
+        (Bench { system: Arc::new(strongroom::primitives::system::OsSystem), ..Bench::new() }, tree());
     let future = SystemTime::now() + Duration::from_secs(1 << 29);
     fs::File::options().write(true).open(root.join("a")).unwrap().set_modified(future).unwrap();
     // The clock of the second night is what tells: times of change cannot be set.
-    let bench = Bench { world: far_world(5), ..bench };
+    let bench = Bench { system: far_system(5), ..bench };
     night(&bench, &[&root], |_| ());
     assert_eq!(night(&bench, &[&root], |_| ()).bytes_read, 0);
 }
@@ -72,7 +72,7 @@ fn a_file_that_was_changed_just_before_it_was_read_is_read_again() {
     let changed = fs::metadata(root.join("a")).unwrap();
     let changed_ms = changed.ctime() * 1000 + changed.ctime_nsec() / 1_000_000;
     for (since_ms, again) in [(1900, true), (500, true), (-1500, true), (4000, false), (-60_000, false)] {
-        let bench = Bench { world: Arc::new(Scripted::new(changed_ms + since_ms, 7)), ..Bench::new() };
+        let bench = Bench { system: Arc::new(Scripted::new(changed_ms + since_ms, 7)), ..Bench::new() };
         night(&bench, &[&root.join("a")], |_| ());
         let read = night(&bench, &[&root.join("a")], |_| ()).bytes_read;
         assert_eq!(read > 0, again, "{since_ms} ms after the change");

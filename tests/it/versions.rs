@@ -10,7 +10,7 @@ use crate::s3::weed::{self, Weed};
 use bytes::Bytes;
 use strongroom::format::names;
 use strongroom::format::record::Operation;
-use strongroom::format::slot::Way;
+use strongroom::format::slot::SlotKind;
 use strongroom::ops::copy::CopyOptions;
 use strongroom::ops::keys;
 use strongroom::ops::prune::plan::MaxUnused;
@@ -18,7 +18,7 @@ use strongroom::ops::prune::{PruneOptions, PruneReport, prune};
 use strongroom::ops::repair::branches::{branches, make_current, rescue};
 use strongroom::ops::repair::{RepairOptions, RepairReport, repair};
 use strongroom::ops::verify::{VerifyDepth, verify};
-use strongroom::primitives::error_chain::with_causes;
+use strongroom::primitives::error_chain::error_chain;
 use strongroom::primitives::progress::Silent;
 use strongroom::repository::{LocalPlaces, Repository, RepositoryError};
 use strongroom::store::{MemoryStore, Store, Version, VersionKind, list_all};
@@ -127,7 +127,7 @@ fn what_somebody_deleted_that_is_needed_stays_and_is_brought_back() {
     assert_eq!(back, victims);
     sound(&repository);
     comes_back(&bench, root.path());
-    assert!(repository.state().snapshots.values().all(|s| !s.holed));
+    assert!(repository.state().snapshots.values().all(|s| !s.damaged));
 }
 
 #[test]
@@ -136,13 +136,13 @@ fn a_removed_key_slot_does_not_live_on_as_a_version() {
     server.keep_versions();
     let bench = Bench::on(server.store("keys", weed::OWNER_KEY));
     let repository = bench.open();
-    let id = keys::add(&repository, Way::Passphrase, b"a passphrase that leaked").unwrap();
+    let id = keys::add(&repository, SlotKind::Passphrase, b"a passphrase that leaked").unwrap();
     let removed = keys::remove(&repository, &id).unwrap();
     assert_eq!((removed.id.as_str(), removed.kept), (id.as_str(), None));
     assert!(versions(&*bench.store, names::KEYS).iter().all(|v| !v.name.contains(&id)));
     assert_eq!(keys::list(&repository).unwrap().len(), 1);
     // One that an earlier removal left behind is told, and can be removed still.
-    let id = keys::add(&repository, Way::Passphrase, b"another that leaked").unwrap();
+    let id = keys::add(&repository, SlotKind::Passphrase, b"another that leaked").unwrap();
     bench.store.delete(&format!("{}/{id}", names::KEYS)).unwrap();
     assert_eq!(pruned(&repository, true, false).noncurrent.unwrap().slots, 1);
     assert_eq!(keys::remove(&repository, &id[..10]).unwrap().id, id);
@@ -235,7 +235,7 @@ fn credentials_that_may_not_ask_for_versions_prune_and_say_what_they_lack() {
     // Whoever asked for their removal is not told that all went well.
     let options = PruneOptions { remove_noncurrent: true, ..PruneOptions::default() };
     let error = prune(&repository, &options, &Silent).unwrap_err();
-    assert!(matches!(error, RepositoryError::Store(_)) && with_causes(&error).contains("s3:GetBucketVersioning"));
+    assert!(matches!(error, RepositoryError::Store(_)) && error_chain(&error).contains("s3:GetBucketVersioning"));
     assert!(bench.store.requests().delete > 0);
 }
 
@@ -286,7 +286,7 @@ fn the_owner_chooses_among_the_branches_of_a_history_and_loses_no_snapshot() {
         let (bench, scratch) = (Bench::beside(bucket.clone()), tempfile::tempdir().unwrap());
         let passphrase = Zeroizing::new(crate::harness::PASSPHRASE.to_vec());
         let open = |places: &LocalPlaces| {
-            Repository::open_for_repair(bucket.clone(), &passphrase, places, bench.world.clone()).unwrap()
+            Repository::open_for_repair(bucket.clone(), &passphrase, places, bench.system.clone()).unwrap()
         };
         let repository = open(&bench.places());
         let found = branches(&repository, scratch.path(), &Silent).unwrap();
@@ -300,7 +300,7 @@ fn the_owner_chooses_among_the_branches_of_a_history_and_loses_no_snapshot() {
         make_current(&repository, branch, &Silent).unwrap();
         drop(repository);
         let repository =
-            Repository::open_forgetting(bucket.clone(), &passphrase, &bench.places(), bench.world.clone()).unwrap();
+            Repository::open_forgetting(bucket.clone(), &passphrase, &bench.places(), bench.system.clone()).unwrap();
         repository.settle(true).unwrap();
         let options = CopyOptions { dry_run: false, host: "keeper".to_owned(), command: "repair".to_owned() };
         let rescued = rescue(&repository, &found, branch, scratch.path(), &options, &Silent).unwrap();

@@ -37,7 +37,7 @@ impl World {
     /// Whether a backup that looks now finds its block.
     fn finds(&self, setup: &Setup) -> bool {
         match setup.by_parent {
-            true => self.log.snapshots.get(&snapshot_id(0)).is_some_and(|s| !s.holed),
+            true => self.log.snapshots.get(&snapshot_id(0)).is_some_and(|s| !s.damaged),
             false => self.is_held(0) && !self.is_doomed(0),
         }
     }

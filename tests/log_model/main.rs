@@ -188,9 +188,9 @@ impl Model for Setup {
             Event::Delete(pack) => next.delete(pack),
             Event::Swept => next.swept()?,
         }
-        let holed = |w: &World| w.log.snapshots.values().filter(|s| s.holed).count();
-        next.had_holes |= holed(&next) > 0;
-        let healed = |id: &SnapshotId| world.log.snapshots[id].holed && !next.log.snapshots[id].holed;
+        let damaged = |w: &World| w.log.snapshots.values().filter(|s| s.damaged).count();
+        next.had_holes |= damaged(&next) > 0;
+        let healed = |id: &SnapshotId| world.log.snapshots[id].damaged && !next.log.snapshots[id].damaged;
         let both = world.log.snapshots.keys().filter(|id| next.log.snapshots.contains_key(id));
         next.was_healed |= both.into_iter().any(healed);
         Some(next)

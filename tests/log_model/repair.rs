@@ -16,7 +16,7 @@ const FILLED: Pack = 30;
 pub struct Hurt {
     snapshots: BTreeSet<SnapshotId>,
     live: BTreeSet<ObjectHash>,
-    holed: BTreeSet<SnapshotId>,
+    damaged: BTreeSet<SnapshotId>,
 }
 
 /// Where a repair stands.
@@ -58,8 +58,8 @@ impl World {
             Repair::Idle => {
                 let live = self.packs.keys().filter(|p| self.is_live(**p));
                 let lost: BTreeSet<Pack> = live.filter(|p| self.damaged.contains(p)).copied().collect();
-                let holed = self.log.snapshots.values().any(|s| s.holed);
-                if lost.is_empty() && !holed {
+                let damaged = self.log.snapshots.values().any(|s| s.damaged);
+                if lost.is_empty() && !damaged {
                     return None;
                 }
                 self.repair = Repair::Looked { lost };
@@ -106,7 +106,7 @@ impl World {
                     _ => now.snapshots != hurt.snapshots || now.live != hurt.live,
                 };
                 let hurt = if stale { now } else { hurt };
-                self.settle(&lost, &hurt.holed, setup.broken);
+                self.settle(&lost, &hurt.damaged, setup.broken);
                 self.repair = Repair::Settled { run };
             }
             Repair::Settled { run } => {
@@ -139,20 +139,20 @@ impl World {
         };
         let live = self.log.packs.iter().filter(|(_, p)| p.live()).map(|(name, _)| *name).collect();
         let snapshots: BTreeSet<SnapshotId> = self.log.snapshots.keys().copied().collect();
-        let holed = snapshots.iter().filter(|id| !self.needs[*id].iter().all(held)).copied().collect();
-        Hurt { snapshots, live, holed }
+        let damaged = snapshots.iter().filter(|id| !self.needs[*id].iter().all(held)).copied().collect();
+        Hurt { snapshots, live, damaged }
     }
 
-    fn settle(&mut self, lost: &BTreeSet<Pack>, holed: &BTreeSet<SnapshotId>, broken: Broken) {
+    fn settle(&mut self, lost: &BTreeSet<Pack>, damaged: &BTreeSet<SnapshotId>, broken: Broken) {
         let known = |id: &&SnapshotId| self.log.snapshots.contains_key(id);
         let packs: Vec<ObjectHash> = lost.iter().filter(|p| self.is_live(**p)).map(|p| name(*p)).collect();
-        let had = |id: &SnapshotId| self.log.snapshots[id].holed;
-        let whole = |id: &SnapshotId| had(id) && (!holed.contains(id) || broken == Broken::HealedUnseen);
+        let had = |id: &SnapshotId| self.log.snapshots[id].damaged;
+        let whole = |id: &SnapshotId| had(id) && (!damaged.contains(id) || broken == Broken::HealedUnseen);
         let healed: Vec<SnapshotId> = self.log.snapshots.keys().filter(|id| whole(id)).copied().collect();
-        let holed: Vec<SnapshotId> = holed.iter().filter(known).copied().collect();
+        let damaged: Vec<SnapshotId> = damaged.iter().filter(known).copied().collect();
         let mut operations = Vec::new();
-        if !packs.is_empty() || holed.iter().any(|id| !had(id)) {
-            operations.push(Operation::Lost { packs, holed });
+        if !packs.is_empty() || damaged.iter().any(|id| !had(id)) {
+            operations.push(Operation::Lost { packs, damaged });
         }
         if !healed.is_empty() {
             operations.push(Operation::Healed { snapshots: healed });

@@ -164,12 +164,12 @@ impl World {
             self.packs.iter().any(holds)
         };
         let whole = |id: &SnapshotId| self.needs[id].iter().all(held);
-        self.log.snapshots.iter().all(|(id, snapshot)| snapshot.holed || whole(id))
+        self.log.snapshots.iter().all(|(id, snapshot)| snapshot.damaged || whole(id))
     }
 
     /// Whether a pack that was published cannot be counted on any more, through nobody's doing.
     pub fn has_lost(&self) -> bool {
-        self.log.packs.values().any(|p| p.lost.is_some()) || self.log.snapshots.values().any(|s| s.holed)
+        self.log.packs.values().any(|p| p.lost.is_some()) || self.log.snapshots.values().any(|s| s.damaged)
     }
 
     pub fn is_open(&self, run: RunId) -> bool {

@@ -11,13 +11,13 @@ use crate::source::{CommandSource, ExcludeOptions};
 use crate::store;
 
 use super::super::context::Session;
-use super::super::env::Surroundings;
+use super::super::env::Env;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::given::{check_stream, check_tags, check_text};
 use super::super::launcher;
 use super::super::output::json::{is_zero, outcome};
-use super::super::output::text::{count, duration, escape, shortened, size, things};
+use super::super::output::text::{count, duration, escape, pluralize, shortened, size};
 use super::super::passphrase::HIDDEN_VARIABLES;
 use super::super::paths::on_disk;
 use super::super::settings::{Settings, places};
@@ -53,64 +53,64 @@ pub struct BackupArguments {
     /// The name under which standard input is saved [default: stdin]
     #[arg(long, visible_alias = "stdin-filename", value_name = "NAME")]
     pub stdin_name: Option<String>,
-    /// Run CMD with `bash -o pipefail` and save its output as NAME, if it ends well
+    /// Run CMD with `bash -o pipefail` and save its output as NAME if it exits with status 0
     #[arg(long, value_name = "NAME=CMD", value_parser = values::from_command)]
     pub from_command: Vec<FromCommand>,
-    /// Make the repository if there is none; without any named, a local one with a passphrase file
+    /// Create the repository if it does not exist; by default a local one with a passphrase file
     #[arg(long)]
     pub init: bool,
 
     /// Name this source [default: the paths, or the name of the stream]
-    #[arg(long, value_name = "NAME", help_heading = "What the snapshot says")]
+    #[arg(long, value_name = "NAME", help_heading = "Snapshot description")]
     pub source: Option<String>,
     /// Tag the snapshot
-    #[arg(long, value_name = "TAG", value_delimiter = ',', help_heading = "What the snapshot says")]
+    #[arg(long, value_name = "TAG", value_delimiter = ',', help_heading = "Snapshot description")]
     pub tag: Vec<String>,
     /// Name this machine [default: the system's host name]
-    #[arg(short = 'H', long, value_name = "NAME", help_heading = "What the snapshot says")]
+    #[arg(short = 'H', long, value_name = "NAME", help_heading = "Snapshot description")]
     pub host: Option<String>,
     /// Describe the snapshot
-    #[arg(long, value_name = "TEXT", help_heading = "What the snapshot says")]
+    #[arg(long, value_name = "TEXT", help_heading = "Snapshot description")]
     pub label: Option<String>,
-    /// The time it stands for, not in the future: 2026-11-03, '2026-11-03 04:30' or RFC 3339 [default: now]
-    #[arg(long, value_name = "TIME", help_heading = "What the snapshot says")]
+    /// Set the time of the snapshot, not in the future: 2026-11-03, '2026-11-03 04:30' or RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME", help_heading = "Snapshot description")]
     pub time: Option<String>,
 
-    /// Say what would be read; store nothing
+    /// Show what would be read; store nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Read every file, also those that look unchanged
+    /// Read every file, even if it appears unchanged
     #[arg(long, visible_alias = "force")]
     pub read_all: bool,
-    /// Do not compare times of change: for trees in which links are made or attributes set all the time
+    /// Ignore the change time (ctime) when detecting modified files
     #[arg(long)]
     pub ignore_ctime: bool,
-    /// Do not compare inode numbers: for file systems that give them anew (sshfs, mergerfs, some NFS and SMB)
+    /// Ignore inode numbers when detecting modified files (for sshfs, mergerfs, some NFS and SMB)
     #[arg(long)]
     pub ignore_inode: bool,
-    /// Save a stream also if it is empty; without this, an empty stream fails and is not saved
+    /// Save empty streams; by default an empty stream is an error
     #[arg(long)]
     pub allow_empty: bool,
 
-    /// Leave out what matches (gitignore meaning, anchored at each source)
+    /// Exclude files that match PATTERN (gitignore syntax, relative to each path; absolute patterns work too)
     #[arg(short, long, value_name = "PATTERN", help_heading = "Exclusions")]
     pub exclude: Vec<String>,
-    /// Leave out what matches a line of this file
+    /// Read exclude patterns from a file, one per line
     #[arg(long, value_name = "FILE", help_heading = "Exclusions")]
     pub exclude_file: Vec<PathBuf>,
-    /// Leave out a named set: tmp, caches, logs, vcs, build, dss:temp, dss:logs, dss:other, dss:data
+    /// Exclude a named set of files: tmp, caches, logs, vcs, build, dss:temp, dss:logs, dss:other, dss:data
     #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Exclusions")]
     pub exclude_preset: Vec<String>,
-    /// Leave out the contents of directories that are tagged by CACHEDIR.TAG
+    /// Exclude the contents of directories that contain a CACHEDIR.TAG file
     #[arg(long, help_heading = "Exclusions")]
     pub exclude_caches: bool,
-    /// Leave out the contents of directories that hold this file
+    /// Exclude the contents of directories that contain a file NAME
     #[arg(long, value_name = "NAME", help_heading = "Exclusions")]
     pub exclude_if_present: Vec<String>,
-    /// Leave out files that are larger, such as 500M
+    /// Exclude files larger than SIZE, such as 500M
     #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Exclusions")]
     pub exclude_larger_than: Option<u64>,
-    /// Stay on the file systems of the paths
+    /// Do not cross file system boundaries
     #[arg(short = 'x', long, help_heading = "Exclusions")]
     pub one_file_system: bool,
 }
@@ -193,13 +193,13 @@ impl From<&SourceReport> for SourceJson {
     }
 }
 
-/// Makes the backup. `typed` is the command line without secrets.
-pub fn run(session: &Session, arguments: &BackupArguments, typed: String) -> Result<Exit> {
-    let around = session.around;
-    let mut settings = Settings::find(session.global, around, arguments.init)?;
-    let mut options = options(session, &settings, arguments, typed)?;
+/// Makes the backup. `argv` is the command line without secrets.
+pub fn run(session: &Session, arguments: &BackupArguments, argv: String) -> Result<Exit> {
+    let env = session.env;
+    let mut settings = Settings::find(session.global, env, arguments.init)?;
+    let mut options = options(session, &settings, arguments, argv)?;
     let made = if arguments.init { make_if_missing(session, &mut settings)? } else { None };
-    let repository = settings.open(session.global, around)?;
+    let repository = settings.open(session.global, env)?;
     leave_out_own(session, &settings, &mut options)?;
     session.listen()?;
     let report = session.with(&repository, |repository| Ok(backup(repository, options, &session.progress)?))?;
@@ -213,9 +213,9 @@ pub fn run(session: &Session, arguments: &BackupArguments, typed: String) -> Res
 /// Leaves out what this very program writes meanwhile, if it lies in a source: a repository that saves itself grows by all
 /// that it holds each night.
 fn leave_out_own(session: &Session, settings: &Settings, options: &mut BackupOptions) -> Result<()> {
-    let around = session.around;
-    let places = places(session.global, around)?;
-    let folder = store::local_folder(&settings.location).map(|path| around.cwd.join(path));
+    let env = session.env;
+    let places = places(session.global, env)?;
+    let folder = store::local_folder(&settings.location).map(|path| env.cwd.join(path));
     let own = [(folder, "repository"), (Some(places.cache), "cache"), (Some(places.state), "state folder")];
     for (path, what) in own.into_iter().filter_map(|(path, what)| Some((path?.canonicalize().ok()?, what))) {
         for root in &options.paths {
@@ -240,15 +240,10 @@ fn exit(outcome: Outcome) -> Exit {
     }
 }
 
-fn options(
-    session: &Session,
-    settings: &Settings,
-    arguments: &BackupArguments,
-    typed: String,
-) -> Result<BackupOptions> {
-    let around = session.around;
-    let time_ms = arguments.time.as_deref().map(|text| values::time(text, DayMeans::Start, &around.zone));
-    let host = arguments.host.clone().or_else(|| around.variable("STRONGROOM_HOST").map(lossy));
+fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, argv: String) -> Result<BackupOptions> {
+    let env = session.env;
+    let time_ms = arguments.time.as_deref().map(|text| values::time(text, DayMeans::Start, &env.zone));
+    let host = arguments.host.clone().or_else(|| env.variable("STRONGROOM_HOST").map(lossy));
     let mut tags: Vec<String> = Vec::new();
     for tag in arguments.tag.iter().map(|t| t.trim()).filter(|t| !t.is_empty()) {
         if !tags.iter().any(|t| t == tag) {
@@ -263,16 +258,16 @@ fn options(
     check_tags(&tags)?;
     Ok(BackupOptions {
         paths: paths(session, arguments),
-        streams: streams(around, arguments)?,
+        streams: streams(env, arguments)?,
         source: arguments.source.clone(),
-        host: host.unwrap_or_else(|| own_host(settings, around)),
-        user: around.user.clone(),
+        host: host.unwrap_or_else(|| own_host(settings, env)),
+        user: env.user.clone(),
         tags,
         label: arguments.label.clone(),
-        time_ms: not_to_come(time_ms.transpose().map_err(CliError::Usage)?, around)?,
+        time_ms: not_to_come(time_ms.transpose().map_err(CliError::Usage)?, env)?,
         exclude: ExcludeOptions {
             presets: arguments.exclude_preset.clone(),
-            pattern_files: arguments.exclude_file.iter().map(|p| around.cwd.join(p)).collect(),
+            pattern_files: arguments.exclude_file.iter().map(|p| env.cwd.join(p)).collect(),
             patterns: arguments.exclude.clone(),
             caches: arguments.exclude_caches,
             if_present: arguments.exclude_if_present.clone(),
@@ -286,16 +281,16 @@ fn options(
         read_all: arguments.read_all,
         compare: Compare { ctime: !arguments.ignore_ctime, inode: !arguments.ignore_inode },
         allow_empty: arguments.allow_empty,
-        command: typed,
+        command: argv,
     })
 }
 
 /// The system's host name, or the first that the credential may speak for if that one is not among them.
-fn own_host(settings: &Settings, around: &Surroundings) -> String {
+fn own_host(settings: &Settings, env: &Env) -> String {
     let hosts = settings.credential.as_ref().map(|c| c.hosts.as_slice()).unwrap_or_default();
     match hosts.first() {
-        Some(first) if !hosts.contains(&around.host) => first.clone(),
-        _ => around.host.clone(),
+        Some(first) if !hosts.contains(&env.host) => first.clone(),
+        _ => env.host.clone(),
     }
 }
 
@@ -303,11 +298,11 @@ fn own_host(settings: &Settings, around: &Surroundings) -> String {
 const CLOCKS_DIFFER_MS: i64 = 60_000;
 
 /// Refuses a time to come: a snapshot that stands for 2037 would be the newest for years.
-fn not_to_come(time_ms: Option<i64>, around: &Surroundings) -> Result<Option<i64>> {
-    let now_ms = around.world.now_ms();
+fn not_to_come(time_ms: Option<i64>, env: &Env) -> Result<Option<i64>> {
+    let now_ms = env.system.now_ms();
     match time_ms.filter(|time| *time > now_ms.saturating_add(CLOCKS_DIFFER_MS)) {
         Some(time) => {
-            let (time, now) = (time::show(time, &around.zone), time::show(now_ms, &around.zone));
+            let (time, now) = (time::show(time, &env.zone), time::show(now_ms, &env.zone));
             Err(CliError::Usage(format!("--time {time} is in the future: it is {now} now")))
         }
         None => Ok(time_ms),
@@ -325,10 +320,10 @@ fn is_stdin(path: &Path) -> bool {
 /// The paths, absolute.
 fn paths(session: &Session, arguments: &BackupArguments) -> Vec<PathBuf> {
     let named: Vec<PathBuf> = arguments.paths.iter().filter(|p| !is_stdin(p)).cloned().collect();
-    let mut all = on_disk(&named, &session.around.cwd);
+    let mut all = on_disk(&named, &session.env.cwd);
     for path in &mut all {
         // A slash at the end means the directory that a link points to.
-        let slash = |p: &&PathBuf| p.as_os_str().as_bytes().ends_with(b"/") && same(p, path, session.around);
+        let slash = |p: &&PathBuf| p.as_os_str().as_bytes().ends_with(b"/") && same(p, path, session.env);
         if path.is_symlink() {
             match named.iter().any(|p| slash(&p)) {
                 true => path.push(""),
@@ -345,18 +340,18 @@ fn paths(session: &Session, arguments: &BackupArguments) -> Vec<PathBuf> {
     all
 }
 
-fn same(named: &Path, absolute: &Path, around: &Surroundings) -> bool {
-    super::super::paths::absolute(named, &around.cwd) == absolute
+fn same(named: &Path, absolute: &Path, env: &Env) -> bool {
+    super::super::paths::absolute(named, &env.cwd) == absolute
 }
 
-fn streams(around: &Surroundings, arguments: &BackupArguments) -> Result<Vec<StreamSource>> {
+fn streams(env: &Env, arguments: &BackupArguments) -> Result<Vec<StreamSource>> {
     let usage = |text: &str| Err(CliError::Usage(text.to_owned()));
     let mut streams = Vec::new();
     let reads_stdin = arguments.stdin || arguments.paths.iter().any(|p| is_stdin(p));
     match (&arguments.stdin_name, reads_stdin) {
-        (_, true) if around.input_is_terminal => return usage("standard input is a terminal: pipe something into it"),
+        (_, true) if env.input_is_terminal => return usage("standard input is a terminal: pipe something into it"),
         (name, true) => {
-            let reader = around.input.lock().expect("nothing panics while it holds the lock").take();
+            let reader = env.input.lock().expect("nothing panics while it holds the lock").take();
             let Some(reader) = reader else { return usage("there is no standard input") };
             let name = name.clone().unwrap_or_else(|| "stdin".to_owned());
             check_stream("--stdin-name", &name)?;
@@ -409,14 +404,14 @@ fn tell(session: &Session, report: &BackupReport, dry_run: bool, made: Option<In
         return Ok(());
     }
     if report.resumed.0 > 0 {
-        let (packs, bytes) = (things(report.resumed.0 as u64, "pack", "packs"), size(report.resumed.1));
+        let (packs, bytes) = (pluralize(report.resumed.0 as u64, "pack", "packs"), size(report.resumed.1));
         session.print(&format!("found {packs} ({bytes}) of an interrupted run again"))?;
     }
     for source in &report.sources {
         session.print(&told(source, dry_run))?;
         if session.global.verbose > 0 {
             for rule in source.rules.iter().filter(|r| r.matches > 0) {
-                let (matches, bytes) = (things(rule.matches, "entry", "entries"), size(rule.bytes));
+                let (matches, bytes) = (pluralize(rule.matches, "entry", "entries"), size(rule.bytes));
                 session.print(&format!("  left out {matches}, {bytes}: {}", escape(rule.rule.as_bytes())))?;
             }
         }
@@ -427,9 +422,9 @@ fn tell(session: &Session, report: &BackupReport, dry_run: bool, made: Option<In
 /// What came of one source, in words.
 fn told(source: &SourceReport, dry_run: bool) -> String {
     let (name, f) = (shortened(&escape(source.source.as_bytes())), &source.figures);
-    let files = things(f.files, "file", "files");
+    let files = pluralize(f.files, "file", "files");
     if dry_run {
-        let read = format!("{} to read, {}", things(f.files_read, "file", "files"), size(f.bytes_read));
+        let read = format!("{} to read, {}", pluralize(f.files_read, "file", "files"), size(f.bytes_read));
         return format!("{name}: {read}; {files} in all, {}; nothing was stored", size(f.bytes));
     }
     let Some(id) = source.snapshot else {
@@ -448,7 +443,7 @@ fn told(source: &SourceReport, dry_run: bool) -> String {
         return format!("snapshot {id} of {name}: unchanged, {files}, {}, in {took}", size(f.bytes));
     }
     let unchanged = f.files.saturating_sub(f.files_read);
-    let directories = things(f.directories, "directory", "directories");
+    let directories = pluralize(f.directories, "directory", "directories");
     let others = if f.others > 0 { format!(", {} other", count(f.others)) } else { String::new() };
     format!(
         "snapshot {id} of {name}{state}\n  files  {} read, {} unchanged; {directories}{others}\n  bytes  {} in all, {} read, {} new, {} stored\n  took   {took}",
@@ -464,19 +459,19 @@ fn told(source: &SourceReport, dry_run: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::testing::around;
+    use crate::cli::testing::env;
 
     /// A mistyped year made a snapshot of 2037 the newest for eleven years. Clocks may differ by a minute.
     #[test]
     fn a_time_to_come_is_refused_but_for_a_minute() {
         const NOW_MS: i64 = 1_793_676_600_000;
-        let mut around = around();
-        around.world = std::sync::Arc::new(crate::primitives::system::Scripted::new(NOW_MS, 1));
+        let mut env = env();
+        env.system = std::sync::Arc::new(crate::primitives::system::Scripted::new(NOW_MS, 1));
         for time_ms in [NOW_MS - 1, NOW_MS, NOW_MS + CLOCKS_DIFFER_MS] {
-            assert_eq!(not_to_come(Some(time_ms), &around).expect("it is no time to come"), Some(time_ms));
+            assert_eq!(not_to_come(Some(time_ms), &env).expect("it is no time to come"), Some(time_ms));
         }
-        assert_eq!(not_to_come(None, &around).expect("now is meant"), None);
-        let refused = not_to_come(Some(NOW_MS + CLOCKS_DIFFER_MS + 1), &around).expect_err("it lies in the future");
+        assert_eq!(not_to_come(None, &env).expect("now is meant"), None);
+        let refused = not_to_come(Some(NOW_MS + CLOCKS_DIFFER_MS + 1), &env).expect_err("it lies in the future");
         let said = "--time 2026-11-03 03:31:00 is in the future: it is 2026-11-03 03:30:00 now";
         assert!(matches!(&refused, CliError::Usage(text) if text == said), "{refused}");
     }

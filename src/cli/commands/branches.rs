@@ -12,7 +12,7 @@ use crate::repository::{LocalPlaces, Repository};
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::output::text::{Side, escape, table, things};
+use super::super::output::text::{Side, escape, pluralize, table};
 use super::super::redact::command_line;
 use super::super::settings::{Settings, places};
 use super::super::time::show;
@@ -32,12 +32,12 @@ pub fn run(
     consent: Consent,
     settings: &Settings,
     chosen: Option<&Head>,
-    typed: &[std::ffi::OsString],
+    argv: &[std::ffi::OsString],
 ) -> Result<Exit> {
     let scratch = scratch(session)?;
     let beside = LocalPlaces { cache: scratch.path().join("cache"), state: scratch.path().join("state") };
     // What this machine has seen is the history of one branch: it must not decide what there is.
-    let repository = settings.open_beside(session.around, &beside)?;
+    let repository = settings.open_beside(session.env, &beside)?;
     session.listen()?;
     let found = branches(&repository, scratch.path(), &session.progress)?;
     for text in &found.unreadable {
@@ -54,7 +54,7 @@ pub fn run(
         );
         CliError::Usage(text)
     })?;
-    if !consent.dry_run && !agrees(session, consent, &found, branch) {
+    if !consent.dry_run && !confirm(session, consent, &found, branch) {
         let text = "the history was not changed: --yes agrees to it beforehand".to_owned();
         return Err(CliError::Usage(text));
     }
@@ -66,10 +66,10 @@ pub fn run(
     repository.check_may_write()?;
     make_current(&repository, branch, &session.progress)?;
     drop(repository);
-    let repository = settings.open_forgetting(session.global, session.around)?;
+    let repository = settings.open_forgetting(session.global, session.env)?;
     let (settled, rescued) = session.with(&repository, |repository| {
         let settled = repository.settle(true)?;
-        let options = CopyOptions { dry_run: false, host: session.around.host.clone(), command: command_line(typed) };
+        let options = CopyOptions { dry_run: false, host: session.env.host.clone(), command: command_line(argv) };
         let rescued = rescue(repository, &found, branch, scratch.path(), &options, &session.progress)?;
         Ok((settled, rescued))
     })?;
@@ -80,21 +80,21 @@ pub fn run(
 
 /// A folder below the cache, gone afterwards.
 fn scratch(session: &Session) -> Result<tempfile::TempDir> {
-    let cache = places(session.global, session.around)?.cache;
-    let failed = |source| CliError::System { action: "make a folder below the cache", source };
+    let cache = places(session.global, session.env)?.cache;
+    let failed = |source| CliError::OsSystem { action: "make a folder below the cache", source };
     std::fs::create_dir_all(&cache).map_err(failed)?;
     tempfile::Builder::new().prefix("branches-").tempdir_in(&cache).map_err(failed)
 }
 
-fn agrees(session: &Session, consent: Consent, found: &Branches, branch: &Branch) -> bool {
+fn confirm(session: &Session, consent: Consent, found: &Branches, branch: &Branch) -> bool {
     let elsewhere: usize = found.all.iter().filter(|b| b.head != branch.head).map(|b| found.own(b).len()).sum();
     let question = format!(
         "The history will be that of branch {}. {} that only other branches hold will be copied into it. No other machine may \
          write to the repository meanwhile. Do it? [y/N]",
         branch.head,
-        things(elsewhere as u64, "snapshot", "snapshots"),
+        pluralize(elsewhere as u64, "snapshot", "snapshots"),
     );
-    consent.yes || session.progress.suspended(|| session.around.agrees(&question))
+    consent.yes || session.progress.suspended(|| session.env.confirm(&question))
 }
 
 fn list(session: &Session, found: &Branches) -> Result<()> {
@@ -115,14 +115,14 @@ fn list(session: &Session, found: &Branches) -> Result<()> {
     if found.all.is_empty() {
         return session.print("no record of the log has a second version: there is one history");
     }
-    let zone = &session.around.zone;
+    let zone = &session.env.zone;
     for branch in &found.all {
         session.print(&format!(
             "branch {}{}: last record of {}, {}",
             branch.head,
             if branch.current { ", the current one" } else { "" },
             show(branch.time_ms, zone),
-            things(branch.snapshots.len() as u64, "snapshot", "snapshots"),
+            pluralize(branch.snapshots.len() as u64, "snapshot", "snapshots"),
         ))?;
         let own = found.own(branch);
         if own.is_empty() {
@@ -170,6 +170,6 @@ fn tell(
     let count = repository.state().snapshots.len() as u64;
     session.print(&format!(
         "{} in all; `strongroom verify --read-data` proves them",
-        things(count, "snapshot", "snapshots")
+        pluralize(count, "snapshot", "snapshots")
     ))
 }

@@ -1,8 +1,6 @@
 //! `cat`: one file of a snapshot to standard output, or into a command.
 
-use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
 
 use crate::format::tree::NodeKind;
 use crate::ops::cat::{CatError, cat};
@@ -13,9 +11,8 @@ use crate::repository::{Repository, RepositoryError};
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::paths::SnapshotSpec;
 use super::super::pipe::{Feeding, Reads, into_command};
-use super::super::select::{Chosen, choose, only_file};
+use super::super::select::{Chosen, choose_at, only_file};
 use crate::cli::args::SnapshotArguments;
 use clap::Args;
 use std::ffi::OsString;
@@ -32,13 +29,13 @@ pub struct CatArguments {
     /// The file.
     #[command(flatten)]
     pub snapshot: SnapshotArguments,
-    /// The path, if it does not stand after the colon
+    /// The path of the file, if it is not given after the colon
     #[arg(value_name = "PATH")]
     pub file: Option<OsString>,
-    /// Feed the file to CMD, run with `bash -o pipefail`; its exit status becomes ours
+    /// Pipe the file to CMD, run with `bash -o pipefail`, and exit with its status
     #[arg(long, value_name = "CMD")]
     pub to_command: Option<String>,
-    /// Accept that CMD ends with status 0 before it has read all of the file, such as `pg_restore --list`
+    /// Allow CMD to exit with status 0 before it has read the whole file (for `pg_restore --list`)
     #[arg(long, requires = "to_command")]
     pub allow_partial_read: bool,
 }
@@ -46,14 +43,7 @@ pub struct CatArguments {
 /// Streams the file.
 pub fn run(session: &Session, arguments: &CatArguments) -> Result<Exit> {
     session.with_repository(|repository| {
-        let mut chosen = choose(repository, &arguments.snapshot, session.around)?;
-        if let Some(path) = &arguments.file {
-            if !chosen.path.is_empty() {
-                return Err(CliError::Usage("two paths were named".to_owned()));
-            }
-            let spec = SnapshotSpec::parse(OsStr::from_bytes(&[b":", path.as_bytes()].concat()));
-            chosen.path = spec.map_err(CliError::Usage)?.path;
-        }
+        let chosen = choose_at(repository, &arguments.snapshot, arguments.file.as_deref(), session.env)?;
         match &arguments.to_command {
             Some(command) => feed(session, repository, &chosen, command, arguments.allow_partial_read),
             None => to_output(session, repository, &chosen),
@@ -73,7 +63,7 @@ pub fn feed(
     let path = path_of_file(repository, chosen)?;
     begin(session, repository, chosen, &path);
     let reads = if may_leave { Reads::Enough } else { Reads::All };
-    let read = into_command(command, reads, &session.around.signals, |input| {
+    let read = into_command(command, reads, &session.env.signals, |input| {
         cat(repository, &chosen.snapshot, &path, input, &session.progress).map_err(|e| match e {
             CatError::Write(e) if e.kind() == io::ErrorKind::BrokenPipe => Feeding::Left,
             e => Feeding::Failed(e.into()),
@@ -89,11 +79,11 @@ pub fn feed(
 fn to_output(session: &Session, repository: &Repository, chosen: &Chosen) -> Result<Exit> {
     let path = path_of_file(repository, chosen)?;
     // On a terminal, a bar would stand in the middle of the file.
-    let observer: &dyn Observer = if session.around.output_is_terminal { &Silent } else { &session.progress };
-    if !session.around.output_is_terminal {
+    let observer: &dyn Observer = if session.env.output_is_terminal { &Silent } else { &session.progress };
+    if !session.env.output_is_terminal {
         begin(session, repository, chosen, &path);
     }
-    let mut out = session.around.out();
+    let mut out = session.env.out();
     let done = cat(repository, &chosen.snapshot, &path, &mut *out, observer);
     let flushed = out.flush();
     match done {

@@ -9,7 +9,7 @@ use crate::repository::snapshots::Snapshot;
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::output::text::{duration, size, things};
+use super::super::output::text::{duration, pluralize, size};
 use super::super::paths::SnapshotSpec;
 use super::super::redact::command_line;
 use super::super::select::filter;
@@ -21,10 +21,10 @@ use clap::Args;
 /// Options of `copy`.
 #[derive(Args)]
 pub struct CopyArguments {
-    /// Only these [default: all that the filters let through]
+    /// Snapshots to copy [default: all that match the filters]
     #[arg(value_name = "SNAPSHOT")]
     pub snapshots: Vec<OsString>,
-    /// The other repository
+    /// The destination repository
     #[arg(long, value_name = "REPO")]
     pub to: String,
     /// The other's passphrase.
@@ -39,14 +39,14 @@ pub struct CopyArguments {
 }
 
 /// Copies the snapshots that are named, or all that the filter lets through.
-pub fn run(session: &Session, arguments: &CopyArguments, typed: &[OsString]) -> Result<Exit> {
-    let around = session.around;
-    let options = CopyOptions { dry_run: arguments.dry_run, host: around.host.clone(), command: command_line(typed) };
-    let target = Settings::other(&arguments.to, &arguments.other, session.global, around)?;
+pub fn run(session: &Session, arguments: &CopyArguments, argv: &[OsString]) -> Result<Exit> {
+    let env = session.env;
+    let options = CopyOptions { dry_run: arguments.dry_run, host: env.host.clone(), command: command_line(argv) };
+    let target = Settings::other(&arguments.to, &arguments.other, session.global, env)?;
     let mut started = Instant::now();
     let report = session.with_repository(|from| {
-        let to = target.open(session.global, around)?;
-        let filter = filter(&arguments.filter, around);
+        let to = target.open(session.global, env)?;
+        let filter = filter(&arguments.filter, env);
         let mut snapshots: Vec<Snapshot> = Vec::new();
         for text in &arguments.snapshots {
             let spec = SnapshotSpec::parse(text).map_err(CliError::Usage)?;
@@ -87,7 +87,7 @@ fn tell(session: &Session, r: &CopyReport, dry_run: bool, took_ms: u64) -> Resul
     if !session.global.tells() {
         return Ok(());
     }
-    let snapshots = |n: u64| things(n, "snapshot", "snapshots");
+    let snapshots = |n: u64| pluralize(n, "snapshot", "snapshots");
     let (copied, there) = (snapshots(r.copied.len() as u64), r.there);
     session.print(&match dry_run {
         true => format!("would copy {copied}; {there} are there already"),

@@ -15,7 +15,7 @@ use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::given::{check_names, check_text};
-use super::super::output::text::{Side, escape, table, things};
+use super::super::output::text::{Side, escape, pluralize, table};
 use super::super::settings::Settings;
 use super::super::time::{rfc3339, show};
 use clap::Args;
@@ -26,13 +26,13 @@ use std::path::PathBuf;
 /// What can be done with credentials.
 #[derive(Subcommand)]
 pub enum CredentialCommand {
-    /// Admit a machine: writes the one small file that it needs
+    /// Create a credential for a machine and write it to a file
     #[command(after_help = CREDENTIAL_EXAMPLES)]
     Add(CredentialAddArguments),
-    /// List the machines that were admitted
+    /// List credentials
     #[command(visible_alias = "ls")]
     List,
-    /// End what a machine may do, at once and for ever
+    /// Permanently revoke a credential
     Revoke(CredentialRevokeArguments),
 }
 
@@ -54,19 +54,19 @@ pub enum RoleArgument {
 /// Options of `credential add`.
 #[derive(Args)]
 pub struct CredentialAddArguments {
-    /// What it may do
+    /// What the credential allows
     #[arg(long, value_enum)]
     pub role: RoleArgument,
-    /// A host that it may speak for; may be given again
+    /// A host whose snapshots it may add; may be repeated
     #[arg(short = 'H', long, value_name = "NAME")]
     pub host: Vec<String>,
-    /// A source that it may speak for; may be given again [default: any]
+    /// A source whose snapshots it may add; may be repeated [default: any]
     #[arg(long, value_name = "NAME")]
     pub source: Vec<String>,
-    /// Its name [default: the first host]
+    /// Name of the credential [default: the first host]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Write the file here [default: standard output, if that is no terminal]
+    /// Write the credential to this file [default: standard output, unless it is a terminal]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -74,10 +74,10 @@ pub struct CredentialAddArguments {
 /// Options of `credential revoke`.
 #[derive(Args)]
 pub struct CredentialRevokeArguments {
-    /// The beginning of its id, or its name
+    /// An ID prefix, or the name
     #[arg(value_name = "CREDENTIAL")]
     pub which: String,
-    /// Agree to all questions
+    /// Answer yes to all questions
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -123,8 +123,8 @@ fn add(session: &Session, arguments: &CredentialAddArguments) -> Result<Exit> {
     check_names("--host", &arguments.host)?;
     check_names("--source", &arguments.source)?;
     arguments.name.as_deref().map_or(Ok(()), |name| check_text("--name", name))?;
-    let settings = Settings::find(session.global, session.around, false)?;
-    let repository = settings.open(session.global, session.around)?;
+    let settings = Settings::find(session.global, session.env, false)?;
+    let repository = settings.open(session.global, session.env)?;
     let role = match arguments.role {
         RoleArgument::Backup => Role::Backup,
         RoleArgument::Read => Role::Read,
@@ -135,15 +135,15 @@ fn add(session: &Session, arguments: &CredentialAddArguments) -> Result<Exit> {
         name: name.unwrap_or_else(|| role_word(role).to_owned()),
         hosts: arguments.host.clone(),
         sources: arguments.source.clone(),
-        location: settings.location_elsewhere(session.around),
+        location: settings.location_elsewhere(session.env),
     };
     session.with(&repository, |repository| {
         let file = credentials::prepare(repository, new)?;
         let text = file.encode();
         // First the file: what is admitted and lies nowhere could never be used.
         match &arguments.output {
-            Some(path) => write_file(&session.around.cwd.join(path), text.as_bytes())?,
-            None if session.around.output_is_terminal || session.global.json => {
+            Some(path) => write_file(&session.env.cwd.join(path), text.as_bytes())?,
+            None if session.env.output_is_terminal || session.global.json => {
                 let what = "a credential is a secret: name the file to write it to with --output FILE".to_owned();
                 return Err(CliError::Usage(what));
             }
@@ -204,7 +204,7 @@ fn list(session: &Session) -> Result<Exit> {
         session.print(&table(&[Side::Left; 7], &rows))?;
     }
     if session.global.tells() {
-        session.print(&format!("{} beside the owner", things(all.len() as u64, "credential", "credentials")))?;
+        session.print(&format!("{} besides the owner's", pluralize(all.len() as u64, "credential", "credentials")))?;
     }
     Ok(Exit::Done)
 }
@@ -214,12 +214,12 @@ fn row(session: &Session, c: &CredentialReport) -> Vec<String> {
     let state = match c.revoked {
         Some(record) => format!("revoked by record {record}"),
         None if c.open_runs.is_empty() => "valid".to_owned(),
-        None => format!("valid, {}", things(c.open_runs.len() as u64, "open run", "open runs")),
+        None => format!("valid, {}", pluralize(c.open_runs.len() as u64, "open run", "open runs")),
     };
     let (name, hosts, sources, made) = match &c.described {
         Some(d) => {
             let sources = if d.sources.is_empty() { "any".to_owned() } else { text(&d.sources.join(",")) };
-            (text(&d.name), text(&d.hosts.join(",")), sources, show(d.created_ms, &session.around.zone))
+            (text(&d.name), text(&d.hosts.join(",")), sources, show(d.created_ms, &session.env.zone))
         }
         None => Default::default(),
     };
@@ -248,7 +248,7 @@ fn revoke(session: &Session, arguments: &CredentialRevokeArguments) -> Result<Ex
             "Credential {} would be revoked for good: what it signs from now on is void. Do it? [y/N]",
             id.short()
         );
-        if !arguments.yes && !session.progress.suspended(|| session.around.agrees(&question)) {
+        if !arguments.yes && !session.progress.suspended(|| session.env.confirm(&question)) {
             return Err(CliError::Usage("nothing was revoked: agree to it, or give --yes".to_owned()));
         }
         Ok(credentials::revoke(repository, id)?)
@@ -264,7 +264,7 @@ fn revoke(session: &Session, arguments: &CredentialRevokeArguments) -> Result<Ex
     } else if session.global.tells() {
         let closed = match report.closed.len() as u64 {
             0 => String::new(),
-            n => format!("; {} of it closed", things(n, "open run was", "open runs were")),
+            n => format!("; {} of it closed", pluralize(n, "open run was", "open runs were")),
         };
         session.print(&format!(
             "revoked credential {}: what it signs from now on is void{closed}\nepoch {} began; {} its keys\ntake its key to the bucket away too: it may still read and write what the store lets it",
@@ -281,8 +281,8 @@ fn revoke(session: &Session, arguments: &CredentialRevokeArguments) -> Result<Ex
 
 /// Says what this credential is, and what it may do.
 pub fn whoami(session: &Session) -> Result<Exit> {
-    let settings = Settings::find(session.global, session.around, false)?;
-    let repository = settings.open(session.global, session.around)?;
+    let settings = Settings::find(session.global, session.env, false)?;
+    let repository = settings.open(session.global, session.env)?;
     session.with(&repository, |repository| say(session, &settings, repository))?;
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::output::json::PathJson;
-use super::super::output::text::{escape, size, things};
+use super::super::output::text::{escape, pluralize, size};
 use super::super::select::{Chosen, choose};
 use crate::cli::args::FilterArguments;
 use crate::cli::args::SnapshotArguments;
@@ -26,7 +26,7 @@ pub struct DiffArguments {
     /// The second
     #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
     pub other: OsString,
-    /// Show entries too of which only mode, owner, time or attributes differ
+    /// Also show entries of which only mode, owner, time or extended attributes differ
     #[arg(long)]
     pub metadata: bool,
     /// Filters.
@@ -40,7 +40,7 @@ pub fn run(session: &Session, arguments: &DiffArguments) -> Result<Exit> {
         let chosen = |text: &std::ffi::OsString| {
             let snapshot = Some(text.clone());
             let named = SnapshotArguments { snapshot, at: None, filter: arguments.filter.clone() };
-            choose(repository, &named, session.around)
+            choose(repository, &named, session.env)
         };
         let tree = |c: &Chosen| -> Result<ChunkId> {
             match list::find(repository, &c.snapshot, &c.path)? {
@@ -110,7 +110,7 @@ fn tell_totals(session: &Session, t: &DiffTotals) -> Result<Exit> {
     } else if session.global.tells() {
         session.print(&format!(
             "{} added ({}), {} removed ({}), {} changed, {} with other metadata only",
-            things(t.added, "entry", "entries"),
+            pluralize(t.added, "entry", "entries"),
             size(t.added_bytes),
             t.removed,
             size(t.removed_bytes),

@@ -11,7 +11,7 @@ use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::output::json::EntryJson;
-use super::super::output::text::{escape, shortened, things};
+use super::super::output::text::{escape, pluralize, shortened};
 use super::super::select::filter;
 use super::super::time::show;
 use crate::cli::args::FilterArguments;
@@ -29,10 +29,10 @@ Examples:
 /// Options of `find`.
 #[derive(Args)]
 pub struct FindArguments {
-    /// What to look for; any of several
+    /// Names or paths to search for; matches any of them
     #[arg(value_name = "PATTERN", required = true)]
     pub patterns: Vec<String>,
-    /// Upper and lower case are the same
+    /// Ignore case
     #[arg(short, long)]
     pub ignore_case: bool,
     /// Modified at or after this time
@@ -54,7 +54,7 @@ pub fn run(session: &Session, arguments: &FindArguments) -> Result<Exit> {
         Ok(Pattern { glob: glob.compile_matcher(), whole_path: text.contains('/') })
     };
     let seconds = |text: &Option<String>, means| {
-        let time = text.as_deref().map(|t| values::time(t, means, &session.around.zone)).transpose();
+        let time = text.as_deref().map(|t| values::time(t, means, &session.env.zone)).transpose();
         time.map_err(CliError::Usage).map(|t| t.map(|ms| ms.div_euclid(1000)))
     };
     let options = FindOptions {
@@ -64,7 +64,7 @@ pub fn run(session: &Session, arguments: &FindArguments) -> Result<Exit> {
     };
     session.with_repository(|repository| {
         session.listen()?;
-        let filter = filter(&arguments.filter, session.around);
+        let filter = filter(&arguments.filter, session.env);
         let mut snapshots = repository.snapshots()?;
         snapshots.retain(|s| filter.matches(s));
         // The newest first: that is mostly what is looked for.
@@ -80,12 +80,12 @@ pub fn run(session: &Session, arguments: &FindArguments) -> Result<Exit> {
                 }
                 if last != Some(snapshot.id) {
                     last = Some(snapshot.id);
-                    let time = show(snapshot.state.time_ms, &session.around.zone);
+                    let time = show(snapshot.state.time_ms, &session.env.zone);
                     let host = shortened(&escape(snapshot.described.host.as_bytes()));
                     session.print(&format!("{}  {time}  {host}", snapshot.id.short()))?;
                 }
                 let line = [&b"  "[..], &session.name(path), b"\n"].concat();
-                session.around.out().write_all(&line).map_err(CliError::Output)
+                session.env.out().write_all(&line).map_err(CliError::Output)
             };
             tell().map_err(|e| {
                 unwritten = Some(e);
@@ -98,7 +98,7 @@ pub fn run(session: &Session, arguments: &FindArguments) -> Result<Exit> {
         let count = found?;
         if !session.global.json && session.global.tells() {
             let (matches, all) =
-                (things(count, "match", "matches"), things(snapshots.len() as u64, "snapshot", "snapshots"));
+                (pluralize(count, "match", "matches"), pluralize(snapshots.len() as u64, "snapshot", "snapshots"));
             session.print(&format!("{matches} in {all}"))?;
         }
         Ok(if count > 0 { Exit::Done } else { Exit::Failed })

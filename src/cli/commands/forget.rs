@@ -14,7 +14,7 @@ use crate::primitives::text::SHOWN_LEN_MAX;
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::output::text::{Side, escape, shortened, shortened_to, table, things};
+use super::super::output::text::{Side, escape, pluralize, shortened, shortened_to, table};
 use super::super::paths::SnapshotSpec;
 use super::super::select::filter;
 use super::super::time::show;
@@ -53,7 +53,7 @@ pub enum GroupArgument {
 /// Options of `forget`.
 #[derive(Args, Default)]
 pub struct ForgetArguments {
-    /// Forget these, also the last of their host and source, instead of what a policy does not keep
+    /// Forget these snapshots instead of applying a policy
     #[arg(value_name = "ID")]
     pub snapshots: Vec<String>,
     /// Keep the newest N
@@ -77,7 +77,7 @@ pub struct ForgetArguments {
     /// Keep the newest of each of the last N years that have any
     #[arg(long, value_name = "N", help_heading = "What to keep")]
     pub keep_yearly: Option<u32>,
-    /// Keep all that are no older than SPAN (36h, 15d, 8w, 6mo, 1y6mo) before the newest
+    /// Keep all snapshots within SPAN of the newest one (36h, 15d, 8w, 6mo, 1y6mo)
     #[arg(long, value_name = "SPAN", value_parser = values::span, help_heading = "What to keep")]
     pub keep_within: Option<Span>,
     /// Keep the newest of each hour, as far back as SPAN before the newest
@@ -98,25 +98,25 @@ pub struct ForgetArguments {
     /// Keep the newest of each year, as far back as SPAN before the newest
     #[arg(long, value_name = "SPAN", value_parser = values::span, help_heading = "What to keep")]
     pub keep_within_yearly: Option<Span>,
-    /// Keep those with this tag; with all of `a,b`; given again: or with these
+    /// Keep snapshots with this tag; `a,b` means both; repeat the option for alternatives
     #[arg(long, value_name = "TAG[,TAG]", help_heading = "What to keep")]
     pub keep_tag: Vec<String>,
-    /// Keep the one whose id begins so
+    /// Keep snapshots whose ID starts with ID
     #[arg(long, value_name = "ID", help_heading = "What to keep")]
     pub keep_id: Vec<String>,
-    /// Forget what is older than SPAN (max_age in OpenSearch)
+    /// Forget snapshots older than SPAN (max_age in OpenSearch)
     #[arg(long, visible_alias = "max-age", value_name = "SPAN", value_parser = values::span, help_heading = "Expiry")]
     pub expire_after: Option<Span>,
-    /// But keep the newest N successful ones however old [default: 1]
+    /// Always keep the newest N successful snapshots [default: 1]
     #[arg(long, value_name = "N", help_heading = "Expiry")]
     pub min_count: Option<u32>,
-    /// And forget what is beyond the newest N successful ones however young
+    /// Keep at most the newest N successful snapshots
     #[arg(long, value_name = "N", help_heading = "Expiry")]
     pub max_count: Option<u32>,
-    /// Forget all that --host, --source, --path and --tag select, such as a retired machine's
+    /// Forget all snapshots selected by --host, --source, --path and --tag (for a retired machine)
     #[arg(long)]
     pub all: bool,
-    /// What makes a group
+    /// Apply the policy to each group of snapshots with the same values
     #[arg(long, value_enum, value_delimiter = ',', default_value = "host,source", value_name = "BY")]
     pub group_by: Vec<GroupArgument>,
     /// Only these are looked at
@@ -125,10 +125,10 @@ pub struct ForgetArguments {
     /// Explain every decision; forget nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Agree beforehand that more than half may go
+    /// Do not ask, even if more than half of the snapshots would be forgotten
     #[arg(long)]
     pub yes: bool,
-    /// Then prune
+    /// Prune afterwards
     #[arg(long)]
     pub prune: bool,
     /// How to prune
@@ -139,7 +139,7 @@ pub struct ForgetArguments {
 /// Options of `hold` and `unhold`.
 #[derive(Args)]
 pub struct HoldArguments {
-    /// Ids, or latest
+    /// ID prefixes, or `latest`
     #[arg(value_name = "SNAPSHOT", required = true)]
     pub snapshots: Vec<String>,
 }
@@ -151,7 +151,7 @@ const GROUP_LEN_MAX: usize = 4 * SHOWN_LEN_MAX;
 const FEW: usize = 10;
 
 /// Forgets what the policy does not keep.
-pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -> Result<Exit> {
+pub fn run(session: &Session, arguments: &ForgetArguments, argv: &[OsString]) -> Result<Exit> {
     let group = |g: &GroupArgument| match g {
         GroupArgument::Host => Some(GroupBy::Host),
         GroupArgument::Source => Some(GroupBy::Source),
@@ -162,13 +162,13 @@ pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -
     let specs = arguments.snapshots.iter().map(|text| SnapshotSpec::parse(std::ffi::OsStr::new(text)));
     let specs = specs.collect::<std::result::Result<Vec<_>, String>>().map_err(CliError::Usage)?;
     let mut options = ForgetOptions {
-        filter: filter(&arguments.filter, session.around),
+        filter: filter(&arguments.filter, session.env),
         group_by: arguments.group_by.iter().filter_map(group).collect(),
         which: which(arguments, specs.is_empty())?,
-        zone: session.around.zone.clone(),
+        zone: session.env.zone.clone(),
         dry_run: arguments.dry_run,
     };
-    if let Some(zone) = &session.around.unknown_zone {
+    if let Some(zone) = &session.env.unknown_zone {
         // Before anybody is asked whether what they see may go.
         let text = format!("TZ={zone} names no time zone of this system: days, weeks and times are those of UTC");
         session.progress.finding(Severity::Warning, &text);
@@ -187,13 +187,13 @@ pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -
             }
             let (keep, going) = report.counts();
             let all = keep + going;
-            if !session.around.input_is_terminal && going <= FEW {
+            if !session.env.input_is_terminal && going <= FEW {
                 // A job that runs by itself has nobody to ask.
                 unasked = true;
                 return true;
             }
             let question = format!("{going} of {all} snapshots would be forgotten. Do it? [y/N]");
-            session.progress.suspended(|| session.around.agrees(&question))
+            session.progress.suspended(|| session.env.confirm(&question))
         };
         Ok(forget::forget(repository, &options, &mut agree)?)
     })?;
@@ -215,7 +215,7 @@ pub fn run(session: &Session, arguments: &ForgetArguments, typed: &[OsString]) -
         session.progress.finding(Severity::Warning, &text);
     }
     match arguments.prune {
-        true => super::prune::run(session, &arguments.how, arguments.dry_run, typed),
+        true => super::prune::run(session, &arguments.how, arguments.dry_run, argv),
         false => Ok(if report.doubted.is_empty() { Exit::Done } else { Exit::Problems }),
     }
 }
@@ -320,7 +320,7 @@ fn tell(session: &Session, report: &ForgetReport, dry_run: bool) -> Result<()> {
             session.print(&shortened_to(GROUP_LEN_MAX, &escape(group.name.as_bytes())))?;
             let row = |(s, d): &(crate::repository::snapshots::Snapshot, forget::policy::Decision)| {
                 let word = if d.keep { "keep" } else { "forget" };
-                let time = show(s.state.time_ms, &session.around.zone);
+                let time = show(s.state.time_ms, &session.env.zone);
                 vec![format!("  {word}"), s.id.short(), time, d.reasons.join(", ")]
             };
             let shown = group.snapshots.iter().filter(|(_, d)| !what_goes || !d.keep);
@@ -329,9 +329,9 @@ fn tell(session: &Session, report: &ForgetReport, dry_run: bool) -> Result<()> {
         }
     }
     if session.global.tells() {
-        let groups = things(report.groups.len() as u64, "group", "groups");
+        let groups = pluralize(report.groups.len() as u64, "group", "groups");
         let (keep, going) =
-            (things(keep as u64, "snapshot", "snapshots"), things(going as u64, "snapshot", "snapshots"));
+            (pluralize(keep as u64, "snapshot", "snapshots"), pluralize(going as u64, "snapshot", "snapshots"));
         session.print(&match (dry_run, report.record) {
             (true, _) => format!("would keep {keep} and forget {going}, in {groups}"),
             (false, None) => format!("kept {keep} in {groups}; nothing to forget"),
@@ -360,7 +360,7 @@ pub fn hold(session: &Session, arguments: &HoldArguments, hold: bool) -> Result<
     if session.global.json {
         session.print_json(&serde_json::json!({ "type": if hold { "hold" } else { "unhold" }, "changed": changed }))?;
     } else if session.global.tells() {
-        session.print(&format!("{word} {}", things(changed as u64, "snapshot", "snapshots")))?;
+        session.print(&format!("{word} {}", pluralize(changed as u64, "snapshot", "snapshots")))?;
     }
     Ok(Exit::Done)
 }

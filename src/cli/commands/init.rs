@@ -16,13 +16,13 @@ use serde::Serialize;
 /// Options of `init`: sizes for measurements, not for people, who have no reason to choose them.
 #[derive(Args, Default)]
 pub struct InitArguments {
-    /// Cut and pack as this other repository does, so that both find each other's content again after a `copy`
+    /// Use the chunking parameters of this repository, so that `copy` between them deduplicates
     #[arg(long, value_name = "REPO", conflicts_with_all = ["chunk_fine", "chunk_coarse", "block_len", "meta_block_len", "pack_len"])]
     pub copy_parameters_from: Option<String>,
     /// The other's passphrase.
     #[command(flatten)]
     pub other: OtherArguments,
-    /// For a store that cannot keep machines apart (Garage, rclone): only this machine may ever write
+    /// For a store without conditional writes (Garage, rclone): only this machine may ever write
     #[arg(long)]
     pub single_writer: bool,
     /// Chunk sizes of what can be compressed, in KiB: LEAST,NOMINAL,MOST
@@ -58,22 +58,22 @@ pub struct InitJson {
 
 /// Makes the repository that is configured.
 pub fn run(session: &Session, arguments: &InitArguments) -> Result<Exit> {
-    let settings = Settings::find(session.global, session.around, false)?;
+    let settings = Settings::find(session.global, session.env, false)?;
     // Nobody is asked for a new passphrase of what is there already.
-    if settings.exists(session.around)? {
+    if settings.exists(session.env)? {
         return Err(RepositoryError::AlreadyInitialized { location: settings.location }.into());
     }
-    let passphrase = settings.secret.get(session.around, true)?;
+    let passphrase = settings.secret.get(session.env, true)?;
     let (parameters, single_writer) = (parameters(arguments), arguments.single_writer);
     let like = match &arguments.copy_parameters_from {
         Some(location) => {
-            let other = Settings::other(location, &arguments.other, session.global, session.around)?;
-            Some(other.open(session.global, session.around)?)
+            let other = Settings::other(location, &arguments.other, session.global, session.env)?;
+            Some(other.open(session.global, session.env)?)
         }
         None => None,
     };
     let new = NewRepository { passphrase, parameters, like, single_writer };
-    let id = settings.make(&new, session.global, session.around)?;
+    let id = settings.make(&new, session.global, session.env)?;
     if session.global.json {
         session.print_json(&InitJson {
             r#type: "init",
@@ -113,12 +113,12 @@ fn parameters(arguments: &InitArguments) -> Parameters {
 /// Makes the repository if there is none: `backup --init`. A default one gets a passphrase of its own if none was
 /// given, in a file.
 pub fn make_if_missing(session: &Session, settings: &mut Settings) -> Result<Option<InitJson>> {
-    if settings.exists(session.around)? {
+    if settings.exists(session.env)? {
         return Ok(None);
     }
     let mut passphrase_file = None;
     if let (SecretSource::Ask, Some(defaults)) = (&settings.secret, &settings.defaults) {
-        write_key_file(&defaults.key_file, &*session.around.world)?;
+        write_key_file(&defaults.key_file, &*session.env.system)?;
         settings.secret = SecretSource::File(defaults.key_file.clone());
     }
     if let (SecretSource::File(file), Some(defaults)) = (&settings.secret, &settings.defaults)
@@ -128,9 +128,9 @@ pub fn make_if_missing(session: &Session, settings: &mut Settings) -> Result<Opt
             CliError::Usage("the path of the passphrase file is not UTF-8: use --password-file".to_owned())
         })?);
     }
-    let passphrase = settings.secret.get(session.around, true)?;
+    let passphrase = settings.secret.get(session.env, true)?;
     let new = NewRepository { passphrase, parameters: Parameters::default(), like: None, single_writer: false };
-    let id = settings.make(&new, session.global, session.around)?;
+    let id = settings.make(&new, session.global, session.env)?;
     let location = settings.location.clone();
     // Also for those who asked for quiet: nobody but this message knows where the passphrase is.
     session.progress.line(&format!("made repository {} at {location}", id.short()));

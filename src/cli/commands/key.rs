@@ -1,7 +1,7 @@
 //! `key`: ways to the master key. The passphrase that opens the repository is given as always; the new one by
 //! `--new-password-file`, or by a person.
 
-use crate::format::slot::Way;
+use crate::format::slot::SlotKind;
 use crate::ops::keys::{self, Removed};
 
 use super::super::context::Session;
@@ -24,7 +24,7 @@ pub enum KeyCommand {
     List,
     /// Remove a key slot; the last one stays
     Remove(KeyRemoveArguments),
-    /// Replace the passphrase that was given by a new one
+    /// Change the passphrase in use
     Passwd(NewSecretArguments),
 }
 
@@ -34,10 +34,10 @@ pub struct KeyAddArguments {
     /// Where it comes from
     #[command(flatten)]
     pub new: NewSecretArguments,
-    /// Say in the list that it is a key file
+    /// Label the key slot as a key file
     #[arg(long, requires = "new_password_file")]
     pub key_file: bool,
-    /// Make twelve recovery words and print them
+    /// Generate twelve recovery words and print them
     #[arg(long, conflicts_with_all = ["new_password_file", "key_file"])]
     pub words: bool,
 }
@@ -45,7 +45,7 @@ pub struct KeyAddArguments {
 /// Options of `key remove`.
 #[derive(Args)]
 pub struct KeyRemoveArguments {
-    /// The beginning of its id
+    /// An ID prefix
     #[arg(value_name = "KEY")]
     pub key: String,
 }
@@ -88,7 +88,7 @@ fn told(session: &Session, what: &'static str, id: &str, text: &str) -> Result<E
 /// Whether a removed slot is gone for good; if not, says so.
 fn gone(session: &Session, removed: &Removed) -> Exit {
     let Some(why) = &removed.kept else { return Exit::Done };
-    session.around.complain(&format!(
+    session.env.eprint_line(&format!(
         "the bucket may still keep slot {} as a noncurrent version, which its old secret opens: {why}",
         &removed.id[..8]
     ));
@@ -96,12 +96,12 @@ fn gone(session: &Session, removed: &Removed) -> Exit {
 }
 
 fn new_secret(session: &Session, arguments: &NewSecretArguments) -> Result<Passphrase> {
-    let around = session.around;
+    let env = session.env;
     let source = match &arguments.new_password_file {
-        Some(path) => SecretSource::File(around.cwd.join(path)),
+        Some(path) => SecretSource::File(env.cwd.join(path)),
         None => SecretSource::Ask,
     };
-    source.get(around, true)
+    source.get(env, true)
 }
 
 fn add(session: &Session, arguments: &KeyAddArguments) -> Result<Exit> {
@@ -122,17 +122,17 @@ fn add(session: &Session, arguments: &KeyAddArguments) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let secret = new_secret(session, &arguments.new)?;
-    let way = if arguments.key_file { Way::KeyFile } else { Way::Passphrase };
+    let way = if arguments.key_file { SlotKind::KeyFile } else { SlotKind::Passphrase };
     let id = session.with(&repository, |r| Ok(keys::add(r, way, secret.bytes())?))?;
     told(session, "key-add", &id, &format!("added key slot {}", &id[..8]))
 }
 
 fn list(session: &Session) -> Result<Exit> {
     let all = session.with_repository(|repository| Ok(keys::list(repository)?))?;
-    let word = |way: Way| match way {
-        Way::Passphrase => "passphrase",
-        Way::KeyFile => "key file",
-        Way::Words => "recovery words",
+    let word = |way: SlotKind| match way {
+        SlotKind::Passphrase => "passphrase",
+        SlotKind::KeyFile => "key file",
+        SlotKind::Words => "recovery words",
     };
     if session.global.json {
         return all
@@ -159,7 +159,7 @@ fn list(session: &Session) -> Result<Exit> {
             Err(what) => ("damaged".to_owned(), what.clone()),
         };
         let used = if s.used { "used now" } else { "" };
-        vec![s.id[..8].to_owned(), way, cost, show(s.made_ms, &session.around.zone), used.to_owned()]
+        vec![s.id[..8].to_owned(), way, cost, show(s.made_ms, &session.env.zone), used.to_owned()]
     });
     let rows: Vec<Vec<String>> = std::iter::once(heading).chain(rows).collect();
     session.print(&table(&[Side::Left; 5], &rows))?;

@@ -10,10 +10,10 @@ use crate::repository::log::FoldedRecord;
 use crate::repository::state_dir::Head;
 
 use super::super::context::Session;
-use super::super::error::{Result, chain};
+use super::super::error::{Result, error_text};
 use super::super::exit::Exit;
 use super::super::output::json::outcome;
-use super::super::output::text::{escape, shortened, shortened_to, things};
+use super::super::output::text::{escape, pluralize, shortened, shortened_to};
 use super::super::time::{rfc3339, show};
 use clap::Args;
 use serde::Serialize;
@@ -21,10 +21,10 @@ use serde::Serialize;
 /// Options of `log`.
 #[derive(Args, Default)]
 pub struct LogArguments {
-    /// Only the last N records
+    /// Show only the last N records
     #[arg(short = 'n', long, value_name = "N")]
     pub last: Option<usize>,
-    /// Print only number and hash of the last record, for --expect-head
+    /// Print only the number and hash of the last record, for --expect-head
     #[arg(long, conflicts_with = "last")]
     pub head: bool,
 }
@@ -120,7 +120,7 @@ fn json(repository: &Repository, folded: &FoldedRecord) -> RecordJson {
 fn void(folded: &FoldedRecord) -> Option<String> {
     match &folded.verdict {
         Verdict::Valid => None,
-        Verdict::Void(why) => Some(chain(why)),
+        Verdict::Void(why) => Some(error_text(why)),
     }
 }
 
@@ -128,7 +128,7 @@ fn told(session: &Session, repository: &Repository, folded: &FoldedRecord) -> St
     let number = folded.number;
     let void = void(folded).map(|why| format!("  VOID: {why}")).unwrap_or_default();
     let Some(record) = &folded.record else { return format!("{number:>6}  cannot be opened{void}") };
-    let time = show(record.time_ms, &session.around.zone);
+    let time = show(record.time_ms, &session.env.zone);
     let done: Vec<String> = record.operations.iter().map(words).collect();
     let mut text = format!("{number:>6}  {time}  {}  {}{void}", record.writer.short(), done.join("; "));
     // A Begin says what was asked; the same again at the End says nothing.
@@ -145,7 +145,11 @@ fn told(session: &Session, repository: &Repository, folded: &FoldedRecord) -> St
         }
         let more = lines.count() as u64;
         if more > 0 {
-            text.push_str(&format!("\n{:>8}and {}, which --json shows", "", things(more, "more line", "more lines")));
+            text.push_str(&format!(
+                "\n{:>8}and {}, which --json shows",
+                "",
+                pluralize(more, "more line", "more lines")
+            ));
         }
     }
     text
@@ -157,7 +161,7 @@ const LINES_MAX: usize = 1000;
 
 /// An operation in words.
 fn words(operation: &Operation) -> String {
-    let n = |n: usize, one: &str, many: &str| things(n as u64, one, many);
+    let n = |n: usize, one: &str, many: &str| pluralize(n as u64, one, many);
     let snapshots =
         |s: &[crate::primitives::ids::SnapshotId]| s.iter().map(|id| id.short()).collect::<Vec<_>>().join(", ");
     match operation {
@@ -188,8 +192,8 @@ fn words(operation: &Operation) -> String {
             n(condemned_packs.len(), "pack", "packs"),
             n(condemned_segments.len(), "segment", "segments")
         ),
-        Operation::Lost { packs, holed } => {
-            format!("declare {} lost, holes in {}", n(packs.len(), "pack", "packs"), snapshots(holed))
+        Operation::Lost { packs, damaged } => {
+            format!("declare {} lost, holes in {}", n(packs.len(), "pack", "packs"), snapshots(damaged))
         }
         Operation::Vouch { packs } => format!("vouch for {}", n(packs.len(), "pack", "packs")),
         Operation::Swept { packs, segments, orphans } => {

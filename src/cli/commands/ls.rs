@@ -1,5 +1,6 @@
 //! `ls`: what is in a snapshot; the newest, if none is named.
 
+use std::ffi::OsString;
 use std::io::Write;
 
 use crate::format::tree::{Metadata, Node, NodeKind};
@@ -11,7 +12,7 @@ use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::output::json::EntryJson;
 use super::super::output::text::escape;
-use super::super::select::choose;
+use super::super::select::choose_at;
 use super::super::time::show;
 use crate::cli::args::SnapshotArguments;
 use clap::Args;
@@ -22,13 +23,16 @@ pub struct LsArguments {
     /// The snapshot.
     #[command(flatten)]
     pub snapshot: SnapshotArguments,
+    /// The directory or file, if it is not given after the colon
+    #[arg(value_name = "PATH")]
+    pub file: Option<OsString>,
     /// Show mode, owner, size and time
     #[arg(short, long)]
     pub long: bool,
-    /// Go into directories; this is the default
+    /// List subdirectories too (the default)
     #[arg(long, overrides_with = "no_recursive")]
     pub recursive: bool,
-    /// Show only the directory's own entries
+    /// List only the directory itself
     #[arg(long)]
     pub no_recursive: bool,
 }
@@ -40,7 +44,7 @@ pub fn run(session: &Session, arguments: &LsArguments) -> Result<Exit> {
         if named.snapshot.is_none() && named.at.is_none() {
             named.snapshot = Some("latest".into());
         }
-        let chosen = choose(repository, &named, session.around)?;
+        let chosen = choose_at(repository, &named, arguments.file.as_deref(), session.env)?;
         // Our own failures to write have to pass through the library's hands.
         let mut unwritten = None;
         let done = list(repository, &chosen.snapshot, &chosen.path, !arguments.no_recursive, &mut |path, node| {
@@ -81,7 +85,7 @@ fn print(session: &Session, path: &[u8], node: &Node, long: bool) -> Result<()> 
         line.extend(session.name(to));
     }
     line.push(b'\n');
-    session.around.out().write_all(&line).map_err(CliError::Output)
+    session.env.out().write_all(&line).map_err(CliError::Output)
 }
 
 /// Mode, owner, size and time, in columns.
@@ -94,7 +98,7 @@ fn details(session: &Session, node: &Node) -> String {
         NodeKind::CharDevice(major, minor) | NodeKind::BlockDevice(major, minor) => format!("{major}, {minor}"),
         _ => "0".to_owned(),
     };
-    let time = show(mtime.secs.saturating_mul(1000), &session.around.zone);
+    let time = show(mtime.secs.saturating_mul(1000), &session.env.zone);
     let (user, group) = (name(&owner.user, owner.uid), name(&owner.group, owner.gid));
     format!("{} {user:<8} {group:<8} {size:>12} {time} ", mode_text(&node.kind, *mode))
 }

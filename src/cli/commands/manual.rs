@@ -35,7 +35,7 @@ pub fn completions(session: &Session, arguments: &CompletionsArguments) -> Resul
 
 /// Writes a manual page for each command into a folder.
 pub fn man(session: &Session, arguments: &ManArguments) -> Result<Exit> {
-    let folder = &session.around.cwd.join(&arguments.output);
+    let folder = &session.env.cwd.join(&arguments.output);
     std::fs::create_dir_all(folder).map_err(CliError::file("make", folder))?;
     clap_mangen::generate_to(Arguments::command(), folder).map_err(CliError::file("write manual pages to", folder))?;
     Ok(Exit::Done)

@@ -52,15 +52,15 @@ use verify::VerifyArguments;
 /// What can be done.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make a repository
+    /// Create a new repository
     Init(InitArguments),
-    /// Save paths, standard input or the output of commands as snapshots
+    /// Create snapshots of paths, standard input or the output of commands
     #[command(after_help = BACKUP_EXAMPLES)]
     Backup(Box<BackupArguments>),
-    /// Bring a snapshot, or a part of it, back
+    /// Restore a snapshot or part of one
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Box<RestoreArguments>),
-    /// Write one file of a snapshot to standard output, or into a command
+    /// Write one file of a snapshot to standard output or to a command
     #[command(visible_alias = "dump", after_help = CAT_EXAMPLES)]
     Cat(CatArguments),
     /// List snapshots
@@ -69,62 +69,64 @@ pub enum Command {
     Ls(LsArguments),
     /// Show what changed between two snapshots
     Diff(DiffArguments),
-    /// Copy snapshots into another repository, only what it lacks
+    /// Copy snapshots to another repository; data that is there already is not sent
     Copy(CopyArguments),
-    /// Find names in all snapshots
+    /// Search all snapshots for file names
     #[command(after_help = FIND_EXAMPLES)]
     Find(FindArguments),
-    /// Show the repository's own history: who did what, and when
+    /// Show the history of the repository: which machine ran what, and when
     Log(LogArguments),
-    /// Show how much there is and what it costs
+    /// Show repository size and deduplication statistics
     Stats(StatsArguments),
-    /// Check that everything would come back
+    /// Check repository integrity
     #[command(visible_alias = "check")]
     Verify(VerifyArguments),
-    /// Admit machines, list them, and end what they may do
+    /// Manage machine credentials
     #[command(subcommand)]
     Credential(CredentialCommand),
-    /// Look after the ways to the master key: passphrases, key files, recovery words
+    /// Manage passphrases, key files and recovery words
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Say what this credential may do
+    /// Show which credential is in use and what it may do
     Whoami,
     /// Forget snapshots that a policy does not keep
     #[command(after_help = FORGET_EXAMPLES)]
     Forget(Box<ForgetArguments>),
-    /// Free what no snapshot needs any more, beside backups and restores
+    /// Remove data no longer referenced by any snapshot (safe while backups run)
     #[command(after_help = PRUNE_EXAMPLES)]
     Prune(PruneCommand),
-    /// Protect snapshots from every policy
+    /// Protect snapshots from being forgotten
     Hold(HoldArguments),
-    /// Take that protection back
+    /// Remove a hold
     Unhold(HoldArguments),
-    /// Replace what is damaged or gone, as far as the rest can tell it
+    /// Recover missing or damaged data where other copies allow
     #[command(after_help = REPAIR_EXAMPLES)]
     Repair(RepairArguments),
-    /// Say why there is nothing to unlock
+    /// Explain why there are no locks to remove
     Unlock,
     /// Print completions for a shell
     Completions(CompletionsArguments),
     /// Write manual pages
     Man(ManArguments),
+    /// Print the version
+    Version,
     /// Show what the exit codes mean
     #[command(long_about = Exit::help())]
     ExitCodes,
 }
 
 impl Command {
-    /// Runs the command. `typed` is the command line, for the description of what it writes.
-    pub fn run(&self, session: &Session, typed: &[OsString]) -> Result<Exit> {
+    /// Runs the command. `argv` is the command line, for the description of what it writes.
+    pub fn run(&self, session: &Session, argv: &[OsString]) -> Result<Exit> {
         match self {
             Self::Init(arguments) => init::run(session, arguments),
-            Self::Backup(arguments) => backup::run(session, arguments, redact::command_line(typed)),
+            Self::Backup(arguments) => backup::run(session, arguments, redact::command_line(argv)),
             Self::Restore(arguments) => restore::run(session, arguments),
             Self::Cat(arguments) => cat::run(session, arguments),
             Self::Snapshots(arguments) => snapshots::run(session, arguments),
             Self::Ls(arguments) => ls::run(session, arguments),
             Self::Diff(arguments) => diff::run(session, arguments),
-            Self::Copy(arguments) => copy::run(session, arguments, typed),
+            Self::Copy(arguments) => copy::run(session, arguments, argv),
             Self::Find(arguments) => find::run(session, arguments),
             Self::Completions(arguments) => manual::completions(session, arguments),
             Self::Man(arguments) => manual::man(session, arguments),
@@ -134,12 +136,13 @@ impl Command {
             Self::Credential(command) => credential::run(session, command),
             Self::Key(command) => key::run(session, command),
             Self::Whoami => credential::whoami(session),
-            Self::Forget(arguments) => forget::run(session, arguments, typed),
-            Self::Prune(arguments) => prune::run(session, &arguments.how, arguments.dry_run, typed),
+            Self::Forget(arguments) => forget::run(session, arguments, argv),
+            Self::Prune(arguments) => prune::run(session, &arguments.how, arguments.dry_run, argv),
             Self::Hold(arguments) => forget::hold(session, arguments, true),
             Self::Unhold(arguments) => forget::hold(session, arguments, false),
-            Self::Repair(arguments) => repair::run(session, arguments, typed),
+            Self::Repair(arguments) => repair::run(session, arguments, argv),
             Self::Unlock => unlock::run(session),
+            Self::Version => session.print(concat!("strongroom ", env!("CARGO_PKG_VERSION"))).map(|()| Exit::Done),
             Self::ExitCodes => session.print(&Exit::help()).map(|()| Exit::Done),
         }
     }

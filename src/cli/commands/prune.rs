@@ -10,7 +10,7 @@ use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
 use super::super::output::json::FindingsJson;
-use super::super::output::text::{count, duration, size, things};
+use super::super::output::text::{count, duration, pluralize, size};
 use super::super::redact::command_line;
 use crate::cli::values;
 use crate::ops::prune::MAX_UNUSED;
@@ -25,13 +25,13 @@ Examples:
 /// Options of `prune`.
 #[derive(Args)]
 pub struct PruneArguments {
-    /// How much may stay unused rather than be rewritten: 5%, 2GiB, 0 or unlimited
+    /// Tolerate this much unused data instead of rewriting packs: 5%, 2GiB, 0 or unlimited
     #[arg(long, value_name = "PART|SIZE", value_parser = values::max_unused, default_value = "5%")]
     pub max_unused: MaxUnused,
-    /// Delete only what was condemned so long ago, by the store's clock: 36h, 7d
+    /// Delete only data that was marked for deletion at least this long ago: 36h, 7d
     #[arg(long, value_name = "TIME", value_parser = values::duration_ms, default_value = "0s")]
     pub grace: i64,
-    /// On a bucket with versions, remove for good what was deleted and nothing needs
+    /// In a versioned bucket, permanently remove old versions that are no longer needed
     #[arg(long)]
     pub remove_noncurrent: bool,
 }
@@ -48,21 +48,21 @@ pub struct PruneCommand {
     /// How
     #[command(flatten)]
     pub how: PruneArguments,
-    /// Show what would be done and what it would cost; change nothing
+    /// Show what would be done; change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }
 
 /// Prunes.
-pub fn run(session: &Session, arguments: &PruneArguments, dry_run: bool, typed: &[OsString]) -> Result<Exit> {
-    let around = session.around;
+pub fn run(session: &Session, arguments: &PruneArguments, dry_run: bool, argv: &[OsString]) -> Result<Exit> {
+    let env = session.env;
     let options = PruneOptions {
         max_unused: arguments.max_unused,
         grace_ms: arguments.grace,
         remove_noncurrent: arguments.remove_noncurrent,
         dry_run,
-        host: around.host.clone(),
-        command: command_line(typed),
+        host: env.host.clone(),
+        command: command_line(argv),
     };
     let mut started = Instant::now();
     let report = session.with_repository(|repository| {
@@ -133,13 +133,13 @@ fn told(r: &PruneReport, dry_run: bool, took_ms: u64) -> String {
     let plan = &r.plan;
     let mut lines = vec![format!(
         "{} need {} in {}; {} of {} in packs are unused",
-        things(r.snapshots, "snapshot", "snapshots"),
-        things(r.needed.0, "chunk", "chunks"),
-        things(r.needed.1, "node", "nodes"),
+        pluralize(r.snapshots, "snapshot", "snapshots"),
+        pluralize(r.needed.0, "chunk", "chunks"),
+        pluralize(r.needed.1, "node", "nodes"),
         size(plan.unused_before),
         size(plan.before.bytes),
     )];
-    let packs = |n: u64| things(n, "pack", "packs");
+    let packs = |n: u64| pluralize(n, "pack", "packs");
     lines.push(format!(
         "{would}drop {} of {}, rewrite {} of {} to about {}; {} stay unused",
         packs(plan.deleted.packs),
@@ -165,16 +165,16 @@ fn told(r: &PruneReport, dry_run: bool, took_ms: u64) -> String {
         lines.push(format!("vouched for {}: other machines may count on them", packs(r.vouched)));
     }
     if r.swept.waiting > 0 {
-        lines.push(format!("{} wait until their grace is over", things(r.swept.waiting, "object", "objects")));
+        lines.push(format!("{} wait until their grace is over", pluralize(r.swept.waiting, "object", "objects")));
     }
     lines.push(format!(
         "{would}delete {} of {}; {} and {} before, {}{} and {} after",
-        things(r.swept.objects, "object", "objects"),
+        pluralize(r.swept.objects, "object", "objects"),
         size(r.swept.bytes),
-        things(r.before.0, "object", "objects"),
+        pluralize(r.before.0, "object", "objects"),
         size(r.before.1),
         if dry_run { "about " } else { "" },
-        things(r.after.0, "object", "objects"),
+        pluralize(r.after.0, "object", "objects"),
         size(r.after.1),
     ));
     lines.extend(told_versions(r, dry_run));
@@ -196,7 +196,7 @@ fn told_versions(r: &PruneReport, dry_run: bool) -> Vec<String> {
         return vec![format!("what the bucket keeps of deleted objects is not known: {why}")];
     }
     let Some(kept) = &r.noncurrent else { return Vec::new() };
-    let objects = |n: u64| things(n, "deleted object", "deleted objects");
+    let objects = |n: u64| pluralize(n, "deleted object", "deleted objects");
     let mut lines = vec![match (kept.asked, kept.objects) {
         (_, 0) => "the bucket keeps versions, and none that may be removed".to_owned(),
         (false, n) => format!(
@@ -211,7 +211,7 @@ fn told_versions(r: &PruneReport, dry_run: bool) -> Vec<String> {
         }
     }];
     if kept.slots > 0 {
-        let slots = things(kept.slots, "removed key slot lives", "removed key slots live");
+        let slots = pluralize(kept.slots, "removed key slot lives", "removed key slots live");
         lines.push(format!(
             "{slots} on as noncurrent versions, which their old secrets open: `key remove ID` removes them"
         ));

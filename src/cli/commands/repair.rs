@@ -8,9 +8,9 @@ use crate::ops::repair::{RepairOptions, RepairReport, repair};
 use crate::repository::{Repository, RepositoryError};
 
 use super::super::context::Session;
-use super::super::error::{CliError, Result, chain};
+use super::super::error::{CliError, Result, error_text};
 use super::super::exit::Exit;
-use super::super::output::text::{escape, things};
+use super::super::output::text::{escape, pluralize};
 use super::super::redact::command_line;
 use super::super::settings::Settings;
 use super::branches::{self, Consent};
@@ -31,50 +31,49 @@ Examples:
 /// Options of `repair`.
 #[derive(Args, Default)]
 pub struct RepairArguments {
-    /// Read everything, to find all damage; else only what is missing or has another length is found
+    /// Read all data to find all damage; by default only missing objects and wrong lengths are found
     #[arg(long)]
     pub read_data: bool,
-    /// Rewrite snapshots that still have holes without the files that are lost
+    /// Rewrite damaged snapshots without the files that are lost
     #[arg(long)]
     pub drop_lost: bool,
-    /// Declare lost what is gone, even if it is not known whether the bucket has older versions of it
+    /// Declare missing objects lost even if the bucket may have older versions of them
     #[arg(long)]
     pub ignore_versions: bool,
-    /// Only say what is damaged
+    /// Show what is damaged; change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Accept the history as it can be read: give up what lies behind gaps and forks, or is missing
+    /// Accept the history as far as it can be read; records after a gap or fork are given up
     #[arg(long)]
     pub accept_history: bool,
-    /// List the histories that a bucket with versions still holds; with BRANCH, make that one count, and copy into it
-    /// what only the others hold
+    /// List the histories that a versioned bucket holds; with BRANCH, switch to that one and copy the snapshots of the others
     #[arg(long, value_name = "BRANCH", num_args = 0..=1, conflicts_with_all = ["accept_history", "drop_lost"])]
     pub from_versions: Option<Option<Head>>,
-    /// Agree beforehand: that unreadable bytes at the end of the log are garbage, to --accept-history, or to a BRANCH
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
 }
 
 /// Goes on behind garbage at the end of the log, then repairs everything else.
-pub fn run(session: &Session, arguments: &RepairArguments, typed: &[OsString]) -> Result<Exit> {
-    let settings = Settings::find(session.global, session.around, false)?;
+pub fn run(session: &Session, arguments: &RepairArguments, argv: &[OsString]) -> Result<Exit> {
+    let settings = Settings::find(session.global, session.env, false)?;
     if let Some(chosen) = &arguments.from_versions {
         let consent = Consent { dry_run: arguments.dry_run, yes: arguments.yes };
-        return branches::run(session, consent, &settings, chosen.as_ref(), typed);
+        return branches::run(session, consent, &settings, chosen.as_ref(), argv);
     }
     let gave_up = Cell::new(false);
     let gives_up = |e: &RepositoryError| {
-        gave_up.set(arguments.accept_history && !arguments.dry_run && agrees_to(session, arguments, e));
+        gave_up.set(arguments.accept_history && !arguments.dry_run && confirm_loss(session, arguments, e));
         gave_up.get()
     };
-    let repository = settings.open_for_repair(session.global, session.around, &gives_up)?;
+    let repository = settings.open_for_repair(session.global, session.env, &gives_up)?;
     let options = RepairOptions {
         read_data: arguments.read_data,
         drop_lost: arguments.drop_lost,
         ignore_versions: arguments.ignore_versions,
         dry_run: arguments.dry_run,
-        host: session.around.host.clone(),
-        command: command_line(typed),
+        host: session.env.host.clone(),
+        command: command_line(argv),
     };
     let (mut garbage, mut settled) = (None, None);
     let report = session.with(&repository, |repository| {
@@ -88,18 +87,18 @@ pub fn run(session: &Session, arguments: &RepairArguments, typed: &[OsString]) -
     })?;
     session.finish();
     tell(session, arguments, (garbage, settled), &report)?;
-    let unmended = !report.holed.is_empty() || (arguments.dry_run && !report.findings.is_empty());
+    let unmended = !report.damaged.is_empty() || (arguments.dry_run && !report.findings.is_empty());
     Ok(if unmended { Exit::Problems } else { Exit::Done })
 }
 
 /// Asks whether to accept the history as it can be read, in spite of `why`.
-fn agrees_to(session: &Session, arguments: &RepairArguments, why: &dyn Error) -> bool {
+fn confirm_loss(session: &Session, arguments: &RepairArguments, why: &dyn Error) -> bool {
     let question = format!(
         "{}\nSnapshots of records that cannot be read are given up, and a later prune deletes what only they need. Accept the \
          history as it can be read? [y/N]",
-        chain(why)
+        error_text(why)
     );
-    arguments.yes || session.progress.suspended(|| session.around.agrees(&question))
+    arguments.yes || session.progress.suspended(|| session.env.confirm(&question))
 }
 
 /// Settles the history. If this machine `gave_up` what it had seen, others may have seen it too: they are told.
@@ -113,7 +112,7 @@ fn accept(
         Ok(()) if gave_up => Ok(repository.settle(true)?),
         Ok(()) => Ok(None),
         Err(e @ RepositoryError::Contradicted { .. }) if arguments.dry_run => Err(e.into()),
-        Err(e @ RepositoryError::Contradicted { .. }) => match agrees_to(session, arguments, &e) {
+        Err(e @ RepositoryError::Contradicted { .. }) => match confirm_loss(session, arguments, &e) {
             true => Ok(repository.settle(gave_up)?),
             false => Err(e.into()),
         },
@@ -124,7 +123,7 @@ fn accept(
 fn overrule(session: &Session, arguments: &RepairArguments, repository: &Repository) -> Result<Option<u64>> {
     let question = "The log ends in bytes that nobody can read: they will be taken for garbage from now on. If they were a record \
                     that was damaged, what it published is lost. Do it? [y/N]";
-    if arguments.dry_run || !(arguments.yes || session.progress.suspended(|| session.around.agrees(question))) {
+    if arguments.dry_run || !(arguments.yes || session.progress.suspended(|| session.env.confirm(question))) {
         return Err(CliError::Usage(
             "the log ends in bytes that nobody can read, and nothing was changed: --yes agrees to take them for garbage"
                 .to_owned(),
@@ -157,14 +156,14 @@ fn tell(
             "chunks_saved": r.saved,
             "chunks_filled_in": r.filled,
             "packs_lost": r.lost.iter().map(|p| p.to_string()).collect::<Vec<_>>(),
-            "holed": ids(&r.holed),
+            "holed": ids(&r.damaged),
             "healed": ids(&r.healed),
             "dropped": dropped.collect::<Vec<_>>(),
             "checkpoint": r.checkpoint,
         }));
     }
     for finding in &r.findings {
-        told_finding(finding).iter().for_each(|line| session.around.complain(line));
+        told_finding(finding).iter().for_each(|line| session.env.eprint_line(line));
     }
     if !session.global.tells() {
         return Ok(());
@@ -175,7 +174,7 @@ fn tell(
     if let Some(number) = settled {
         session.print(&format!("record {number} settles the history; everyone goes on from there"))?;
     }
-    let told = |n: u64, one: &str, many: &str, did: &str| (n > 0).then(|| format!("{} {did}", things(n, one, many)));
+    let told = |n: u64, one: &str, many: &str, did: &str| (n > 0).then(|| format!("{} {did}", pluralize(n, one, many)));
     let lines = [
         told(
             r.brought_back.len() as u64,
@@ -212,8 +211,8 @@ fn tell(
             lost.join(", ")
         ))?;
     }
-    if !r.holed.is_empty() {
-        let ids: Vec<String> = r.holed.iter().map(|id| id.short()).collect();
+    if !r.damaged.is_empty() {
+        let ids: Vec<String> = r.damaged.iter().map(|id| id.short()).collect();
         session.print(&format!(
             "with holes: {}\nback these machines up again, then repair again: it fills in what comes back; --drop-lost gives up the rest",
             ids.join(", ")

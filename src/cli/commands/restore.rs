@@ -16,7 +16,7 @@ use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::output::json::PathJson;
-use super::super::output::text::{count, duration, escape, size, things};
+use super::super::output::text::{count, duration, escape, pluralize, size};
 use super::super::paths::{absolute, split_last};
 use super::super::select::{Chosen, choose};
 use super::ls::is_no_such_path;
@@ -37,9 +37,9 @@ Examples:
 /// What is done with files that are in the target already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OverwriteArgument {
-    /// Replace them
+    /// Overwrite them
     Always,
-    /// Replace them unless size and time of modification are as recorded
+    /// Overwrite them if size or modification time differ
     IfChanged,
     /// Keep them
     Never,
@@ -51,58 +51,61 @@ pub struct RestoreArguments {
     /// The snapshot.
     #[command(flatten)]
     pub snapshot: SnapshotArguments,
+    /// The directory to restore into, if it is not given with --target
+    #[arg(value_name = "DIR", conflicts_with_all = ["target", "to_command"])]
+    pub directory: Option<PathBuf>,
     /// The directory to restore into
-    #[arg(short, long, value_name = "DIR", required_unless_present = "to_command")]
+    #[arg(short, long, value_name = "DIR", required_unless_present_any = ["to_command", "directory"])]
     pub target: Option<PathBuf>,
-    /// Feed the one file that is named to CMD, run with `bash -o pipefail`; its exit status becomes ours
+    /// Pipe one file to CMD, run with `bash -o pipefail`, and exit with its status
     #[arg(long, value_name = "CMD", conflicts_with = "target")]
     pub to_command: Option<String>,
-    /// Accept that CMD ends with status 0 before it has read all of the file, such as `pg_restore --list`
+    /// Allow CMD to exit with status 0 before it has read the whole file (for `pg_restore --list`)
     #[arg(long, requires = "to_command")]
     pub allow_partial_read: bool,
-    /// Restore only what matches (gitignore meaning, below what is restored)
+    /// Restore only files that match PATTERN (gitignore syntax, relative to what is restored)
     #[arg(short, long, value_name = "PATTERN")]
     pub include: Vec<String>,
-    /// Restore only what matches a line of this file
+    /// Read include patterns from a file, one per line
     #[arg(long, value_name = "FILE")]
     pub include_file: Vec<PathBuf>,
-    /// Leave out what matches
+    /// Exclude files that match PATTERN
     #[arg(short, long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
-    /// Leave out what matches a line of this file
+    /// Read exclude patterns from a file, one per line
     #[arg(long, value_name = "FILE")]
     pub exclude_file: Vec<PathBuf>,
-    /// Restore into a directory that is not empty, and do this with files that are there
+    /// Allow a target that is not empty, and choose what happens to existing files
     #[arg(long, value_name = "WHEN")]
     pub overwrite: Option<OverwriteArgument>,
-    /// Delete what is in the target and not in the snapshot, after asking
+    /// Delete files in the target that are not in the snapshot, after confirmation
     #[arg(long)]
     pub delete: bool,
-    /// Begin also if the target seems to have too little free space
+    /// Do not check for free space before restoring
     #[arg(long)]
     pub no_space_check: bool,
-    /// Agree to all questions
+    /// Answer yes to all questions
     #[arg(short, long)]
     pub yes: bool,
-    /// Say what would be restored; write nothing
+    /// Show what would be restored; write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Set owners by number, not by name
+    /// Restore owners by numeric ID instead of name
     #[arg(long, help_heading = "Attributes")]
     pub numeric_ids: bool,
-    /// Set no owners
+    /// Do not restore owners
     #[arg(long, conflicts_with_all = ["numeric_ids", "owner", "owner_map"], help_heading = "Attributes")]
     pub no_ownership: bool,
     /// Give what belonged to OLD to NEW: [user:|group:]OLD=NEW, names or numbers, OLD may be *
     #[arg(long, value_name = "OLD=NEW", help_heading = "Attributes")]
     pub owner_map: Vec<String>,
-    /// Give everything to this owner
+    /// Set this owner on everything
     #[arg(long, value_name = "USER[:GROUP]", help_heading = "Attributes")]
     pub owner: Option<String>,
-    /// Set no extended attributes and no access control lists
+    /// Do not restore extended attributes and access control lists
     #[arg(long, help_heading = "Attributes")]
     pub no_xattrs: bool,
-    /// Make holes of long runs of zeros, beside those that were recorded
+    /// Also create sparse files where data is all zeros
     #[arg(long, help_heading = "Attributes")]
     pub sparse: bool,
 }
@@ -150,11 +153,12 @@ const EXTRAS_SHOWN_MAX: usize = 20;
 /// Restores.
 pub fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exit> {
     session.with_repository(|repository| {
-        let chosen = choose(repository, &arguments.snapshot, session.around)?;
+        let chosen = choose(repository, &arguments.snapshot, session.env)?;
         if let Some(command) = &arguments.to_command {
             return super::cat::feed(session, repository, &chosen, command, arguments.allow_partial_read);
         }
-        let target = arguments.target.as_deref().map(|t| absolute(t, &session.around.cwd));
+        let target =
+            arguments.target.as_deref().or(arguments.directory.as_deref()).map(|t| absolute(t, &session.env.cwd));
         let target = target.ok_or_else(|| CliError::Usage("name a directory with --target".to_owned()))?;
         session.listen()?;
         let started = Instant::now();
@@ -213,7 +217,7 @@ fn overwrite(arguments: &RestoreArguments) -> Overwrite {
 fn patterns(session: &Session, given: &[String], files: &[PathBuf]) -> Result<Vec<String>> {
     let mut all = given.to_vec();
     for file in files {
-        let path = session.around.cwd.join(file);
+        let path = session.env.cwd.join(file);
         let text = std::fs::read_to_string(&path).map_err(CliError::file("read the patterns in", &path))?;
         let lines = text.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#'));
         all.extend(lines.map(str::to_owned));
@@ -228,7 +232,7 @@ fn tree(
     arguments: &RestoreArguments,
     target: &Path,
 ) -> Result<RestoreReport> {
-    let mut agree = |extras: &[RelativePath]| agrees(session, arguments, target, extras);
+    let mut agree = |extras: &[RelativePath]| confirm(session, arguments, target, extras);
     let options = RestoreOptions {
         target: target.to_owned(),
         target_options: target_options(arguments)?,
@@ -244,22 +248,22 @@ fn tree(
 }
 
 /// Shows what would be deleted, and asks.
-fn agrees(session: &Session, arguments: &RestoreArguments, target: &Path, extras: &[RelativePath]) -> bool {
-    let what = things(extras.len() as u64, "entry", "entries");
+fn confirm(session: &Session, arguments: &RestoreArguments, target: &Path, extras: &[RelativePath]) -> bool {
+    let what = pluralize(extras.len() as u64, "entry", "entries");
     let (target, rest) = (escape(target.as_os_str().as_bytes()), extras.len().saturating_sub(EXTRAS_SHOWN_MAX));
     if arguments.yes && session.global.quiet {
         return true;
     }
     session.progress.suspended(|| {
-        let around = session.around;
-        around.complain(&format!("{what} in {target} that the snapshot does not have:"));
+        let env = session.env;
+        env.eprint_line(&format!("{what} in {target} that the snapshot does not have:"));
         for extra in extras.iter().take(EXTRAS_SHOWN_MAX) {
-            around.complain(&format!("  {}", escape(extra.as_bytes())));
+            env.eprint_line(&format!("  {}", escape(extra.as_bytes())));
         }
         if rest > 0 {
-            around.complain(&format!("  and {} more", count(rest as u64)));
+            env.eprint_line(&format!("  and {} more", count(rest as u64)));
         }
-        arguments.yes || around.agrees("delete them, with all that is in them? [y/N]")
+        arguments.yes || env.confirm("delete them, with all that is in them? [y/N]")
     })
 }
 
@@ -372,16 +376,16 @@ fn tell(
     }
     if !report.archived.is_empty() {
         let text = "were not read, and the files that need them not restored";
-        session.around.complain(&super::verify::told_archived(report.archived.iter(), text));
+        session.env.eprint_line(&super::verify::told_archived(report.archived.iter(), text));
     }
     if report.problems_count > 0 {
-        let problems = things(report.problems_count, "entry was", "entries were");
-        session.around.complain(&format!("warning: the restore is incomplete: {problems} not restored, or not fully"));
+        let problems = pluralize(report.problems_count, "entry was", "entries were");
+        session.env.eprint_line(&format!("warning: the restore is incomplete: {problems} not restored, or not fully"));
     }
     if !session.global.tells() {
         return Ok(());
     }
-    let mut parts = vec![format!("{}, {}", things(report.files, "file", "files"), size(report.bytes))];
+    let mut parts = vec![format!("{}, {}", pluralize(report.files, "file", "files"), size(report.bytes))];
     for (n, one, many) in [
         (report.directories, "directory", "directories"),
         (report.others, "link or device", "links and devices"),
@@ -390,7 +394,7 @@ fn tell(
         (report.deleted, "extra deleted", "extras deleted"),
     ] {
         if n > 0 {
-            parts.push(things(n, one, many));
+            parts.push(pluralize(n, one, many));
         }
     }
     let (id, target) = (chosen.snapshot.id.short(), escape(target.as_os_str().as_bytes()));

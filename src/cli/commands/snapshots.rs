@@ -9,7 +9,7 @@ use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
 use super::super::output::json::outcome;
-use super::super::output::text::{Side, count, escape, size, table, things};
+use super::super::output::text::{Side, count, escape, pluralize, size, table};
 use super::super::select::filter;
 use super::super::time::show;
 use crate::cli::args::FilterArguments;
@@ -57,7 +57,7 @@ pub struct SnapshotJson {
     /// Whether it is protected from being forgotten.
     pub held: bool,
     /// Whether some of its content is lost.
-    pub holed: bool,
+    pub damaged: bool,
     /// Why its description is not believed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub doubt: Option<String>,
@@ -92,7 +92,7 @@ impl From<&Snapshot> for SnapshotJson {
             label: d.label.clone(),
             outcome: outcome(s.state.outcome),
             held: s.state.held,
-            holed: s.state.holed,
+            damaged: s.state.damaged,
             doubt: s.doubt.clone(),
             run: s.state.run.0,
             record: s.state.published,
@@ -106,7 +106,7 @@ impl From<&Snapshot> for SnapshotJson {
 
 /// Lists the snapshots, oldest first.
 pub fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<Exit> {
-    let filter = filter(&arguments.filter, session.around);
+    let filter = filter(&arguments.filter, session.env);
     let mut all = session.with_repository(|repository| Ok(repository.snapshots()?))?;
     all.retain(|s| filter.matches(s));
     if let Some(newest) = arguments.latest {
@@ -132,7 +132,7 @@ pub fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<Exit> {
         session.progress.finding(Severity::Warning, &text);
     }
     if session.global.tells() {
-        session.print(&things(all.len() as u64, "snapshot", "snapshots"))?;
+        session.print(&pluralize(all.len() as u64, "snapshot", "snapshots"))?;
     }
     Ok(if all.iter().any(|s| s.doubt.is_some()) { Exit::Problems } else { Exit::Done })
 }
@@ -153,7 +153,8 @@ fn keep_newest(all: &mut Vec<Snapshot>, n: usize) {
 fn row(session: &Session, s: &Snapshot) -> Vec<String> {
     let (d, text) = (&s.described, |t: &str| escape(t.as_bytes()));
     let mut state = outcome(s.state.outcome).to_owned();
-    for (is, word) in [(s.state.held, ", held"), (s.state.holed, ", has holes"), (s.doubt.is_some(), ", not believed")]
+    for (is, word) in
+        [(s.state.held, ", held"), (s.state.damaged, ", has holes"), (s.doubt.is_some(), ", not believed")]
     {
         if is {
             state.push_str(word);
@@ -161,7 +162,7 @@ fn row(session: &Session, s: &Snapshot) -> Vec<String> {
     }
     vec![
         s.id.short(),
-        show(s.state.time_ms, &session.around.zone),
+        show(s.state.time_ms, &session.env.zone),
         text(&d.host),
         text(&d.source),
         text(&d.tags.join(",")),

@@ -6,7 +6,7 @@ use crate::ops::verify::coverage;
 use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
-use super::super::output::text::{Side, count, escape, size, table, things};
+use super::super::output::text::{Side, count, escape, pluralize, size, table};
 use super::super::time::{rfc3339, show};
 use super::verify::told_coverage;
 use crate::ops::verify::Coverage;
@@ -103,7 +103,7 @@ pub fn run(session: &Session, arguments: &StatsArguments) -> Result<Exit> {
                 ShareArgument::Source => ShareBy::Source,
                 ShareArgument::Night => ShareBy::Night,
             };
-            return tell_shares(session, &shares(repository, by, &session.around.zone)?);
+            return tell_shares(session, &shares(repository, by, &session.env.zone)?);
         }
         let covered = coverage(repository)?;
         let stats = stats(repository)?;
@@ -112,7 +112,7 @@ pub fn run(session: &Session, arguments: &StatsArguments) -> Result<Exit> {
         if session.global.json {
             session.print_json(&StatsJson::new(id, location, created_ms, &stats, &covered))?;
         } else {
-            let made = show(created_ms, &session.around.zone);
+            let made = show(created_ms, &session.env.zone);
             let covered = told_coverage(&covered, session);
             session.print(&format!(
                 "repository {id} at {location}, made {made}\n{}\nverified   {covered}",
@@ -140,7 +140,7 @@ fn tell_shares(session: &Session, shares: &[Share]) -> Result<Exit> {
     }
     let head = ["", "snapshots", "newest", "content", "new", "stored"].map(str::to_owned).to_vec();
     let row = |s: &Share| {
-        let newest = show(s.newest_ms, &session.around.zone);
+        let newest = show(s.newest_ms, &session.env.zone);
         vec![escape(s.name.as_bytes()), count(s.snapshots), newest, size(s.content), size(s.new), size(s.stored)]
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(shares.iter().map(row)).collect();
@@ -152,7 +152,7 @@ fn tell_shares(session: &Session, shares: &[Share]) -> Result<Exit> {
 fn told(s: &Stats) -> String {
     let stored = s.data_len + s.meta_len + s.segment_len;
     let ratio = if stored > 0 && s.content > 0 {
-        format!(", {:.1} times smaller than the snapshots one by one", s.content as f64 / stored as f64)
+        format!(", compression and deduplication ratio {:.1}x", s.content as f64 / stored as f64)
     } else {
         String::new()
     };
@@ -163,12 +163,12 @@ fn told(s: &Stats) -> String {
         count(s.snapshots),
         size(s.content),
         size(s.data_len),
-        things(s.data_packs, "pack", "packs"),
+        pluralize(s.data_packs, "pack", "packs"),
         size(s.meta_len),
-        things(s.meta_packs, "pack", "packs"),
+        pluralize(s.meta_packs, "pack", "packs"),
         size(s.segment_len),
-        things(s.segments, "segment", "segments"),
+        pluralize(s.segments, "segment", "segments"),
         size(stored),
-        things(s.records, "record", "records"),
+        pluralize(s.records, "record", "records"),
     )
 }

@@ -13,9 +13,9 @@ use crate::repository::{Repository, RepositoryError};
 use crate::store::StoreError;
 
 use super::super::context::Session;
-use super::super::error::{Result, chain};
+use super::super::error::{Result, error_text};
 use super::super::exit::Exit;
-use super::super::output::text::{count, duration, escape, size, things};
+use super::super::output::text::{count, duration, escape, pluralize, size};
 use super::super::settings::Settings;
 use super::super::time::{rfc3339, show};
 use crate::cli::values;
@@ -26,19 +26,19 @@ use std::collections::BTreeMap;
 /// Options of `verify`.
 #[derive(Args, Default)]
 pub struct VerifyArguments {
-    /// Check every object's bytes against its name or checksum; needs no passphrase
+    /// Check the bytes of every object against its name or checksum; needs no passphrase
     #[arg(long, conflicts_with = "read_data")]
     pub keyless: bool,
-    /// Read, open and recompute everything
+    /// Read, decrypt and verify all data
     #[arg(long)]
     pub read_data: bool,
-    /// Read a part: 5%, 2GiB, or the third of seven groups: 3/7; what was read longest ago comes first
+    /// Read and verify part of the data: 5%, 2GiB, or the third of seven groups: 3/7; least recently verified first
     #[arg(long, value_name = "PART", value_parser = values::part, conflicts_with_all = ["keyless", "read_data"])]
     pub read_data_subset: Option<Part>,
-    /// Read as long as this at the most: 20m, 2h; what was read longest ago comes first
+    /// Read and verify data for at most this long: 20m, 2h; least recently verified first
     #[arg(long, value_name = "TIME", value_parser = values::duration_ms, conflicts_with = "keyless")]
     pub time_budget: Option<i64>,
-    /// Do not remember in the log what was read
+    /// Do not record in the repository what was verified
     #[arg(long)]
     pub no_record: bool,
 }
@@ -52,7 +52,7 @@ pub struct DamageJson {
     pub what: String,
     /// Snapshots it hurts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub hurts: Vec<HurtJson>,
+    pub affects: Vec<HurtJson>,
 }
 
 /// A snapshot that is hurt.
@@ -68,12 +68,12 @@ pub struct HurtJson {
 
 impl From<&Finding> for DamageJson {
     fn from(f: &Finding) -> Self {
-        let hurt = |(id, paths, count): &(crate::primitives::ids::SnapshotId, Vec<String>, u64)| HurtJson {
+        let affected = |(id, paths, count): &(crate::primitives::ids::SnapshotId, Vec<String>, u64)| HurtJson {
             snapshot: id.to_string(),
             count: *count,
             paths: paths.clone(),
         };
-        Self { object: f.object.clone(), what: f.what.clone(), hurts: f.hurts.iter().map(hurt).collect() }
+        Self { object: f.object.clone(), what: f.what.clone(), affects: f.affects.iter().map(affected).collect() }
     }
 }
 
@@ -127,8 +127,8 @@ pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
     session.finds_doubts_itself();
     let (depth, report) = match arguments.keyless {
         true => {
-            let settings = Settings::find(session.global, session.around, false)?;
-            let store = settings.store(session.around)?;
+            let settings = Settings::find(session.global, session.env, false)?;
+            let store = settings.store(session.env)?;
             session.listen()?;
             ("keyless", verify_keyless(&*store, &session.progress)?)
         }
@@ -155,9 +155,9 @@ pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
                     unsafe_store |= lets_all_win;
                     match lets_all_win {
                         // Not what was to be done is the news, but why it could not.
-                        true => session.progress.finding(Severity::Error, &chain(&e)),
+                        true => session.progress.finding(Severity::Error, &error_text(&e)),
                         false => {
-                            let text = format!("it could not be remembered what was read: {}", chain(&e));
+                            let text = format!("it could not be remembered what was read: {}", error_text(&e));
                             session.progress.finding(Severity::Warning, &text);
                         }
                     }
@@ -184,7 +184,7 @@ fn take_in(session: &Session, repository: &Arc<Repository>) -> Result<usize> {
     match found::take_in(repository, &there) {
         Ok(taken) => Ok(taken.len()),
         Err(e) => {
-            let text = format!("lost packs are there again, and could not be taken in: {}", chain(&e));
+            let text = format!("lost packs are there again, and could not be taken in: {}", error_text(&e));
             session.progress.finding(Severity::Warning, &text);
             Ok(0)
         }
@@ -195,10 +195,12 @@ fn take_in(session: &Session, repository: &Arc<Repository>) -> Result<usize> {
 fn heal(session: &Session, repository: &Repository, seen: &State, report: &VerifyReport) {
     let (severity, text) = match found::heal_whole(repository, seen, &report.findings) {
         Ok(healed) => {
-            let whole = things(healed.len() as u64, "snapshot is", "snapshots are");
+            let whole = pluralize(healed.len() as u64, "snapshot is", "snapshots are");
             (Severity::Note, format!("lost packs were found again and taken in; {whole} whole again"))
         }
-        Err(e) => (Severity::Warning, format!("it could not be written that snapshots are whole again: {}", chain(&e))),
+        Err(e) => {
+            (Severity::Warning, format!("it could not be written that snapshots are whole again: {}", error_text(&e)))
+        }
     };
     session.progress.finding(severity, &text);
 }
@@ -213,12 +215,12 @@ fn depth(arguments: &VerifyArguments) -> (&'static str, VerifyDepth) {
 
 /// When everything was last read, in words.
 pub fn told_coverage(c: &Coverage, session: &Session) -> String {
-    let since = |ms: i64| show(ms, &session.around.zone);
+    let since = |ms: i64| show(ms, &session.env.zone);
     match (c.packs, c.never, c.oldest_ms) {
-        (0, ..) => "there is nothing to be read yet".to_owned(),
-        (_, 0, Some(ms)) => format!("everything was read since {}", since(ms)),
+        (0, ..) => "there is no data to read yet".to_owned(),
+        (_, 0, Some(ms)) => format!("every pack has been read back; the oldest reading was on {}", since(ms)),
         (all, never, _) => {
-            format!("{} of {} were not read since they were written", count(never), things(all, "pack", "packs"))
+            format!("{} of {} have never been read back", count(never), pluralize(all, "pack", "packs"))
         }
     }
 }
@@ -231,10 +233,10 @@ fn tell(
     took_ms: u64,
 ) -> Result<()> {
     for finding in &report.findings {
-        told_finding(finding).iter().for_each(|line| session.around.complain(line));
+        told_finding(finding).iter().for_each(|line| session.env.eprint_line(line));
     }
     if !report.archived.is_empty() {
-        session.around.complain(&told_archived(report.archived.iter(), "were not read"));
+        session.env.eprint_line(&told_archived(report.archived.iter(), "were not read"));
     }
     if session.global.json {
         return session.print_json(&VerifyJson {
@@ -264,27 +266,27 @@ fn tell(
         session.print(&format!("record {number} is void: {}", escape(why.as_bytes())))?;
     }
     if report.unnamed > 0 {
-        let unnamed = things(report.unnamed, "object", "objects");
+        let unnamed = pluralize(report.unnamed, "object", "objects");
         session.print(&format!("{unnamed} of open runs or left by cut-off ones, which nothing needs"))?;
     }
-    let mut looked = vec![things(report.objects, "object", "objects")];
+    let mut looked = vec![pluralize(report.objects, "object", "objects")];
     if depth != "keyless" {
-        looked.insert(0, things(report.records, "record", "records"));
-        looked.push(things(report.snapshots, "snapshot", "snapshots"));
-        looked.push(things(report.files, "file", "files"));
+        looked.insert(0, pluralize(report.records, "record", "records"));
+        looked.push(pluralize(report.snapshots, "snapshot", "snapshots"));
+        looked.push(pluralize(report.files, "file", "files"));
     }
     if report.bytes_read > 0 {
         looked.push(format!("{} read", size(report.bytes_read)));
     }
     let verdict = match (report.findings.len() as u64, depth) {
         (0, _) if !report.archived.is_empty() => "no damage found; what is in an archive class was not read".to_owned(),
-        (0, "read_data") => "everything would come back".to_owned(),
+        (0, "read_data") => "no errors found: all data was read and verified".to_owned(),
         (0, "read_part") => {
-            format!("no damage found in {} of {}", report.sound.len(), things(report.packs, "pack", "packs"))
+            format!("no damage found in {} of {}", report.sound.len(), pluralize(report.packs, "pack", "packs"))
         }
         (0, "structure") => "no damage found; --read-data also opens all content".to_owned(),
         (0, _) => "no damage found; without a passphrase only bytes can be checked".to_owned(),
-        (n, _) => format!("damage: {}", things(n, "finding", "findings")),
+        (n, _) => format!("damage: {}", pluralize(n, "finding", "findings")),
     };
     let covered = covered.map(|c| format!("\n{}", told_coverage(&c, session))).unwrap_or_default();
     session.print(&format!("{}, in {}\n{verdict}{covered}", looked.join(", "), duration(took_ms)))
@@ -292,7 +294,7 @@ fn tell(
 
 /// Which objects must be brought back from an archive, all of them: each request for one takes hours.
 pub(super) fn told_archived<'a>(names: impl ExactSizeIterator<Item = &'a String>, what: &str) -> String {
-    let count = things(names.len() as u64, "object", "objects");
+    let count = pluralize(names.len() as u64, "object", "objects");
     let names: Vec<&str> = names.map(String::as_str).collect();
     format!(
         "warning: {count} in an archive class {what}: bring them back, then run this again:\n  {}",
@@ -304,13 +306,13 @@ pub(super) fn told_archived<'a>(names: impl ExactSizeIterator<Item = &'a String>
 pub(super) fn told_finding(finding: &Finding) -> Vec<String> {
     let text = |t: &str| escape(t.as_bytes());
     let mut lines = vec![format!("error: {}: {}", text(&finding.object), text(&finding.what))];
-    for (id, paths, count) in &finding.hurts {
+    for (id, paths, count) in &finding.affects {
         let shown: Vec<String> = paths.iter().map(|p| text(p)).collect();
         let more = match count.saturating_sub(paths.len() as u64) {
             0 => String::new(),
             n => format!(" and {} more", super::super::output::text::count(n)),
         };
-        lines.push(format!("  hurts snapshot {}: {}{more}", id.short(), shown.join(", ")));
+        lines.push(format!("  affects snapshot {}: {}{more}", id.short(), shown.join(", ")));
     }
     lines
 }
@@ -323,11 +325,11 @@ mod tests {
 
     #[test]
     fn a_finding_names_the_snapshots_and_files_that_it_hurts() {
-        let hurts = vec![(SnapshotId([0xab; 16]), vec!["/a".to_owned(), "/b".to_owned()], 7)];
-        let finding = Finding { object: "data/1/x".into(), what: "it is missing".into(), hurts };
+        let affects = vec![(SnapshotId([0xab; 16]), vec!["/a".to_owned(), "/b".to_owned()], 7)];
+        let finding = Finding { object: "data/1/x".into(), what: "it is missing".into(), affects };
         assert_eq!(
             told_finding(&finding),
-            ["error: data/1/x: it is missing", "  hurts snapshot abababab: /a, /b and 5 more"]
+            ["error: data/1/x: it is missing", "  affects snapshot abababab: /a, /b and 5 more"]
         );
     }
 }

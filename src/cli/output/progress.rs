@@ -9,9 +9,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::primitives::progress::{Observer, Severity, Unit};
 
 use super::json::FindingJson;
-use super::text::{duration, escape, shortened_to, size, things};
+use super::text::{duration, escape, pluralize, shortened_to, size};
 use crate::cli::args::GlobalArguments;
-use crate::cli::env::Surroundings;
+use crate::cli::env::Env;
 
 /// Findings that are kept for JSON; more are counted.
 const FINDINGS_MAX: usize = 1000;
@@ -25,7 +25,7 @@ const CURRENT_LEN_MAX: usize = 60;
 
 /// An observer for a person or a log file. It is silent but for problems if asked to be.
 pub struct Progress<'a> {
-    around: &'a Surroundings,
+    env: &'a Env,
     /// Nothing but problems is printed.
     quiet: bool,
     bar: Option<ProgressBar>,
@@ -56,15 +56,15 @@ pub struct Findings {
 
 impl<'a> Progress<'a> {
     /// An observer as the options ask for.
-    pub fn new(arguments: &GlobalArguments, around: &'a Surroundings) -> Self {
+    pub fn new(arguments: &GlobalArguments, env: &'a Env) -> Self {
         let quiet = arguments.quiet || arguments.json;
-        let show = around.errors_are_terminal && !quiet && !arguments.no_progress;
+        let show = env.errors_are_terminal && !quiet && !arguments.no_progress;
         let bar = show.then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
         if let Some(bar) = &bar {
-            around.errors.show(bar);
+            env.errors.show(bar);
         }
         Self {
-            around,
+            env,
             quiet,
             bar,
             phase: Mutex::default(),
@@ -79,14 +79,14 @@ impl<'a> Progress<'a> {
     pub fn finish(&self) -> Findings {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
-            self.around.errors.hide();
+            self.env.errors.hide();
         }
         std::mem::take(&mut *self.findings.lock().expect("nothing panics while it holds the lock"))
     }
 
     /// Prints a line beside the bar.
     pub fn line(&self, text: &str) {
-        self.around.complain(text);
+        self.env.eprint_line(text);
     }
 
     /// Calls `ask` while no bar is in the way.
@@ -94,9 +94,9 @@ impl<'a> Progress<'a> {
         match &self.bar {
             Some(bar) => {
                 // A bar that gives way twice waits for itself.
-                self.around.errors.hide();
+                self.env.errors.hide();
                 let answer = bar.suspend(ask);
-                self.around.errors.show(bar);
+                self.env.errors.show(bar);
                 answer
             }
             None => ask(),
@@ -113,10 +113,10 @@ impl<'a> Progress<'a> {
     fn plain_line(&self) {
         let phase = self.phase.lock().expect("nothing panics while it holds the lock");
         let done = self.done.load(Ordering::Relaxed);
-        let shown = |n| if phase.bytes { size(n) } else { things(n, "thing", "things") };
+        let shown = |n| if phase.bytes { size(n) } else { pluralize(n, "thing", "things") };
         let of = phase.total.map(|t| format!(" of {}", shown(t))).unwrap_or_default();
         let after = duration(self.started.elapsed().as_millis() as u64);
-        self.around.complain(&format!("{}: {}{of} after {after}", escape(phase.name.as_bytes()), shown(done)));
+        self.env.eprint_line(&format!("{}: {}{of} after {after}", escape(phase.name.as_bytes()), shown(done)));
     }
 }
 
@@ -212,6 +212,6 @@ impl Observer for Progress<'_> {
     }
 
     fn interrupted(&self) -> bool {
-        self.around.signals.interrupted()
+        self.env.signals.interrupted()
     }
 }

@@ -41,7 +41,7 @@ pub fn count(n: u64) -> String {
 }
 
 /// A number of things: `1 file`, `2 files`.
-pub fn things(n: u64, one: &str, many: &str) -> String {
+pub fn pluralize(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
@@ -120,7 +120,7 @@ mod tests {
     fn counts_and_durations_read_well() {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(count(999), "999");
-        assert_eq!(things(1, "file", "files"), "1 file");
+        assert_eq!(pluralize(1, "file", "files"), "1 file");
         assert_eq!(duration(420), "0.42 s");
         assert_eq!(duration(245_000), "4 min 5 s");
         assert_eq!(duration(7_380_000), "2 h 3 min");

@@ -7,7 +7,7 @@ use crate::compression::looks_compressible;
 use crate::crypto::keys::DomainKeys;
 use crate::primitives::ids::ChunkId;
 use crate::repository::Repository;
-use crate::repository::write::run::Lane;
+use crate::repository::write::run::ChunkClass;
 
 /// Content up to this length is one chunk: cutting it would cost more in ids than it could ever save.
 const WHOLE_LEN_MAX: usize = 16 << 10;
@@ -31,7 +31,7 @@ pub struct Piece {
 #[derive(Debug)]
 pub struct Group {
     /// Which blocks they go to.
-    pub lane: Lane,
+    pub class: ChunkClass,
     /// The chunks.
     pub pieces: Vec<Piece>,
     /// Their bytes.
@@ -58,18 +58,20 @@ impl Cutter {
     }
 
     /// Which blocks content that begins like this goes to.
-    fn lane(start: &[u8]) -> Lane {
-        let Some(sample) = start.get(SAMPLE_OFFSET..).filter(|s| s.len() > SAMPLE_LEN / 2) else { return Lane::Fine };
+    fn class(start: &[u8]) -> ChunkClass {
+        let Some(sample) = start.get(SAMPLE_OFFSET..).filter(|s| s.len() > SAMPLE_LEN / 2) else {
+            return ChunkClass::Fine;
+        };
         match looks_compressible(&sample[..sample.len().min(SAMPLE_LEN)]) {
-            true => Lane::Fine,
-            false => Lane::Coarse,
+            true => ChunkClass::Fine,
+            false => ChunkClass::Coarse,
         }
     }
 
-    fn chunker(&self, lane: Lane) -> &Chunker {
-        match lane {
-            Lane::Fine => &self.fine,
-            Lane::Coarse => &self.coarse,
+    fn chunker(&self, class: ChunkClass) -> &Chunker {
+        match class {
+            ChunkClass::Fine => &self.fine,
+            ChunkClass::Coarse => &self.coarse,
         }
     }
 
@@ -78,22 +80,22 @@ impl Cutter {
     }
 
     /// Cuts content that is all here.
-    pub fn cut_whole(&self, bytes: &[u8], pieces: &mut Vec<Piece>) -> Lane {
-        let lane = Self::lane(bytes);
+    pub fn cut_whole(&self, bytes: &[u8], pieces: &mut Vec<Piece>) -> ChunkClass {
+        let class = Self::class(bytes);
         if bytes.len() <= WHOLE_LEN_MAX {
             if !bytes.is_empty() {
                 pieces.push(self.piece(bytes));
             }
-            return lane;
+            return class;
         }
-        let chunker = self.chunker(lane);
+        let chunker = self.chunker(class);
         let mut rest = bytes;
         while !rest.is_empty() {
             let (chunk, after) = rest.split_at(chunker.cut(rest));
             pieces.push(self.piece(chunk));
             rest = after;
         }
-        lane
+        class
     }
 
     /// Cuts content as it is read, and hands it to `emit` in groups; cut exactly as [`Cutter::cut_whole`] would.
@@ -106,7 +108,7 @@ impl Cutter {
     ) -> io::Result<()> {
         let largest = self.coarse.sizes().max.max(self.fine.sizes().max) as usize;
         let mut buffer: Vec<u8> = Vec::new();
-        let mut lane = None;
+        let mut class = None;
         loop {
             let have = buffer.len();
             let want = largest + GROUP_LEN;
@@ -120,13 +122,13 @@ impl Cutter {
             }
             buffer.truncate(filled);
             let mut pieces = Vec::new();
-            if lane.is_none() && ended {
-                let lane = self.cut_whole(&buffer, &mut pieces);
-                emit(Group { lane, pieces, bytes: buffer });
+            if class.is_none() && ended {
+                let class = self.cut_whole(&buffer, &mut pieces);
+                emit(Group { class, pieces, bytes: buffer });
                 return Ok(());
             }
-            let lane = *lane.get_or_insert_with(|| Self::lane(&buffer));
-            let chunker = self.chunker(lane);
+            let class = *class.get_or_insert_with(|| Self::class(&buffer));
+            let chunker = self.chunker(class);
             let mut at = 0;
             // Short of the end a chunk is cut only if the largest one would fit.
             while at < buffer.len() && (ended || buffer.len() - at >= chunker.sizes().max as usize) {
@@ -135,7 +137,7 @@ impl Cutter {
                 at = end;
             }
             let rest = buffer.split_off(at);
-            if !emit(Group { lane, pieces, bytes: buffer }) || ended {
+            if !emit(Group { class, pieces, bytes: buffer }) || ended {
                 return Ok(());
             }
             buffer = rest;

@@ -23,7 +23,7 @@ use crate::primitives::ids::{ChunkId, RunId, SnapshotId};
 use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::system::random;
 use crate::repository::write::packer::PackerThreads;
-use crate::repository::write::run::{Publication, Run, introduction, program};
+use crate::repository::write::run::{Publication, Run, program, run_description};
 use crate::repository::{Repository, RepositoryError};
 use crate::source::command::CommandSource;
 use crate::source::exclude::{ExcludeOptions, RuleSummary};
@@ -177,10 +177,10 @@ pub fn backup(
     let damage = check_store(repository, observer)?;
     // What was read before cannot be relied on when something is gone: all is read, and stored where it lacks.
     options.read_all |= !damage.is_empty() || !repository.suspects().is_empty();
-    let begun = introduction(&options.host, &options.command);
+    let begun = run_description(&options.host, &options.command);
     let mut run = repository.begin_run(RunKind::Backup, &options.host, &begun, PackerThreads::default())?;
     let id = run.id();
-    let started_ms = repository.world.now_ms();
+    let started_ms = repository.system.now_ms();
     let (run_ref, reports) = (&mut run, Vec::new());
     let mut work =
         Work { run: run_ref, options: &options, observer, begun: &begun, reports, left: 0, waiting: Vec::new() };
@@ -208,7 +208,7 @@ pub fn backup(
     let ended = repository.state().runs.get(&id).is_some_and(|r| r.over.is_some());
     if !ended {
         let figures = Figures {
-            duration_ms: (repository.world.now_ms() - started_ms).max(0) as u64,
+            duration_ms: (repository.system.now_ms() - started_ms).max(0) as u64,
             ..reports.last().map(|r| r.figures).unwrap_or_default()
         };
         let findings = reports.iter().filter_map(|r| r.error.clone()).collect();
@@ -260,7 +260,7 @@ fn check_allowed(
     let Some(credential) = state.credentials.get(&repository.keys.id()) else { return Ok(()) };
     let (certificate, keys) = (&credential.certificate, repository.domain_keys());
     if certificate.role != Role::Backup {
-        return not("this credential may read and not add".to_owned());
+        return not("this credential is read-only".to_owned());
     }
     if !certificate.hosts.contains(&keys.host(&options.host)) {
         return not(format!(
@@ -370,7 +370,7 @@ impl Work<'_> {
         self.waiting.push(Waiting { id, stored, report });
         let new: u64 = self.waiting.iter().map(|w| w.stored.described.figures.bytes_new).sum();
         let since = self.waiting[0].stored.started_ms;
-        let waits = self.run.repository().world.now_ms() - since < WAITING_TIME_MAX && new < WAITING_LEN_MAX;
+        let waits = self.run.repository().system.now_ms() - since < WAITING_TIME_MAX && new < WAITING_LEN_MAX;
         if self.left > 0 && waits {
             return Ok((id, None));
         }
@@ -423,7 +423,7 @@ impl Work<'_> {
             parents: stored.parents.clone(),
             host: keys.host(&described.host),
             source: keys.source(&described.source),
-            description: description::seal(described, &self.run.secret().sealing(), random(&*repository.world)),
+            description: description::seal(described, &self.run.secret().sealing(), random(&*repository.system)),
         }
     }
 
@@ -453,12 +453,12 @@ impl Work<'_> {
 }
 
 /// Counters of the run before a source, so that the source's own share can be told.
-struct Counted {
+struct CounterSnapshot {
     new: u64,
     stored: u64,
 }
 
-impl Counted {
+impl CounterSnapshot {
     fn of(run: &Run) -> Self {
         Self { new: run.bytes_new, stored: run.bytes_flushed() }
     }

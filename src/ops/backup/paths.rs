@@ -15,7 +15,7 @@ use crate::source::{ExcludeOptions, ExcludeRules, FileKind, Problem, Reach, reac
 
 use super::ancestors::AncestorTree;
 use super::tree::{Stop, TreeBackup, count};
-use super::{BackupError, BackupOptions, Counted, SourceReport, Stored, Work, exclude_rules};
+use super::{BackupError, BackupOptions, CounterSnapshot, SourceReport, Stored, Work, exclude_rules};
 
 /// Raises a flag however its scope is left: threads of the scope look at it.
 struct RaiseOnDrop<'a>(&'a AtomicBool);
@@ -54,7 +54,7 @@ pub(super) fn backup_paths(work: &mut Work, rules: &ExcludeRules) -> Result<Sour
 
 fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<SourceReport, BackupError> {
     let repository = work.run.repository().clone();
-    let started_ms = repository.world.now_ms();
+    let started_ms = repository.system.now_ms();
     let (planned, covered) = plan(work.options)?;
     for (path, by) in covered {
         let text = format!("{} is saved with {}", path.display(), by.display());
@@ -65,7 +65,7 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
         .map_err(RepositoryError::from)?
         .map(|s| s.snapshot);
     let seen = if use_cache { seen_by_last(&repository, &source)? } else { None };
-    let counted = Counted::of(work.run);
+    let counted = CounterSnapshot::of(work.run);
     let mut backup = TreeBackup::new(work.run, work.observer, seen);
     let mut top = AncestorTree::default();
     // What hangs in another source comes before it, the deepest first.
@@ -97,7 +97,7 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
     };
     work.run.flush()?;
     counted.add_to(work.run, &mut figures);
-    figures.duration_ms = (repository.world.now_ms() - started_ms).max(0) as u64;
+    figures.duration_ms = (repository.system.now_ms() - started_ms).max(0) as u64;
     let described = SnapshotDescription {
         source: source.clone(),
         paths: roots.iter().map(|p| p.as_os_str().as_bytes().to_vec().into()).collect(),
@@ -227,7 +227,7 @@ fn left_out(rules: &ExcludeRules) -> Option<LeftOut> {
 pub(super) fn seen_by_last(repository: &Repository, source: &str) -> Result<Option<FileCacheReader>, RepositoryError> {
     let seen = FileCacheReader::open(repository.cache(), source.as_bytes())?;
     let state = repository.state();
-    Ok(seen.filter(|s| state.snapshots.get(&s.snapshot).is_some_and(|snapshot| !snapshot.holed)))
+    Ok(seen.filter(|s| state.snapshots.get(&s.snapshot).is_some_and(|snapshot| !snapshot.damaged)))
 }
 
 /// The paths sorted, each once, without those that lie below another.

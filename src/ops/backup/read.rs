@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::format::tree::{DataRun, Metadata};
-use crate::repository::write::run::Lane;
+use crate::repository::write::run::ChunkClass;
 use crate::source::{Directory, FileKind, OwnerNames, Problem, SourceFile, Stat, changed, open_file, read_metadata};
 
-use crate::primitives::system::World;
+use crate::primitives::system::System;
 
 use super::content::{Cutter, Group, Piece};
 
@@ -85,7 +85,7 @@ pub struct FileContent {
     /// Its holes, if it has any.
     pub sparse: Option<Vec<DataRun>>,
     /// Which blocks its chunks go to.
-    pub lane: Lane,
+    pub class: ChunkClass,
     /// Its chunks.
     pub pieces: Vec<Piece>,
     /// Where its bytes begin in the batch's buffer.
@@ -113,14 +113,14 @@ pub struct Readers {
 
 impl Readers {
     /// Starts them.
-    pub fn start(threads: usize, cutter: &Cutter, owners: &Arc<OwnerNames>, world: &Arc<dyn World>) -> Self {
+    pub fn start(threads: usize, cutter: &Cutter, owners: &Arc<OwnerNames>, system: &Arc<dyn System>) -> Self {
         let (jobs, todo) = bounded::<(Batch, Sender<ReadBatch>)>(threads * 4);
         let threads = (0..threads).map(|_| {
-            let (todo, cutter, owners, world) = (todo.clone(), cutter.clone(), owners.clone(), world.clone());
+            let (todo, cutter, owners, system) = (todo.clone(), cutter.clone(), owners.clone(), system.clone());
             std::thread::spawn(move || {
                 for (batch, reply) in todo {
                     // The one who asked may have given up meanwhile.
-                    let _ = reply.send(read_batch(batch, &cutter, &owners, &*world));
+                    let _ = reply.send(read_batch(batch, &cutter, &owners, &*system));
                 }
             })
         });
@@ -143,7 +143,7 @@ impl Drop for Readers {
     }
 }
 
-fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames, world: &dyn World) -> ReadBatch {
+fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames, system: &dyn System) -> ReadBatch {
     let mut bytes = Vec::with_capacity(BATCH_LEN as usize + (64 << 10));
     let mut files = Vec::with_capacity(batch.files.len());
     let mut open: Option<(u64, io::Result<Directory>)> = None;
@@ -155,7 +155,7 @@ fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames, world: &dyn Wo
         let (_, directory) = open.as_ref().expect("set just now");
         let mut problems = Vec::new();
         let path = job.path.0.join(name_of(&job.name));
-        let read_ms = world.now_ms();
+        let read_ms = system.now_ms();
         let outcome = match directory {
             Ok(directory) => read_file(directory, &job.name, (cutter, owners), &mut bytes, &mut problems),
             Err(e) => Err(clone_error(e)),
@@ -267,8 +267,8 @@ fn read_file(
     let (meta, found) = read_metadata(directory, name, &stat, owners);
     problems.extend(found);
     let mut pieces = Vec::new();
-    let lane = cutter.cut_whole(&bytes[at..], &mut pieces);
-    Ok(Some(FileContent { stat, read_ms: 0, meta, sparse, lane, pieces, at, changed }))
+    let class = cutter.cut_whole(&bytes[at..], &mut pieces);
+    Ok(Some(FileContent { stat, read_ms: 0, meta, sparse, class, pieces, at, changed }))
 }
 
 /// Bytes that are stored of a file of this size.
@@ -361,10 +361,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let places = LocalPlaces { cache: folder.path().join("cache"), state: folder.path().join("state") };
-        let (store, world) = (Arc::new(MemoryStore::new()), Arc::new(Scripted::new(1, 2)));
-        init(&*store, b"x", Parameters::default(), None, &*world).unwrap();
+        let (store, system) = (Arc::new(MemoryStore::new()), Arc::new(Scripted::new(1, 2)));
+        init(&*store, b"x", Parameters::default(), None, &*system).unwrap();
         let passphrase = zeroize::Zeroizing::new(b"x".to_vec());
-        let repository = Repository::open(store, &passphrase, &places, world).unwrap();
+        let repository = Repository::open(store, &passphrase, &places, system).unwrap();
         let (cutter, owners) = (Cutter::new(&repository), OwnerNames::from_system());
         let directory = Directory::open(dir.path()).unwrap();
         let (mut bytes, mut problems) = (b"before".to_vec(), Vec::new());

@@ -6,18 +6,18 @@ use std::io::{self, Read};
 use crate::format::description::SnapshotDescription;
 use crate::format::record::Outcome;
 use crate::format::tree::{FileNode, FileTime, Metadata, Node, NodeKind, Owner};
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 use crate::primitives::progress::{Observer, Severity, Unit};
 use crate::source::trailer::TAIL_LEN;
 use crate::source::{StreamCommand, cut_short, sniff};
 
 use super::ancestors::AncestorSource;
 use super::tree::TreeBackup;
-use super::{BackupError, Counted, SourceReport, Stored, StreamSource, Work};
+use super::{BackupError, CounterSnapshot, SourceReport, Stored, StreamSource, Work};
 use crate::repository::write::trees::build;
 
 /// What came of reading a stream to its end.
-struct Drained {
+struct StreamResult {
     /// The first bytes, for recognising what it is.
     start: Vec<u8>,
     /// The last bytes.
@@ -33,7 +33,7 @@ type Note<'a> = &'a (dyn Fn(&str) + Sync);
 pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<SourceReport, BackupError> {
     let (options, observer) = (work.options, work.observer);
     let repository = work.run.repository().clone();
-    let started_ms = repository.world.now_ms();
+    let started_ms = repository.system.now_ms();
     let name = stream.name().to_owned();
     let source = if options.paths.is_empty() && work.reports.is_empty() && work.left == 0 {
         options.source.clone().unwrap_or_else(|| name.clone())
@@ -41,7 +41,7 @@ pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<Sou
         name.clone()
     };
     observer.phase(&format!("backing up {name}"), None, Unit::Bytes);
-    let counted = Counted::of(work.run);
+    let counted = CounterSnapshot::of(work.run);
     let mut backup = TreeBackup::new(work.run, observer, None);
     let folder = backup.run().folder();
     // Nothing but the end of a command that outlives a killed process depends on it.
@@ -54,7 +54,7 @@ pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<Sou
     drop(backup);
     let failure = match &read {
         Err(e) => Some((format!("{name}: cannot read the stream: {e}"), String::new())),
-        Ok(Drained { said: Err((what, tail)), .. }) => Some((what.clone(), tail.clone())),
+        Ok(StreamResult { said: Err((what, tail)), .. }) => Some((what.clone(), tail.clone())),
         Ok(_) if len == 0 && !options.allow_empty && !observer.interrupted() => {
             let what = "the stream is empty, so it was not saved; --allow-empty saves it nevertheless";
             Some((format!("{name}: {what}"), String::new()))
@@ -77,7 +77,7 @@ pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<Sou
         });
     }
     let mut outcome = Outcome::Complete;
-    if let Ok(Drained { start, mut end, said }) = read {
+    if let Ok(StreamResult { start, mut end, said }) = read {
         if let Some(program) = cut_short(&start, end.make_contiguous()) {
             let text =
                 format!("{name} is not complete: it lacks the last line of a {program} dump; it is saved as partial");
@@ -101,7 +101,7 @@ pub(super) fn backup_stream(work: &mut Work, stream: StreamSource) -> Result<Sou
     let node = Node { name: name.as_bytes().to_vec(), meta, kind: NodeKind::File(file) };
     let root = build(work.run, vec![node])?;
     counted.add_to(work.run, &mut figures);
-    figures.duration_ms = (repository.world.now_ms() - started_ms).max(0) as u64;
+    figures.duration_ms = (repository.system.now_ms() - started_ms).max(0) as u64;
     let paths = vec![name.as_bytes().to_vec().into()];
     let described = SnapshotDescription { source: source.clone(), paths, figures, findings, ..work.described() };
     let stored = Stored { described, root, outcome, parents: Vec::new(), started_ms };
@@ -124,7 +124,7 @@ fn drain(
     (observer, note): (&dyn Observer, Note<'_>),
     cutter: &super::content::Cutter,
     emit: &mut dyn FnMut(super::content::Group) -> bool,
-) -> io::Result<Drained> {
+) -> io::Result<StreamResult> {
     let (mut start, mut end) = (Vec::new(), VecDeque::new());
     let mut stopped = false;
     let mut cut = |read_some: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>| {
@@ -151,14 +151,14 @@ fn drain(
     match stream {
         StreamSource::Reader { mut reader, .. } => {
             cut(&mut |buffer| reader.read(buffer))?;
-            Ok(Drained { start, end, said: Ok(String::new()) })
+            Ok(StreamResult { start, end, said: Ok(String::new()) })
         }
         StreamSource::Command(source) => {
             let (lines, said) = crossbeam_channel::unbounded();
             let spawned = StreamCommand::spawn(&source, move |line| drop(lines.send(line.to_owned())));
             let mut command = match spawned {
                 Ok(command) => command,
-                Err(e) => return Ok(Drained { start, end, said: Err((with_causes(&e), String::new())) }),
+                Err(e) => return Ok(StreamResult { start, end, said: Err((error_chain(&e), String::new())) }),
             };
             if let Some(child) = command.record() {
                 note(&child);
@@ -179,7 +179,7 @@ fn drain(
             })?;
             if stopped || interrupted() {
                 // Nobody wants the rest; dropping the command ends it.
-                return Ok(Drained { start, end, said: Ok(String::new()) });
+                return Ok(StreamResult { start, end, said: Ok(String::new()) });
             }
             let ended = command.finish();
             pass_on();
@@ -187,10 +187,10 @@ fn drain(
                 Ok(outcome) => Ok(last_words(outcome.stderr_tail.trim()).to_owned()),
                 Err(e) => {
                     let tail = String::from_utf8_lossy(e.stderr_tail().as_ref()).trim().to_owned();
-                    Err((with_causes(&e), tail))
+                    Err((error_chain(&e), tail))
                 }
             };
-            Ok(Drained { start, end, said })
+            Ok(StreamResult { start, end, said })
         }
     }
 }

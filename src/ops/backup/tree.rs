@@ -18,7 +18,7 @@ use crate::format::description::Figures;
 use crate::format::tree::{Content, FileNode, Metadata, Node, NodeKind};
 use crate::primitives::ids::{ContentId, Extent, Reference};
 use crate::primitives::progress::{Observer, Severity};
-use crate::repository::write::run::{Lane, Run};
+use crate::repository::write::run::{ChunkClass, Run};
 use crate::repository::write::trees::{ListBuilder, build};
 use crate::repository::{Repository, RepositoryError};
 use crate::source::{
@@ -121,11 +121,17 @@ impl ContentSink {
     }
 
     /// Stores consecutive chunks.
-    pub fn add(&mut self, run: &mut Run, lane: Lane, pieces: &[Piece], bytes: &[u8]) -> Result<(), RepositoryError> {
+    pub fn add(
+        &mut self,
+        run: &mut Run,
+        class: ChunkClass,
+        pieces: &[Piece],
+        bytes: &[u8],
+    ) -> Result<(), RepositoryError> {
         let mut at = 0;
         for piece in pieces {
             let end = at + piece.len as usize;
-            let (block, first) = run.chunk(lane, piece.id, &bytes[at..end])?;
+            let (block, first) = run.chunk(class, piece.id, &bytes[at..end])?;
             self.hasher.add(piece.id);
             let reference = Reference { block, first, count: 1 };
             self.list.push(run, Extent { reference, len: u64::from(piece.len) })?;
@@ -142,17 +148,17 @@ impl ContentSink {
 }
 
 /// What the scanning thread finds out about a directory.
-struct Note {
+struct DirectoryDiff {
     /// What the clock said before its entries were looked at.
     read_ms: i64,
     meta: Metadata,
     problems: Vec<Problem>,
     /// Per entry, in their order.
-    entries: Vec<Found>,
+    entries: Vec<EntryState>,
     had_row: bool,
 }
 
-enum Found {
+enum EntryState {
     /// A directory, visited on its own.
     Directory,
     /// As the file cache has it.
@@ -244,7 +250,7 @@ impl<'a> TreeBackup<'a> {
         let cutter = Cutter::new(&repository);
         let owners = Arc::new(OwnerNames::from_system());
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
-        let readers = Readers::start(threads, &cutter, &owners, &repository.world);
+        let readers = Readers::start(threads, &cutter, &owners, &repository.system);
         let sink = ContentSink::new(&repository);
         Self {
             run,
@@ -328,7 +334,13 @@ impl<'a> TreeBackup<'a> {
         Ok(result)
     }
 
-    fn enter(&mut self, root: &Arc<Directory>, listing: Listing, note: Note, root_name: &[u8]) -> Result<(), Stop> {
+    fn enter(
+        &mut self,
+        root: &Arc<Directory>,
+        listing: Listing,
+        note: DirectoryDiff,
+        root_name: &[u8],
+    ) -> Result<(), Stop> {
         let serial = self.next_directory;
         self.next_directory += 1;
         let name = match listing.below.file_name() {
@@ -352,26 +364,26 @@ impl<'a> TreeBackup<'a> {
         let mut len_unchanged = 0;
         for (entry, found) in listing.entries.into_iter().zip(note.entries) {
             match found {
-                Found::Directory => {}
-                Found::Unchanged(file) => {
+                EntryState::Directory => {}
+                EntryState::Unchanged(file) => {
                     len_unchanged = u64::saturating_add(len_unchanged, counted_len(&entry));
                     self.unchanged(&mut pending, file);
                 }
-                Found::SameContent(file) => {
+                EntryState::SameContent(file) => {
                     pending.unchanged = false;
                     len_unchanged = len_unchanged.saturating_add(counted_len(&entry));
                     self.unchanged(&mut pending, file);
                 }
-                Found::Read => {
+                EntryState::Read => {
                     pending.unchanged = false;
                     to_read.push(entry);
                 }
-                Found::Other(node) => {
+                EntryState::Other(node) => {
                     pending.unchanged = false;
                     self.figures.others += 1;
                     self.remember(&mut pending, &entry.stat, note.read_ms, node);
                 }
-                Found::Lost => pending.unchanged = false,
+                EntryState::Lost => pending.unchanged = false,
             }
         }
         if len_unchanged > 0 {
@@ -506,7 +518,7 @@ impl<'a> TreeBackup<'a> {
                 Ok(Outcome::Read(read)) => {
                     let len = stored_len(read.stat.size, read.sparse.as_deref());
                     let bytes = &batch.bytes[read.at..read.at + len];
-                    self.sink.add(self.run, read.lane, &read.pieces, bytes)?;
+                    self.sink.add(self.run, read.class, &read.pieces, bytes)?;
                     self.file_done(file.directory, file.name, *read)?;
                 }
             }
@@ -579,7 +591,7 @@ impl<'a> TreeBackup<'a> {
         let mut read_ms;
         let torn = loop {
             reads += 1;
-            read_ms = self.repository.world.now_ms();
+            read_ms = self.repository.system.now_ms();
             let observer = self.observer;
             let stream = |cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool| {
                 stream_file(&opened, cutter, &mut |group| {
@@ -633,8 +645,8 @@ impl<'a> TreeBackup<'a> {
         let (meta, problems) = read_metadata(&directory, &job.name, &opened.stat, &self.owners);
         problems.iter().for_each(|p| self.problem(p));
         let (stat, sparse) = (opened.stat, opened.sparse);
-        let lane = Lane::Fine;
-        let read = FileContent { stat, read_ms, meta, sparse, lane, pieces: Vec::new(), at: 0, changed: torn };
+        let class = ChunkClass::Fine;
+        let read = FileContent { stat, read_ms, meta, sparse, class, pieces: Vec::new(), at: 0, changed: torn };
         self.file_done(job.directory, job.name, read)
     }
 
@@ -657,7 +669,7 @@ impl<'a> TreeBackup<'a> {
                     outcome = Err(Stop::Interrupted);
                     break;
                 }
-                if let Err(e) = self.sink.add(self.run, group.lane, &group.pieces, &group.bytes) {
+                if let Err(e) = self.sink.add(self.run, group.class, &group.pieces, &group.bytes) {
                     outcome = Err(Stop::Repository(e));
                     break;
                 }
@@ -754,7 +766,7 @@ impl<'a> TreeBackup<'a> {
             self.store_long(FileJob { directory: serial, path: Arc::new((folder, below)), name }, &parent)?;
         } else {
             self.figures.others += 1;
-            let read_ms = self.repository.world.now_ms();
+            let read_ms = self.repository.system.now_ms();
             match other(&parent, &name, &stat, &self.owners) {
                 Ok((node, problems)) => {
                     problems.iter().for_each(|p| self.problem(p));
@@ -867,8 +879,8 @@ fn note(
     row: Option<&SeenDirectory>,
     compare: Compare,
     listing: &Listing,
-) -> Note {
-    let read_ms = repository.world.now_ms();
+) -> DirectoryDiff {
+    let read_ms = repository.system.now_ms();
     let mut problems = Vec::new();
     let handle = listing.directory();
     let meta = match &handle {
@@ -882,7 +894,7 @@ fn note(
     let mut matched = 0;
     let entries = listing.entries.iter().map(|entry| {
         if entry.stat.kind == FileKind::Directory {
-            return Found::Directory;
+            return EntryState::Directory;
         }
         let known = row.and_then(|r| r.get(&entry.name));
         let found = known.map_or(Unchanged::No, |f| compared(f, &entry.stat, compare));
@@ -891,7 +903,7 @@ fn note(
             problems.extend(found);
             let node = Node { meta, ..file.node.clone() };
             let (inode, device, ctime) = (entry.stat.inode, entry.stat.device, entry.stat.ctime);
-            return Found::SameContent(SeenFile { inode, device, ctime, node });
+            return EntryState::SameContent(SeenFile { inode, device, ctime, node });
         }
         if let (Some(file), Unchanged::All) = (known, found) {
             matched += 1;
@@ -900,10 +912,10 @@ fn note(
                 // Device numbers change when a machine boots; links of one file must still agree.
                 link.device = entry.stat.device;
             }
-            return Found::Unchanged(file);
+            return EntryState::Unchanged(file);
         }
         if entry.stat.kind == FileKind::File {
-            return Found::Read;
+            return EntryState::Read;
         }
         let path = || listing.path.join(name_of(&entry.name));
         let read = match &handle {
@@ -913,17 +925,17 @@ fn note(
         match read {
             Ok((node, found)) => {
                 problems.extend(found);
-                Found::Other(node)
+                EntryState::Other(node)
             }
             Err(e) => {
                 problems.push(Problem::reading(&path(), &e));
-                Found::Lost
+                EntryState::Lost
             }
         }
     });
-    let entries: Vec<Found> = entries.collect();
+    let entries: Vec<EntryState> = entries.collect();
     let had_row = row.is_some_and(|r| r.files.len() == matched);
-    Note { read_ms, meta, problems, entries, had_row }
+    DirectoryDiff { read_ms, meta, problems, entries, had_row }
 }
 
 /// Whether a file is as it was seen: kind, size, times and inode.

@@ -191,7 +191,7 @@ fn plan_by_policy(
 ) -> Result<ForgetReport, ForgetError> {
     let times = effective_times(repository)?;
     let mut groups: BTreeMap<Vec<String>, Vec<Snapshot>> = BTreeMap::new();
-    let (now_ms, mut report) = (repository.world.now_ms(), ForgetReport::default());
+    let (now_ms, mut report) = (repository.system.now_ms(), ForgetReport::default());
     for snapshot in repository.snapshots()? {
         // What others may have forged fills nobody's place.
         if snapshot.doubt.is_some() {
@@ -342,7 +342,7 @@ mod tests {
                 source: KeyedTag([2; 16]),
                 description: vec![].into(),
                 held: false,
-                holed: false,
+                damaged: false,
             };
             self.state.snapshots.insert(id, snapshot);
             id

@@ -17,12 +17,12 @@ use crate::format::names::ObjectName;
 use crate::format::record::{DoomedPack, Operation, Outcome, RunKind};
 use crate::format::state::{DirectoryHome, State};
 use crate::log::condemnable_packs;
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::{ObjectHash, RunId};
 use crate::primitives::progress::{Observer, Severity, Unit};
 use crate::repository::inventory::all_objects;
 use crate::repository::write::packer::PackerThreads;
-use crate::repository::write::run::introduction;
+use crate::repository::write::run::run_description;
 use crate::repository::{Repository, RepositoryError};
 use crate::store::{Listed, RequestCounts};
 
@@ -150,7 +150,7 @@ pub fn prune(
 
     let Marked { mut marks, state, packs, mut uses } = marked_whole(repository, observer)?;
     let mut missing = 0;
-    if state.snapshots.values().any(|s| s.holed) {
+    if state.snapshots.values().any(|s| s.damaged) {
         marks.mark(repository, observer)?;
         (uses, missing) = usage::usage(repository, &state, &packs, &marks)?;
     }
@@ -226,12 +226,12 @@ fn look_at_versions(
     match noncurrent(repository, options.remove_noncurrent && !options.dry_run, observer) {
         Ok(kept) => report.noncurrent = kept,
         Err(RepositoryError::Store(e)) if !options.remove_noncurrent => {
-            report.noncurrent_unknown = Some(with_causes(&e));
+            report.noncurrent_unknown = Some(error_chain(&e));
         }
         Err(e) => return Err(e),
     }
     for (name, why) in report.noncurrent.iter().flat_map(|n| &n.refused) {
-        observer.finding(Severity::Warning, &format!("versions of {name} may go, and the store kept them: {why}"));
+        observer.finding(Severity::Warning, &format!("could not delete old versions of {name}: {why}"));
     }
     if let Some(n) = report.noncurrent.as_ref().map(|n| n.overwritten).filter(|n| *n > 0) {
         let text = format!("objects that were overwritten, which nobody may do: {n}; older versions of them are kept");
@@ -262,7 +262,7 @@ fn execute(
     if going.is_empty() && doomed.is_empty() && !gather {
         return Ok(false);
     }
-    let described = introduction(&options.host, &options.command);
+    let described = run_description(&options.host, &options.command);
     let mut run = repository.begin_rewriting(RunKind::Prune, &options.host, &described, PackerThreads::default())?;
     for part in doom_records(doomed) {
         repository.append(&mut |state| {

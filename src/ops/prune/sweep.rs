@@ -80,7 +80,7 @@ pub fn sweep(
     segments.extend(ripe_segments.into_iter().filter(|n| segment_name(n).is_some_and(|o| !there.contains(o.as_str()))));
     say(repository, &packs, &segments, &orphans)?;
     for (name, why) in &swept.refused {
-        observer.finding(Severity::Warning, &format!("{name} may go, and the store did not delete it: {why}"));
+        observer.finding(Severity::Warning, &format!("could not delete {name}: {why}"));
     }
     if observer.interrupted() { Err(RepositoryError::Interrupted) } else { Ok(swept) }
 }

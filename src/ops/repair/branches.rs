@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::format::names::{self, ObjectName};
 use crate::format::record::{self, SignedRecord};
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::{ObjectHash, SnapshotId};
 use crate::primitives::progress::{Observer, Severity, Unit};
 use crate::repository::snapshots::Snapshot;
@@ -250,7 +250,7 @@ pub fn rescue(
                     rescued.copied.extend(report.copied.iter().filter_map(|(old, new)| Some((*old, (*new)?))));
                 }
                 Err(e) if e.is_damage() => {
-                    let why = with_causes(&e);
+                    let why = error_chain(&e);
                     observer
                         .finding(Severity::Error, &format!("snapshot {} was not copied: {why}", snapshot.id.short()));
                     rescued.failed.push((snapshot.id, why));

@@ -37,15 +37,15 @@ pub fn drop_lost(
     observer: &dyn Observer,
 ) -> Result<Vec<Dropped>, RepositoryError> {
     let state = repository.state();
-    let holed: Vec<SnapshotId> =
-        state.snapshots.iter().filter(|(_, s)| s.holed && !s.held).map(|(id, _)| *id).collect();
-    if holed.is_empty() {
+    let damaged: Vec<SnapshotId> =
+        state.snapshots.iter().filter(|(_, s)| s.damaged && !s.held).map(|(id, _)| *id).collect();
+    if damaged.is_empty() {
         return Ok(Vec::new());
     }
-    observer.phase("rewriting snapshots", Some(holed.len() as u64), Unit::Items);
+    observer.phase("rewriting snapshots", Some(damaged.len() as u64), Unit::Items);
     let mut run = repository.begin_run(RunKind::Backup, &options.host, described, PackerThreads::default())?;
     let mut dropped = Vec::new();
-    for old in holed {
+    for old in damaged {
         let Some(snapshot) = state.snapshots.get(&old) else { continue };
         let mut dropping = Dropping { run: &mut run, lost: Vec::new() };
         let root = rebuild(&mut dropping, &snapshot.root)?;
@@ -69,7 +69,7 @@ pub fn drop_lost(
             parents: Vec::new(),
             host: snapshot.host,
             source: snapshot.source,
-            description: description::seal(&text, &run.secret().sealing(), random(&*repository.world)),
+            description: description::seal(&text, &run.secret().sealing(), random(&*repository.system)),
         };
         run.publish(Publication { snapshots: vec![entry], end: None })?;
         repository.append(&mut |state| {

@@ -110,14 +110,14 @@ pub fn heal_whole(
     seen: &State,
     findings: &[Finding],
 ) -> Result<Vec<SnapshotId>, RepositoryError> {
-    let hurt: BTreeSet<SnapshotId> = findings.iter().flat_map(|f| f.hurts.iter().map(|(id, ..)| *id)).collect();
-    let looked_at = |id: &SnapshotId| seen.snapshots.contains_key(id) && !hurt.contains(id);
+    let affected: BTreeSet<SnapshotId> = findings.iter().flat_map(|f| f.affects.iter().map(|(id, ..)| *id)).collect();
+    let looked_at = |id: &SnapshotId| seen.snapshots.contains_key(id) && !affected.contains(id);
     let mut healed = Vec::new();
     repository.append(&mut |state| {
         let live = |name: &ObjectHash| state.packs.get(name).is_some_and(PackState::live);
         let mut relied_on = seen.packs.iter().filter(|(_, p)| p.live()).map(|(name, _)| name);
         healed = match relied_on.all(live) {
-            true => state.snapshots.iter().filter(|(id, s)| s.holed && looked_at(id)).map(|(id, _)| *id).collect(),
+            true => state.snapshots.iter().filter(|(id, s)| s.damaged && looked_at(id)).map(|(id, _)| *id).collect(),
             false => Vec::new(),
         };
         match healed.is_empty() {

@@ -16,15 +16,15 @@ use std::sync::Arc;
 use crate::format::description::{Figures, RunDescription};
 use crate::format::record::{Operation, Outcome, RunKind};
 use crate::format::state::DirectoryHome;
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::{ObjectHash, SnapshotId};
 use crate::primitives::progress::{Observer, Severity};
 use crate::repository::write::rewrite::PerhapsRewriting;
-use crate::repository::write::run::introduction;
+use crate::repository::write::run::run_description;
 use crate::repository::{Repository, RepositoryError};
 
 use super::prune::Marks;
-use super::verify::{Bad, Finding, VerifyDepth, hurt, survey};
+use super::verify::{BadObject, Finding, VerifyDepth, affected, survey};
 
 pub use drop_lost::Dropped;
 
@@ -63,7 +63,7 @@ pub struct RepairReport {
     /// Packs that were declared lost.
     pub lost: Vec<ObjectHash>,
     /// Snapshots that have holes now.
-    pub holed: Vec<SnapshotId>,
+    pub damaged: Vec<SnapshotId>,
     /// Snapshots that had holes and are whole again.
     pub healed: Vec<SnapshotId>,
     /// Snapshots that were rewritten without what is lost.
@@ -96,11 +96,11 @@ pub fn repair(
     let depth = if options.read_data { VerifyDepth::ReadData } else { VerifyDepth::Structure };
     let (mut found, mut bad) = survey(repository, depth, observer)?;
     if options.dry_run {
-        report.findings = hurt(repository, &bad, found, observer)?.findings;
-        report.holed = repository.state().snapshots.iter().filter(|(_, s)| s.holed).map(|(id, _)| *id).collect();
+        report.findings = affected(repository, &bad, found, observer)?.findings;
+        report.damaged = repository.state().snapshots.iter().filter(|(_, s)| s.damaged).map(|(id, _)| *id).collect();
         return Ok(report);
     }
-    let described = introduction(&options.host, &options.command);
+    let described = run_description(&options.host, &options.command);
     let mut run = PerhapsRewriting::new(repository, RunKind::Repair, &described);
     // First what leads to everything else.
     if !bad.segments.is_empty() {
@@ -119,9 +119,9 @@ pub fn repair(
         );
         return Err(RepositoryError::NotAllowed { what });
     }
-    let before = hurt(repository, &bad, found, observer)?;
+    let before = affected(repository, &bad, found, observer)?;
     let holed_before: BTreeSet<SnapshotId> =
-        repository.state().snapshots.iter().filter(|(_, s)| s.holed).map(|(id, _)| *id).collect();
+        repository.state().snapshots.iter().filter(|(_, s)| s.damaged).map(|(id, _)| *id).collect();
     if !bad.touched.is_empty() || !unknown.is_empty() || !holed_before.is_empty() {
         repository.sync_content(true)?;
         let mut marks = Marks::default();
@@ -136,13 +136,13 @@ pub fn repair(
     report.findings.extend(before.findings);
     if let Some(run) = run.begun() {
         let figures = Figures { bytes_stored: run.bytes_stored, ..Figures::default() };
-        let outcome = if report.holed.is_empty() { Outcome::Complete } else { Outcome::Warnings };
+        let outcome = if report.damaged.is_empty() { Outcome::Complete } else { Outcome::Warnings };
         run.end(outcome, &RunDescription { figures, ..described.clone() })?;
     }
     if options.drop_lost {
         report.dropped = drop_lost::drop_lost(repository, options, &described, observer)?;
         let gone: HashSet<SnapshotId> = report.dropped.iter().map(|d| d.old).collect();
-        report.holed.retain(|id| !gone.contains(id));
+        report.damaged.retain(|id| !gone.contains(id));
     }
     let damaged_checkpoint = report.findings.iter().any(|f| f.object.starts_with("checkpoint/"));
     if damaged_checkpoint {
@@ -163,7 +163,7 @@ fn bring_back(
 ) -> Result<Option<String>, RepositoryError> {
     let back = match super::versions::bring_back(repository, options.dry_run) {
         Ok(back) => back,
-        Err(RepositoryError::Store(e)) => return Ok(Some(with_causes(&e))),
+        Err(RepositoryError::Store(e)) => return Ok(Some(error_chain(&e))),
         Err(e) => return Err(e),
     };
     report.brought_back = back.names;
@@ -180,7 +180,7 @@ fn bring_back(
 fn rebuild_segments(
     repository: &Arc<Repository>,
     run: &mut PerhapsRewriting<'_>,
-    bad: &Bad,
+    bad: &BadObject,
     observer: &dyn Observer,
 ) -> Result<u64, RepositoryError> {
     let state = repository.state();
@@ -221,7 +221,7 @@ fn unknown_packs(repository: &Repository) -> Result<Vec<ObjectHash>, RepositoryE
 /// Says in the log which packs are lost, which snapshots have holes, and which are whole again.
 fn settle(
     repository: &Arc<Repository>,
-    bad: &Bad,
+    bad: &BadObject,
     unknown: &[ObjectHash],
     holed_before: &BTreeSet<SnapshotId>,
     report: &mut RepairReport,
@@ -232,7 +232,7 @@ fn settle(
         lost.extend(repository.cache().pack(*row)?.map(|p| p.name));
     }
     // Whole packs: what was sound in them is elsewhere now.
-    let gone = Bad { packs: bad.touched.clone(), ..Bad::default() };
+    let gone = BadObject { packs: bad.touched.clone(), ..BadObject::default() };
     let mut looked: Option<(BTreeSet<SnapshotId>, BTreeSet<ObjectHash>, BTreeSet<SnapshotId>)> = None;
     repository.append(&mut |state| {
         let all: BTreeSet<SnapshotId> = state.snapshots.keys().copied().collect();
@@ -240,19 +240,19 @@ fn settle(
         // The list must be complete for the state before the record: it is made again if there is a new snapshot, or if a
         // prune has condemned the other place of what is lost here.
         if looked.as_ref().is_none_or(|(snapshots, packs, _)| *snapshots != all || *packs != live) {
-            let findings = hurt(repository, &gone, fake(&gone), observer)?.findings;
-            let holed = findings.iter().flat_map(|f| f.hurts.iter().map(|(id, ..)| *id)).collect();
-            looked = Some((all.clone(), live, holed));
+            let findings = affected(repository, &gone, fake(&gone), observer)?.findings;
+            let damaged = findings.iter().flat_map(|f| f.affects.iter().map(|(id, ..)| *id)).collect();
+            looked = Some((all.clone(), live, damaged));
         }
-        let holed = &looked.as_ref().expect("set just now").2;
+        let damaged = &looked.as_ref().expect("set just now").2;
         let packs: Vec<ObjectHash> =
             lost.iter().filter(|n| state.packs.get(*n).is_some_and(|p| p.live())).copied().collect();
-        report.healed = holed_before.iter().filter(|id| all.contains(*id) && !holed.contains(*id)).copied().collect();
-        report.holed = holed.iter().copied().collect();
+        report.healed = holed_before.iter().filter(|id| all.contains(*id) && !damaged.contains(*id)).copied().collect();
+        report.damaged = damaged.iter().copied().collect();
         report.lost = packs.clone();
         let mut operations = Vec::new();
-        if !packs.is_empty() || holed.iter().any(|id| !holed_before.contains(id)) {
-            operations.push(Operation::Lost { packs, holed: report.holed.clone() });
+        if !packs.is_empty() || damaged.iter().any(|id| !holed_before.contains(id)) {
+            operations.push(Operation::Lost { packs, damaged: report.damaged.clone() });
         }
         if !report.healed.is_empty() {
             operations.push(Operation::Healed { snapshots: report.healed.clone() });
@@ -263,8 +263,8 @@ fn settle(
 }
 
 /// A report with as many findings as `bad` counts on.
-fn fake(bad: &Bad) -> super::verify::VerifyReport {
+fn fake(bad: &BadObject) -> super::verify::VerifyReport {
     let count = bad.packs.values().max().map_or(0, |n| n + 1);
-    let finding = Finding { object: "pack".to_owned(), what: String::new(), hurts: Vec::new() };
+    let finding = Finding { object: "pack".to_owned(), what: String::new(), affects: Vec::new() };
     super::verify::VerifyReport { findings: vec![finding; count], ..Default::default() }
 }

@@ -14,7 +14,7 @@ use crate::repository::write::rewrite::PerhapsRewriting;
 use crate::repository::{Repository, RepositoryError};
 
 use super::super::prune::Marks;
-use super::super::verify::Bad;
+use super::super::verify::BadObject;
 
 /// Frames that are held open: chunks that lie together are filled in together.
 const FRAMES_MAX: usize = 16;
@@ -23,7 +23,7 @@ const FRAMES_MAX: usize = 16;
 pub fn heal(
     repository: &Arc<Repository>,
     run: &mut PerhapsRewriting<'_>,
-    bad: &Bad,
+    bad: &BadObject,
     marks: &Marks,
     observer: &dyn Observer,
 ) -> Result<(u64, u64), RepositoryError> {
@@ -138,7 +138,7 @@ fn is_held(repository: &Repository, block: BlockId, n: u32) -> Result<bool, Repo
 fn fill(
     repository: &Repository,
     run: &mut PerhapsRewriting<'_>,
-    bad: &Bad,
+    bad: &BadObject,
     wanted: BTreeMap<(BlockId, u32), ChunkEntry>,
     observer: &dyn Observer,
 ) -> Result<u64, RepositoryError> {
@@ -165,7 +165,7 @@ fn fill(
 fn find_equal(
     repository: &Repository,
     finder: &ChunkFinder,
-    bad: &Bad,
+    bad: &BadObject,
     open: &mut HashMap<i64, Arc<OpenFrame>>,
     id: &ChunkId,
 ) -> Result<Option<(Arc<OpenFrame>, usize)>, RepositoryError> {

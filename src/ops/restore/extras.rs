@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::destination::{Found, RelativePath, Target};
 use crate::format::tree::NodeKind;
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::ChunkId;
 use crate::primitives::progress::Observer;
 use crate::repository::snapshots::Snapshot;
@@ -302,7 +302,7 @@ pub fn delete(
     for path in extras {
         match target.remove_extra(path) {
             Ok(count) => report.deleted += count,
-            Err(e) => report.problem(observer, with_causes(&e)),
+            Err(e) => report.problem(observer, error_chain(&e)),
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use crossbeam_channel::bounded;
 use crate::crypto::keys::ContentHasher;
 use crate::destination::{Problem, RelativePath, Target, TargetError};
 use crate::format::tree::DataRun;
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::Reference;
 use crate::primitives::progress::Observer;
 use crate::repository::read::frame::{OpenFrame, OpenPack};
@@ -77,7 +77,7 @@ pub fn execute(
         // What is incomplete must not look like a file that was restored.
         let discarded = token.map(|t| target.reopen(&file.path, &t).and_then(|f| f.discard()));
         if let Some(Err(e)) = discarded {
-            work.told().problems.push(with_causes(&e));
+            work.told().problems.push(error_chain(&e));
         }
     }
     let told = work.told.into_inner().expect("nothing panics while it holds the lock");
@@ -200,7 +200,7 @@ impl Work<'_> {
         for piece in pieces {
             if !self.piece_elsewhere(piece, not_in)? {
                 self.told().archived.extend(damage.archived().map(str::to_owned));
-                self.fail(&self.files[piece.file as usize], with_causes(damage));
+                self.fail(&self.files[piece.file as usize], error_chain(damage));
             }
         }
         Ok(())
@@ -258,7 +258,7 @@ impl Work<'_> {
         }
         let written = self.write_part(file, &ranges, bytes.len() as u64);
         if let Err(e) = written.or_else(|e| self.unless_full(e)) {
-            self.fail(file, with_causes(&e));
+            self.fail(file, error_chain(&e));
         }
     }
 
@@ -280,7 +280,7 @@ impl Work<'_> {
             match self.has_meant_content(file) {
                 Ok(true) => self.written(file, self.target.finish_file(&file.path, &token, &file.meta, file.file.size)),
                 Ok(false) => self.fail(file, WRONG_CONTENT.to_owned()),
-                Err(e) => self.fail(file, format!("its content cannot be compared: {}", with_causes(&e))),
+                Err(e) => self.fail(file, format!("its content cannot be compared: {}", error_chain(&e))),
             }
         }
         Ok(())
@@ -300,12 +300,12 @@ impl Work<'_> {
                 told.files += 1;
                 told.bytes += file.file.size;
                 told.named.extend(file.key.clone().map(|key| (key, file.path.clone())));
-                told.problems.extend(problems.iter().map(|p| with_causes(p)));
+                told.problems.extend(problems.iter().map(|p| error_chain(p)));
             }
             Err(e) => {
                 drop(told);
                 if let Err(e) = self.unless_full(e) {
-                    self.told().problems.push(with_causes(&e));
+                    self.told().problems.push(error_chain(&e));
                 }
             }
         }

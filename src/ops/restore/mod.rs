@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::destination::{Overwrite, RelativePath, Room, Target, TargetError, TargetOptions, room_above};
 use crate::format::envelope::FormatError;
 use crate::format::tree::{Metadata, Node, NodeKind};
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::ChunkId;
 use crate::primitives::progress::{Observer, Severity, Unit};
 use crate::primitives::text::size;
@@ -296,7 +296,7 @@ impl Work<'_> {
             let lacking = room.filter(|room| !need.fits(room, freed.get(&device).copied().unwrap_or(0)));
             if let Some(room) = lacking.filter(|_| !options.target_options.sparse) {
                 let error = RestoreError::NoRoom { target: at, needed: (need.bytes, need.entries), room };
-                self.observer.finding(Severity::Warning, &with_causes(&error));
+                self.observer.finding(Severity::Warning, &error_chain(&error));
             }
         }
         Ok(report)

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::destination::{FilePlan, Overwrite, RelativePath, Room, Target};
 use crate::format::tree::{FileNode, Node, NodeKind};
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::ChunkId;
 use crate::primitives::progress::Observer;
 use crate::repository::{Repository, RepositoryError};
@@ -94,7 +94,7 @@ pub fn survey(
             Ok(())
         },
         &mut |path, e| {
-            problems.push(format!("{path}: the directory cannot be read: {}", with_causes(&e)));
+            problems.push(format!("{path}: the directory cannot be read: {}", error_chain(&e)));
             Ok(())
         },
     );

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::destination::{FilePlan, Made, Overwrite, Problem, RelativePath, Target, TargetError};
 use crate::format::tree::{FileNode, Metadata, Node, NodeKind};
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::ChunkId;
 use crate::primitives::progress::{Observer, Severity};
 use crate::repository::Repository;
@@ -114,7 +114,7 @@ impl<'a> Walk<'a> {
             if !e.is_damage() {
                 return Err(e.into());
             }
-            let text = format!("{path}: the directory cannot be read: {}", with_causes(&e));
+            let text = format!("{path}: the directory cannot be read: {}", error_chain(&e));
             self.report.problem(self.observer, text);
         }
         Ok(nodes)
@@ -188,12 +188,12 @@ impl<'a> Walk<'a> {
     fn refused(&mut self, error: TargetError) {
         match error.is_out_of_space() {
             true => _ = self.full.get_or_insert(error),
-            false => self.report.problem(self.observer, with_causes(&error)),
+            false => self.report.problem(self.observer, error_chain(&error)),
         }
     }
 
     fn tell(&mut self, problems: &[Problem]) {
-        problems.iter().for_each(|p| self.report.problem(self.observer, with_causes(p)));
+        problems.iter().for_each(|p| self.report.problem(self.observer, error_chain(p)));
     }
 
     /// Ends the restore once there is no room left: every further entry would fail in the same way.
@@ -220,7 +220,7 @@ impl<'a> Walk<'a> {
                     return Ok(());
                 }
                 Err(e) => {
-                    self.report.problem(self.observer, with_causes(&e));
+                    self.report.problem(self.observer, error_chain(&e));
                     return Ok(());
                 }
             }
@@ -229,7 +229,7 @@ impl<'a> Walk<'a> {
             if !e.is_damage() {
                 return Err(e.into());
             }
-            self.report.problem(self.observer, format!("{path}: {}", with_causes(&e)));
+            self.report.problem(self.observer, format!("{path}: {}", error_chain(&e)));
         }
         Ok(())
     }
@@ -243,7 +243,7 @@ impl<'a> Walk<'a> {
         }
         match self.target.refresh_file(&path, meta) {
             Ok(problems) => self.tell(&problems),
-            Err(e) => self.report.problem(self.observer, with_causes(&e)),
+            Err(e) => self.report.problem(self.observer, error_chain(&e)),
         }
         if let Some(key) = key {
             self.links.add(key, path);
@@ -358,7 +358,7 @@ impl<'a> Walk<'a> {
             let Some(meta) = directory.meta.as_ref().filter(|_| directory.made) else { continue };
             match self.target.finish_directory(&directory.path, meta) {
                 Ok(problems) => self.tell(&problems),
-                Err(e) => self.report.problem(self.observer, with_causes(&e)),
+                Err(e) => self.report.problem(self.observer, error_chain(&e)),
             }
         }
     }

@@ -11,11 +11,11 @@ use crate::primitives::ids::ObjectHash;
 use crate::primitives::progress::{Observer, Unit};
 use crate::repository::{Repository, RepositoryError};
 
-use super::objects::Bad;
+use super::objects::BadObject;
 use super::{Part, VerifyReport};
 
 /// What is wrong with a pack: with all of it, or with some frames.
-struct Wrong {
+struct PackDamage {
     pack: PackPlace,
     what: String,
     frames: Option<Vec<u32>>,
@@ -52,7 +52,7 @@ pub fn check(
     part: Part,
     budget_ms: Option<i64>,
     report: &mut VerifyReport,
-    bad: &mut Bad,
+    bad: &mut BadObject,
     observer: &dyn Observer,
 ) -> Result<(), RepositoryError> {
     let state = repository.state();
@@ -69,7 +69,7 @@ pub fn check(
         }
     }
     let packs = chosen(packs, part);
-    let began_ms = repository.world.now_ms();
+    let began_ms = repository.system.now_ms();
     observer.phase("reading", Some(packs.iter().map(|p| p.len).sum()), Unit::Bytes);
     let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
     let (sender, todo) = bounded::<PackPlace>(1);
@@ -97,7 +97,7 @@ pub fn check(
             });
         }
         for pack in &packs {
-            if budget_ms.is_some_and(|budget| repository.world.now_ms() - began_ms >= budget) {
+            if budget_ms.is_some_and(|budget| repository.system.now_ms() - began_ms >= budget) {
                 break;
             }
             // The threads go on until the channel is closed.
@@ -124,14 +124,15 @@ pub fn check(
         let state = repository.refresh_by_name()?;
         wrong.retain(|w| state.packs.get(&w.pack.name).is_some_and(PackState::live));
     }
-    let hurt: std::collections::HashSet<i64> = wrong.iter().map(|w| w.pack.row).collect();
+    let affected: std::collections::HashSet<i64> = wrong.iter().map(|w| w.pack.row).collect();
     // What could not be compared with its segment was read, and is not vouched for.
     let unknown: std::collections::HashSet<ObjectHash> = repository.cache().without_content()?.into_iter().collect();
-    let is_sound = |p: &&PackPlace| !hurt.contains(&p.row) && !unread.contains(&p.row) && !unknown.contains(&p.name);
+    let is_sound =
+        |p: &&PackPlace| !affected.contains(&p.row) && !unread.contains(&p.row) && !unknown.contains(&p.name);
     let sound = packs.iter().filter(is_sound);
     report.sound.extend(sound.map(|p| p.name));
     repository.clear_suspects(&report.sound)?;
-    for Wrong { pack, what, frames } in wrong {
+    for PackDamage { pack, what, frames } in wrong {
         let object = names::pack(pack.kind, pack.run, &pack.name);
         repository.note_suspect(&object);
         let finding = report.find(object, what);
@@ -148,9 +149,9 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().expect("nothing panics while it holds the lock")
 }
 
-fn check_pack(repository: &Repository, place: PackPlace) -> Result<Option<Wrong>, RepositoryError> {
+fn check_pack(repository: &Repository, place: PackPlace) -> Result<Option<PackDamage>, RepositoryError> {
     let object = names::pack(place.kind, place.run, &place.name);
-    let whole = |what: String| Ok(Some(Wrong { pack: place.clone(), what, frames: None }));
+    let whole = |what: String| Ok(Some(PackDamage { pack: place.clone(), what, frames: None }));
     let bytes = match repository.get(&object) {
         Ok(bytes) => bytes,
         Err(e) if e.is_damage() => return whole("it is missing".to_owned()),
@@ -186,7 +187,7 @@ fn check_pack(repository: &Repository, place: PackPlace) -> Result<Option<Wrong>
     if !named_right {
         what.get_or_insert("its bytes do not match its name".to_owned());
     }
-    Ok(what.map(|what| Wrong { pack: place, what, frames: Some(bad_frames) }))
+    Ok(what.map(|what| PackDamage { pack: place, what, frames: Some(bad_frames) }))
 }
 
 #[cfg(test)]

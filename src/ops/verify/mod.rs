@@ -19,7 +19,7 @@ use crate::primitives::progress::{Observer, Severity, Unit};
 use crate::repository::{Repository, RepositoryError};
 
 pub use keyless::verify_keyless;
-pub(super) use objects::Bad;
+pub(super) use objects::BadObject;
 
 /// Which packs to read: those that were read longest ago first.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,7 +58,7 @@ pub struct Finding {
     /// What is wrong with it.
     pub what: String,
     /// Snapshots it hurts, each with the first few paths and how many there are.
-    pub hurts: Vec<(SnapshotId, Vec<String>, u64)>,
+    pub affects: Vec<(SnapshotId, Vec<String>, u64)>,
 }
 
 /// What came of a verification.
@@ -91,7 +91,7 @@ pub struct VerifyReport {
 impl VerifyReport {
     /// Adds a finding; returns its number.
     fn find(&mut self, object: impl Into<String>, what: impl Into<String>) -> usize {
-        self.findings.push(Finding { object: object.into(), what: what.into(), hurts: Vec::new() });
+        self.findings.push(Finding { object: object.into(), what: what.into(), affects: Vec::new() });
         self.findings.len() - 1
     }
 
@@ -162,7 +162,7 @@ pub(super) fn survey(
     repository: &Arc<Repository>,
     depth: VerifyDepth,
     observer: &dyn Observer,
-) -> Result<(VerifyReport, Bad), RepositoryError> {
+) -> Result<(VerifyReport, BadObject), RepositoryError> {
     let mut report = VerifyReport::default();
     verify_log(repository, &mut report, observer)?;
     let mut bad = objects::check(repository, &mut report, observer)?;
@@ -187,9 +187,9 @@ pub(super) fn survey(
 }
 
 /// The findings about snapshots that come of places being bad.
-pub(super) fn hurt(
+pub(super) fn affected(
     repository: &Arc<Repository>,
-    bad: &Bad,
+    bad: &BadObject,
     mut report: VerifyReport,
     observer: &dyn Observer,
 ) -> Result<VerifyReport, RepositoryError> {

@@ -14,7 +14,7 @@ use super::VerifyReport;
 
 /// Places whose bytes cannot be had, and the finding that says why.
 #[derive(Debug, Default)]
-pub struct Bad {
+pub struct BadObject {
     /// Whole packs, by their row in the cache.
     pub packs: HashMap<i64, usize>,
     /// Single frames: row of the pack, number of the frame.
@@ -25,7 +25,7 @@ pub struct Bad {
     pub segments: Vec<ObjectHash>,
 }
 
-impl Bad {
+impl BadObject {
     /// The finding for a frame, if it is bad.
     pub fn finding(&self, pack: i64, frame: u32) -> Option<usize> {
         self.packs.get(&pack).or_else(|| self.frames.get(&(pack, frame))).copied()
@@ -37,14 +37,14 @@ pub fn check(
     repository: &Repository,
     report: &mut VerifyReport,
     observer: &dyn Observer,
-) -> Result<Bad, RepositoryError> {
+) -> Result<BadObject, RepositoryError> {
     observer.phase("listing", None, Unit::Items);
     let mut there = HashMap::new();
     for object in all_objects(&*repository.store)?.0 {
         observer.advance(1);
         there.insert(object.name, object.size);
     }
-    let mut bad = Bad::default();
+    let mut bad = BadObject::default();
     let (mut named, mut wrong) = (HashSet::new(), HashSet::new());
     let found = repository.lasting_differences(&there)?;
     let state = repository.state();

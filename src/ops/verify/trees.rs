@@ -16,7 +16,7 @@ use crate::primitives::ids::{BlockId, ChunkId, ContentId, Reference, SnapshotId}
 use crate::primitives::progress::{Observer, Unit};
 use crate::repository::{Repository, RepositoryError};
 
-use super::objects::Bad;
+use super::objects::BadObject;
 use super::{VerifyDepth, VerifyReport};
 
 /// Paths named per finding and snapshot.
@@ -28,7 +28,7 @@ const DIRECTORIES_MAX: usize = 4096;
 pub fn check(
     repository: &Arc<Repository>,
     depth: VerifyDepth,
-    bad: &Bad,
+    bad: &BadObject,
     report: &mut VerifyReport,
     observer: &dyn Observer,
 ) -> Result<(), RepositoryError> {
@@ -73,7 +73,7 @@ const EXTENTS_MAX: usize = 1 << 26;
 struct Walk<'a> {
     repository: &'a Repository,
     depth: VerifyDepth,
-    bad: &'a Bad,
+    bad: &'a BadObject,
     report: &'a mut VerifyReport,
     observer: &'a dyn Observer,
     /// Roots of directories under which everything is sound.
@@ -150,8 +150,8 @@ impl Walk<'_> {
                             continue;
                         }
                         self.report.files += 1;
-                        let hurt = self.content(&file.content, file.content_id, snapshot, &path)?;
-                        if hurt {
+                        let affected = self.content(&file.content, file.content_id, snapshot, &path)?;
+                        if affected {
                             found += 1;
                         } else {
                             self.contents.insert(fingerprint);
@@ -186,13 +186,13 @@ impl Walk<'_> {
             return Ok(true);
         }
         let mut hasher = ContentHasher::new(self.repository.domain_keys());
-        let (mut hurt, mut ids_known) = (false, self.depth == VerifyDepth::ReadData);
+        let (mut affected, mut ids_known) = (false, self.depth == VerifyDepth::ReadData);
         for extent in &extents {
             let mut rest = extent.reference;
             let mut len = 0u64;
             while rest.count > 0 {
                 let Some(place) = self.sound_place(&rest, snapshot, path)? else {
-                    hurt = true;
+                    affected = true;
                     break;
                 };
                 let count = rest.count.min(place.span.end() - rest.first);
@@ -212,18 +212,18 @@ impl Walk<'_> {
                 rest.first += count;
                 rest.count -= count;
             }
-            if !hurt && ids_known && len != extent.len {
+            if !affected && ids_known && len != extent.len {
                 let what = format!("its list gives {} bytes to chunks of {len}", extent.len);
-                self.hurt(format!("content of {}", String::from_utf8_lossy(path)), &what, snapshot, path);
-                hurt = true;
+                self.affected(format!("content of {}", String::from_utf8_lossy(path)), &what, snapshot, path);
+                affected = true;
             }
         }
-        if !hurt && ids_known && hasher.take() != id {
+        if !affected && ids_known && hasher.take() != id {
             let what = "its chunks are not those that its node names";
-            self.hurt(format!("content of {}", String::from_utf8_lossy(path)), what, snapshot, path);
-            hurt = true;
+            self.affected(format!("content of {}", String::from_utf8_lossy(path)), what, snapshot, path);
+            affected = true;
         }
-        Ok(hurt)
+        Ok(affected)
     }
 
     /// A sound place of the reference's first chunk; `None` if there is none, which was told.
@@ -249,7 +249,7 @@ impl Walk<'_> {
         match finding {
             Some(finding) if self.told.insert(finding) => self.add(finding, snapshot, path),
             Some(_) => {}
-            None => self.hurt(format!("block {}", reference.block), "no pack holds it", snapshot, path),
+            None => self.affected(format!("block {}", reference.block), "no pack holds it", snapshot, path),
         }
         Ok(None)
     }
@@ -275,21 +275,21 @@ impl Walk<'_> {
     ) -> Result<(), RepositoryError> {
         use crate::store::StoreError;
         match error {
-            RepositoryError::Damaged { name, cause } => self.hurt(name.clone(), &cause.to_string(), snapshot, path),
+            RepositoryError::Damaged { name, cause } => self.affected(name.clone(), &cause.to_string(), snapshot, path),
             RepositoryError::Missing { name } | RepositoryError::Store(StoreError::Missing { name }) => {
-                self.hurt(name.clone(), "it is missing", snapshot, path);
+                self.affected(name.clone(), "it is missing", snapshot, path);
             }
             RepositoryError::Store(StoreError::BadRange { name, .. }) => {
-                self.hurt(name.clone(), "it is cut short", snapshot, path);
+                self.affected(name.clone(), "it is cut short", snapshot, path);
             }
             RepositoryError::Interrupted => return Err(RepositoryError::Interrupted),
-            e => self.hurt("the repository".to_owned(), &e.to_string(), snapshot, path),
+            e => self.affected("the repository".to_owned(), &e.to_string(), snapshot, path),
         }
         Ok(())
     }
 
     /// Adds a path to the finding about `object`, which is made if there is none.
-    fn hurt(&mut self, object: String, what: &str, snapshot: SnapshotId, path: &[u8]) {
+    fn affected(&mut self, object: String, what: &str, snapshot: SnapshotId, path: &[u8]) {
         let known = self.missing.get(&object).copied();
         let known = known.or_else(|| self.report.findings.iter().position(|f| f.object == object));
         let finding = known.unwrap_or_else(|| self.report.find(object.clone(), what));
@@ -298,15 +298,15 @@ impl Walk<'_> {
     }
 
     fn add(&mut self, finding: usize, snapshot: SnapshotId, path: &[u8]) {
-        let hurts = &mut self.report.findings[finding].hurts;
-        let at = match hurts.iter().position(|(id, ..)| *id == snapshot) {
+        let affects = &mut self.report.findings[finding].affects;
+        let at = match affects.iter().position(|(id, ..)| *id == snapshot) {
             Some(at) => at,
             None => {
-                hurts.push((snapshot, Vec::new(), 0));
-                hurts.len() - 1
+                affects.push((snapshot, Vec::new(), 0));
+                affects.len() - 1
             }
         };
-        let (_, paths, count) = &mut hurts[at];
+        let (_, paths, count) = &mut affects[at];
         *count += 1;
         if paths.len() < PATHS_MAX {
             let path = if path.is_empty() { &b"/"[..] } else { path };

@@ -203,7 +203,7 @@ fn gather(shared: &Shared, from: &Receiver<(u64, PackKind, CompressedFrame)>, to
                     return;
                 }
             }
-            let salt = || random(&*shared.repository.world);
+            let salt = || random(&*shared.repository.system);
             slot.get_or_insert_with(|| PackWriter::new(kind, &shared.secret.sealing(), salt())).add(frame);
         }
     }

@@ -144,7 +144,7 @@ impl Repository {
         let state = self.state();
         let epoch = Epoch(state.epoch);
         let sealing = self.keys.log_sealing(epoch).map_err(RepositoryError::object("the next checkpoint"))?;
-        let salt = random(&*self.world);
+        let salt = random(&*self.system);
         let bytes = crate::format::checkpoint::encode(&state, self.keys.signer(), &sealing.sealing(), salt);
         let name = names::checkpoint(state.number);
         match self.store.create(&name, Bytes::from(bytes))? {
@@ -278,7 +278,7 @@ impl Rewriting {
             };
             let going: HashSet<ObjectHash> = condemned_packs.iter().copied().collect();
             if moved.iter().any(|p| going.contains(p) || state.packs.get(p).is_none_or(|p| p.condemned.is_some())) {
-                let what = "another prune was faster with what this one gathers".to_owned();
+                let what = "another prune is already rewriting these packs".to_owned();
                 return Err(RepositoryError::Refused { what });
             }
             let (segments, inline) = arrived.clone();
@@ -367,7 +367,7 @@ impl Rewriting {
         for packs in all.chunks(SEGMENT_PACKS_MAX) {
             let sealing = self.repository.keys.index_sealing(Epoch(self.repository.state().epoch));
             let sealing = sealing.map_err(RepositoryError::object("the next segment"))?;
-            let sealed = segment::seal(packs, &sealing.sealing(), random(&*self.repository.world));
+            let sealed = segment::seal(packs, &sealing.sealing(), random(&*self.repository.system));
             self.bytes_stored += sealed.bytes.len() as u64;
             put(&*self.repository.store, &names::segment(self.id, &sealed.name), &Bytes::from(sealed.bytes))?;
             let names = packs.iter().map(|p| p.name).collect();
@@ -379,7 +379,7 @@ impl Rewriting {
     /// Ends the run.
     pub fn end(mut self, outcome: Outcome, described: &RunDescription) -> Result<u64> {
         drop(self.packer.take());
-        let description = description::seal(described, &self.secret.sealing(), random(&*self.repository.world));
+        let description = description::seal(described, &self.secret.sealing(), random(&*self.repository.system));
         let end = Operation::End { run: self.id, outcome, description };
         let number = self.repository.append(&mut |_| Ok(vec![end.clone()]))?;
         if let Some(Ok(folder)) = self.folder.take().map(Arc::try_unwrap) {

@@ -37,7 +37,7 @@ const PACKS_UNPUBLISHED_MAX: usize = 64;
 
 /// How content is cut decides which block it goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
+pub enum ChunkClass {
     /// What can be compressed.
     Fine,
     /// What is already compressed: stored as it is.
@@ -124,7 +124,7 @@ impl Repository {
         described: &RunDescription,
     ) -> Result<(RunId, RunSecret, Arc<RunFolder>)> {
         let secret = self.run_secret()?;
-        let description = description::seal(described, &secret.sealing(), random(&*self.world));
+        let description = description::seal(described, &secret.sealing(), random(&*self.system));
         let host = self.keys.domain_keys.host(host);
         let begin = Operation::Begin { kind, host, description };
         // The folder is there before the record is written: if the answer is lost, the next run finds whose it is.
@@ -220,7 +220,7 @@ impl Repository {
     fn publish_crashed(&self, run: RunId, packs: &[PackSummary]) -> Result<()> {
         let secret = self.run_secret()?;
         let described = RunDescription { program: program(), ..RunDescription::default() };
-        let description = description::seal(&described, &secret.sealing(), random(&*self.world));
+        let description = description::seal(&described, &secret.sealing(), random(&*self.system));
         let (publish, _) = self.publish_operation(run, packs, Vec::new())?;
         let end = Operation::End { run, outcome: Outcome::Crashed, description };
         let operations = if packs.is_empty() { vec![end] } else { vec![publish, end] };
@@ -231,7 +231,7 @@ impl Repository {
     /// A fresh secret, for a run or for a description that belongs to none.
     pub fn run_secret(&self) -> Result<RunSecret> {
         let epoch = Epoch(self.state().epoch);
-        self.keys.begin_run(epoch, &*self.world).map_err(RepositoryError::object("the secret of a new run"))
+        self.keys.begin_run(epoch, &*self.system).map_err(RepositoryError::object("the secret of a new run"))
     }
 
     fn unpublished_of(&self, run: RunId) -> Result<Vec<ObjectHash>> {
@@ -274,7 +274,7 @@ impl Repository {
             let segment = {
                 let sealing = self.keys.index_sealing(Epoch(self.state().epoch));
                 let sealing = sealing.map_err(RepositoryError::object("the next segment"))?;
-                segment::seal(packs, &sealing.sealing(), random(&*self.world))
+                segment::seal(packs, &sealing.sealing(), random(&*self.system))
             };
             stored = segment.bytes.len() as u64;
             put(&*self.store, &names::segment(run, &segment.name), &Bytes::from(segment.bytes))?;
@@ -301,12 +301,12 @@ impl Run {
     }
 
     /// Stores a chunk unless it is there already; says where it is.
-    pub fn chunk(&mut self, lane: Lane, id: ChunkId, bytes: &[u8]) -> Result<(BlockId, u32)> {
+    pub fn chunk(&mut self, class: ChunkClass, id: ChunkId, bytes: &[u8]) -> Result<(BlockId, u32)> {
         if let Some(found) = self.index.find(&self.repository, &id)? {
             return Ok(found);
         }
         let full = self.repository.config.parameters.block_len as usize;
-        let (number, place) = self.append_chunk(lane as usize, full, id, bytes)?;
+        let (number, place) = self.append_chunk(class as usize, full, id, bytes)?;
         self.index.claim(id, number, place);
         self.bytes_new += bytes.len() as u64;
         Ok((BlockId { run: self.id, number }, place))
@@ -329,32 +329,32 @@ impl Run {
         Ok(id)
     }
 
-    fn append_chunk(&mut self, lane: usize, full: usize, id: ChunkId, bytes: &[u8]) -> Result<(u32, u32)> {
-        let block = &self.open[lane];
+    fn append_chunk(&mut self, class: usize, full: usize, id: ChunkId, bytes: &[u8]) -> Result<(u32, u32)> {
+        let block = &self.open[class];
         if !block.plaintext.is_empty() && block.plaintext.len() + bytes.len() > full {
-            self.close_block(lane)?;
+            self.close_block(class)?;
         }
-        if self.open[lane].chunks.is_empty() {
-            self.open[lane].number = self.next_block;
-            self.open[lane].plaintext.reserve_exact(full.max(bytes.len()));
+        if self.open[class].chunks.is_empty() {
+            self.open[class].number = self.next_block;
+            self.open[class].plaintext.reserve_exact(full.max(bytes.len()));
             self.next_block += 1;
         }
-        let block = &mut self.open[lane];
+        let block = &mut self.open[class];
         let place = block.chunks.len() as u32;
         block.plaintext.extend_from_slice(bytes);
         block.chunks.push(ChunkEntry { id, len: bytes.len() as u32 });
         Ok((block.number, place))
     }
 
-    fn close_block(&mut self, lane: usize) -> Result<()> {
-        let OpenBlock { number, chunks, plaintext } = std::mem::take(&mut self.open[lane]);
+    fn close_block(&mut self, class: usize) -> Result<()> {
+        let OpenBlock { number, chunks, plaintext } = std::mem::take(&mut self.open[class]);
         if chunks.is_empty() {
             return Ok(());
         }
         let block = BlockId { run: self.id, number };
         let span = Reference { block, first: 0, count: chunks.len() as u32 };
-        let kind = if lane == META { PackKind::Meta } else { PackKind::Data };
-        let level = if lane == Lane::Coarse as usize { 0 } else { self.level };
+        let kind = if class == META { PackKind::Meta } else { PackKind::Data };
+        let level = if class == ChunkClass::Coarse as usize { 0 } else { self.level };
         if self.packer.is_none() {
             let folder = self.folder.clone().expect("the folder is there until the run ends");
             self.packer = Some(Packer::start(&self.repository, self.id, self.secret.clone(), folder, self.threads));
@@ -387,8 +387,8 @@ impl Run {
 
     /// Makes everything added so far durable; it is published with the next [`Run::publish`].
     pub fn flush(&mut self) -> Result<()> {
-        for lane in 0..self.open.len() {
-            self.close_block(lane)?;
+        for class in 0..self.open.len() {
+            self.close_block(class)?;
         }
         if let Some(packer) = self.packer.take() {
             self.unpublished.extend(packer.finish()?);
@@ -423,7 +423,7 @@ impl Run {
         self.bytes_stored += packs.iter().map(|p| p.len).sum::<u64>() + segment;
         self.repository.add_summaries(&packs)?;
         let end = publication.end.map(|(outcome, described)| {
-            let salt = random(&*self.repository.world);
+            let salt = random(&*self.repository.system);
             let description = description::seal(described, &self.secret.sealing(), salt);
             Operation::End { run: self.id, outcome, description }
         });
@@ -459,7 +459,7 @@ impl Run {
             self.publish(Publication { snapshots: Vec::new(), end: Some((outcome, described)) })?;
             return Ok(());
         }
-        let description = description::seal(described, &self.secret.sealing(), random(&*self.repository.world));
+        let description = description::seal(described, &self.secret.sealing(), random(&*self.repository.system));
         let end = Operation::End { run: self.id, outcome, description };
         self.repository.append(&mut |_| Ok(vec![end.clone()]))?;
         self.remove_folder()
@@ -482,7 +482,7 @@ impl Run {
 
     /// A fresh id for a snapshot.
     pub fn snapshot_id(&self) -> SnapshotId {
-        SnapshotId(random(&*self.repository.world))
+        SnapshotId(random(&*self.repository.system))
     }
 }
 
@@ -505,7 +505,7 @@ fn check_hits(repository: &Repository, hits: &Hits, nodes: &std::collections::Ha
 }
 
 /// What a run says of itself when it begins.
-pub fn introduction(host: &str, command: &str) -> RunDescription {
+pub fn run_description(host: &str, command: &str) -> RunDescription {
     let (host, command) = (host.to_owned(), command.to_owned());
     RunDescription { host, command, program: program(), ..RunDescription::default() }
 }

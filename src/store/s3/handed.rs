@@ -14,7 +14,7 @@ use object_store::{ClientOptions, Error};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 
 use super::super::options::{StoreOptions, quiet};
 use super::NO_CREDENTIALS;
@@ -219,7 +219,7 @@ impl HandedCredentials {
         let asked = tokio::time::timeout(ANSWER_LIMIT, async {
             let answer = self.client.execute(request).await.map_err(|e| told(&e))?;
             let status = answer.status().as_u16();
-            let body = answer.into_body().bytes().await.map_err(|e| with_causes(&e))?;
+            let body = answer.into_body().bytes().await.map_err(|e| error_chain(&e))?;
             if status == 200 { Ok(body) } else { Err(format!("status {status}")) }
         });
         let silent = || Err(format!("no answer within {} s", ANSWER_LIMIT.as_secs()));
@@ -300,7 +300,7 @@ mod tests {
             }
         });
         let credentials = HandedCredentials::new(source(url)).unwrap();
-        let found = runtime.block_on(credentials.get_credential()).map_err(|e| with_causes(&e));
+        let found = runtime.block_on(credentials.get_credential()).map_err(|e| error_chain(&e));
         drop(server);
         found.map(|c| AwsCredential {
             key_id: c.key_id.clone(),

@@ -10,7 +10,7 @@ use object_store::client::{
 };
 use object_store::{ClientOptions, Error};
 
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 
 use super::super::options::{StoreOptions, quiet};
 use super::patience::Patience;
@@ -147,7 +147,7 @@ impl HttpService for Limited {
 
 /// The causes of an error of the connection, without the words by which each layer hands on the next.
 pub fn told(error: &HttpError) -> String {
-    let text = with_causes(error);
+    let text = error_chain(error);
     let layers = ["HTTP error", "error sending request", "client error (Connect)", "client error (SendRequest)"];
     let parts: Vec<&str> = text.split(": ").filter(|part| !layers.contains(part)).collect();
     let text = parts.join(": ");
@@ -250,7 +250,7 @@ mod tests {
             let request = http::Request::get(format!("http://{address}{target}")).body(Vec::new().into()).unwrap();
             match runtime.block_on(client.execute(request)) {
                 Ok(answer) => Ok(answer.status().as_u16()),
-                Err(e) => Err(with_causes(&e)),
+                Err(e) => Err(error_chain(&e)),
             }
         };
         let found = answers.iter().map(ask).collect();

@@ -34,7 +34,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
-use super::object::{Manner, ObjectStoreAdapter};
+use super::object::{BackendOptions, ObjectStoreAdapter};
 use super::options::StoreOptions;
 use super::{StoreError, Verb};
 
@@ -114,14 +114,14 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
         true => Arc::new(store),
         false => Arc::new(PrefixStore::new(store, prefix)),
     };
-    let manner = Manner {
+    let backend = BackendOptions {
         conditional: settings.conditional,
         storage_class: settings.storage_class.clone(),
         server: Some(server),
         versions: Some(Arc::new(versions)),
         patience: patience.limit(),
     };
-    Ok(ObjectStoreAdapter::with(runtime, store, settings.shown(), settings.requests, manner))
+    Ok(ObjectStoreAdapter::with(runtime, store, settings.shown(), settings.requests, backend))
 }
 
 /// The certificates that are trusted beside the system's.

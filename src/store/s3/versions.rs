@@ -282,7 +282,7 @@ mod tests {
     fn a_refusal_names_the_permission() {
         let refusal = Refusal::read(403, b"<Error><Code>AccessDenied</Code></Error>");
         let error = refused(Verb::List, "versions", "s3:ListBucketVersions", &refusal);
-        let text = crate::primitives::error_chain::with_causes(&error);
+        let text = crate::primitives::error_chain::error_chain(&error);
         assert!(matches!(error, StoreError::Denied { .. }) && text.contains("s3:ListBucketVersions"), "{text}");
     }
 }

@@ -4,7 +4,7 @@
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-use crate::primitives::error_chain::with_causes;
+use crate::primitives::error_chain::error_chain;
 
 /// Characters of a server's own words that are shown.
 const WORDS_LEN_MAX: usize = 300;
@@ -167,7 +167,7 @@ fn harmless(text: &str) -> String {
 
 /// What is known of an error of the connection that no further try would change.
 pub fn hopeless(error: &HttpError) -> Option<WireError> {
-    let text = with_causes(error);
+    let text = error_chain(error);
     let of = |why: &str| Some(WireError::Unreachable(why.to_owned()));
     if text.contains("CaUsedAsEndEntity") {
         return of(

@@ -15,7 +15,7 @@ use strongroom::ops::backup::{BackupError, BackupReport, StreamSource, backup};
 use strongroom::ops::credentials::{self, NewCredential};
 use strongroom::ops::restore::{RestoreError, RestoreOptions, RestoreReport, restore};
 use strongroom::primitives::progress::{Observer, Recorder};
-use strongroom::primitives::system::{Scripted, System, World};
+use strongroom::primitives::system::{OsSystem, Scripted, System};
 use strongroom::repository::snapshots::Snapshot;
 use strongroom::repository::{LocalPlaces, Repository, RepositoryError, init};
 use strongroom::source::ExcludeOptions;
@@ -28,7 +28,7 @@ pub const PASSPHRASE: &[u8] = b"correct horse battery staple";
 pub struct Bench {
     pub store: Arc<dyn Store>,
     pub folder: tempfile::TempDir,
-    pub world: Arc<dyn World>,
+    pub system: Arc<dyn System>,
 }
 
 /// Small sizes, so that small tests have many blocks and packs.
@@ -42,13 +42,13 @@ impl Bench {
     }
 
     pub fn on(store: Arc<dyn Store>) -> Self {
-        init(&*store, PASSPHRASE, small(), None, &System).expect("a repository in an empty store");
+        init(&*store, PASSPHRASE, small(), None, &OsSystem).expect("a repository in an empty store");
         Self::beside(store)
     }
 
     /// Another machine on the same store: its local folders are empty.
     pub fn beside(store: Arc<dyn Store>) -> Self {
-        Self { store, folder: tempfile::tempdir().expect("a temporary folder"), world: Arc::new(System) }
+        Self { store, folder: tempfile::tempdir().expect("a temporary folder"), system: Arc::new(OsSystem) }
     }
 
     pub fn places(&self) -> LocalPlaces {
@@ -60,7 +60,7 @@ impl Bench {
     }
 
     pub fn try_open_on(&self, store: Arc<dyn Store>) -> Result<Arc<Repository>, RepositoryError> {
-        Repository::open(store, &Zeroizing::new(PASSPHRASE.to_vec()), &self.places(), self.world.clone())
+        Repository::open(store, &Zeroizing::new(PASSPHRASE.to_vec()), &self.places(), self.system.clone())
     }
 
     pub fn open(&self) -> Arc<Repository> {
@@ -88,7 +88,7 @@ impl Bench {
         let file = credentials::prepare(&owner, new).expect("the owner makes credentials");
         credentials::admit(&owner, &file).expect("the owner admits credentials");
         let file = CredentialFile::decode(&file.encode()).expect("it was encoded just now");
-        Machine { file, bench: Self { world: self.world.clone(), ..Self::beside(self.store.clone()) } }
+        Machine { file, bench: Self { system: self.system.clone(), ..Self::beside(self.store.clone()) } }
     }
 
     pub fn backup(&self, paths: &[&Path]) -> BackupReport {
@@ -163,7 +163,7 @@ pub struct Machine {
 impl Machine {
     pub fn try_open(&self) -> Result<Arc<Repository>, RepositoryError> {
         let bench = &self.bench;
-        Repository::open_as(bench.store.clone(), &self.file, &bench.places(), bench.world.clone())
+        Repository::open_as(bench.store.clone(), &self.file, &bench.places(), bench.system.clone())
     }
 
     pub fn open(&self) -> Arc<Repository> {
@@ -259,7 +259,7 @@ pub fn text(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// A world whose clock stands still, far from any file's times: the file cache trusts every entry.
-pub fn far_world(seed: u64) -> Arc<dyn World> {
+pub fn far_system(seed: u64) -> Arc<dyn System> {
     Arc::new(Scripted::new(4_000_000_000_000, seed))
 }
 
