@@ -4,8 +4,8 @@
 //!
 //! * [`primitives`]: identifiers, the codec, time and randomness, progress
 //! * [`crypto`], [`chunking`], [`compression`], [`store`], [`patterns`], [`process_group`]: each of them on its own
-//! * [`format`]: the bytes of every object
-//! * [`log`]: what a record of the commit log does, as a pure state machine; [`cache`]: the local SQLite index
+//! * [`mod@format`]: the bytes of every object
+//! * [`mod@log`]: what a record of the commit log does, as a pure state machine; [`cache`]: the local SQLite index
 //! * [`repository`]: an open repository; [`source`]: what is backed up; [`destination`]: where a restore writes
 //! * [`ops`]: one module an operation
 //! * [`cli`]: the program

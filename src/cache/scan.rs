@@ -15,7 +15,7 @@ impl Cache {
     /// Hands every block of content with all its places to `each`, block by block.
     pub fn each_block<E: From<CacheError>>(
         &self,
-        each: &mut dyn FnMut(BlockId, &[BlockPlace]) -> Result<(), E>,
+        mut each: impl FnMut(BlockId, &[BlockPlace]) -> Result<(), E>,
     ) -> Result<(), E> {
         let connection = self.scanner()?;
         let error = self.error();
@@ -45,7 +45,7 @@ impl Cache {
     /// Hands every frame of nodes with its directory to `each`: row of the pack, row of the frame.
     pub fn each_meta_frame<E: From<CacheError>>(
         &self,
-        each: &mut dyn FnMut(i64, i64, &FrameDirectory) -> Result<(), E>,
+        mut each: impl FnMut(i64, i64, &FrameDirectory) -> Result<(), E>,
     ) -> Result<(), E> {
         let connection = self.scanner()?;
         let error = self.error();

@@ -1,11 +1,8 @@
-//! What contradicts the history that was folded, and how the owner settles it.
+//! What contradicts the folded history, and why folding ended before the last object of the log.
 //!
-//! A log whose end is missing, or one of whose objects was exchanged, still folds: into a shorter or another history.
-//! Who took that for the truth would list fewer snapshots, and delete the packs of the others. So what does not fit is
-//! kept in mind: reading and backups go on, and say so; nothing is forgotten or deleted until the missing records are
-//! back, or the owner has said that the history counts as it is ([`Repository::settle`]).
+//! Plain values; `history_check` looks for them and lets the owner settle them.
 
-use crate::format::names::{self};
+use crate::format::names;
 use crate::primitives::ids::{CredentialId, RunId};
 
 /// So many doubts are told in one line.

@@ -284,7 +284,7 @@ fn a_machine_needs_its_credential_file_and_nothing_else_until_it_is_revoked() {
     assert!(machine(&sr, "db1", &["whoami"], 0).contains("role backup"));
     assert!(machine(&sr, "drill", &["snapshots"], 0).contains("db1"));
     machine(&sr, "drill", &["restore", "latest", "--target", "out"], 0);
-    assert!(machine(&sr, "drill", &["backup", "tree"], 1).contains("may read and not add"));
+    assert!(machine(&sr, "drill", &["backup", "tree"], 1).contains("is read-only"));
 
     let listed = sr.expect(0, &["credential", "list"]);
     assert!(listed.contains("db1") && listed.contains("drill") && listed.contains("valid"), "{listed}");

@@ -83,7 +83,7 @@ pub fn run(session: &Session, arguments: &InitArguments) -> Result<Exit> {
         })?;
     } else if session.global.tells() {
         session.print(&format!(
-            "made repository {} at {}\nkeep the passphrase safe: without it nothing can be restored",
+            "created repository {} at {}\nkeep the passphrase safe: without it nothing can be restored",
             id.short(),
             settings.location
         ))?;
@@ -133,7 +133,7 @@ pub fn make_if_missing(session: &Session, settings: &mut Settings) -> Result<Opt
     let id = settings.make(&new, session.global, session.env)?;
     let location = settings.location.clone();
     // Also for those who asked for quiet: nobody but this message knows where the passphrase is.
-    session.progress.line(&format!("made repository {} at {location}", id.short()));
+    session.progress.line(&format!("created repository {} at {location}", id.short()));
     match &passphrase_file {
         Some(file) => session.progress.line(&format!(
             "its passphrase is in {file}: keep a copy of both elsewhere, for whoever loses one has lost all\n\

@@ -151,12 +151,13 @@ fn tell_shares(session: &Session, shares: &[Share]) -> Result<Exit> {
 
 fn told(s: &Stats) -> String {
     let stored = s.data_len + s.meta_len + s.segment_len;
-    let ratio = if stored > 0 && s.content > 0 {
+    // Padding makes a repository of next to nothing larger than its content: that says nothing.
+    let ratio = if stored > 0 && s.content > stored {
         format!(", compression and deduplication ratio {:.1}x", s.content as f64 / stored as f64)
     } else {
         String::new()
     };
-    let void = if s.records_void > 0 { format!(", {} of them void", count(s.records_void)) } else { String::new() };
+    let void = if s.records_void > 0 { format!(", {} of them invalid", count(s.records_void)) } else { String::new() };
     let open = if s.runs_open > 0 { format!("\nopen runs  {}", count(s.runs_open)) } else { String::new() };
     format!(
         "snapshots  {}, {} of content\ncontent    {} in {}\ntrees      {} in {}\nindex      {} in {}\nstored     {}{ratio}\nlog        {}{void}{open}",

@@ -116,7 +116,7 @@ pub fn usage(
 ) -> Result<(Vec<PackUse>, u64), RepositoryError> {
     let mut frames: HashMap<i64, FrameUse> = HashMap::new();
     let mut covered = 0u64;
-    repository.cache().each_block::<RepositoryError>(&mut |block, places| {
+    repository.cache().each_block::<RepositoryError>(|block, places| {
         let set = marks.block(&block);
         let apart = places.windows(2).all(|w| w[0].span.end() <= w[1].span.first);
         for place in places {
@@ -141,7 +141,7 @@ pub fn usage(
         }
         Ok(())
     })?;
-    repository.cache().each_meta_frame::<RepositoryError>(&mut |pack, frame, directory| {
+    repository.cache().each_meta_frame::<RepositoryError>(|pack, frame, directory| {
         let all = 0..directory.chunks.len();
         let kept = all.filter(|at| packs.keeps_node(marks, pack, frame, directory, *at)).count() as u32;
         frames.insert(frame, FrameUse { chunks: directory.chunks.len() as u32, kept });
