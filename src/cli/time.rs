@@ -18,6 +18,11 @@ pub fn show(time_ms: i64, tz: &TimeZone) -> String {
     }
 }
 
+/// The zone in which [`show`] shows times, for headings: its name, or `local` if it has none.
+pub fn zone_name(tz: &TimeZone) -> &str {
+    tz.iana_name().unwrap_or(if tz.is_unknown() { "UTC" } else { "local" })
+}
+
 /// A time for programs: RFC 3339 in UTC; `None` if it is outside of what can be written so.
 pub fn rfc3339(time_ms: i64) -> Option<String> {
     Timestamp::from_millisecond(time_ms).ok().map(|t| t.to_string())
@@ -38,6 +43,12 @@ mod tests {
         assert_eq!(show(at("2026-10-25T00:30:00Z"), &zurich()), "2026-10-25 02:30:00 +02:00");
         assert_eq!(show(at("2026-10-25T01:30:00Z"), &zurich()), "2026-10-25 02:30:00 +01:00");
         assert_eq!(show(at("2026-10-25T02:30:00Z"), &zurich()), "2026-10-25 03:30:00");
+    }
+
+    #[test]
+    fn a_zone_has_a_name_for_headings() {
+        assert_eq!(zone_name(&TimeZone::UTC), "UTC");
+        assert_eq!(zone_name(&zurich()), "local");
     }
 
     #[test]

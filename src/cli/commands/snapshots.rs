@@ -11,7 +11,7 @@ use super::super::exit::Exit;
 use super::super::output::json::outcome;
 use super::super::output::text::{Side, count, escape, pluralize, size, table};
 use super::super::select::filter;
-use super::super::time::show;
+use super::super::time::{show, zone_name};
 use crate::cli::args::FilterArguments;
 use crate::cli::output::json::FiguresJson;
 use crate::cli::output::json::PathJson;
@@ -116,7 +116,8 @@ pub fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<Exit> {
         all.iter().try_for_each(|s| session.print_json(&SnapshotJson::from(s)))?;
         return Ok(Exit::Done);
     }
-    let heading = ["ID", "TIME", "HOST", "SOURCE", "TAGS", "FILES", "SIZE", "STATE"].map(str::to_owned).to_vec();
+    let time = format!("TIME ({})", zone_name(&session.env.zone));
+    let heading = ["ID", &time, "HOST", "SOURCE", "TAGS", "FILES", "SIZE", "STATE"].map(str::to_owned).to_vec();
     let rows: Vec<Vec<String>> = std::iter::once(heading).chain(all.iter().map(|s| row(session, s))).collect();
     use Side::{Left, Right};
     if !all.is_empty() {
