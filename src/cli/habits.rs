@@ -65,19 +65,15 @@ const OPTIONS: &[(&str, &[&str], &str)] = &[
         "not available: a repository is always encrypted; --password-file names a file with the passphrase",
     ),
     ("", &["--profile", "--config"], "there is no configuration file: use options and the STRONGROOM_ variables"),
-    (
-        "",
-        &["--limit-upload", "--limit-download"],
-        "not available yet: limit the rate outside of strongroom, for example with `trickle` or `tc`",
-    ),
+    ("", &["--limit-upload", "--limit-download"], "not available yet"),
     ("", &["--pack-size"], "not needed: the size of packs is fixed when a repository is created"),
     ("backup", &["--parent"], "not needed: the newest snapshot of the same source is used"),
-    ("backup", &["--skip-if-unchanged"], "not needed: a snapshot of unchanged files costs a few hundred bytes"),
+    ("backup", &["--skip-if-unchanged"], "not needed: a snapshot of unchanged files adds next to nothing"),
     ("backup", &["--iexclude", "--iexclude-file"], "use --exclude with character classes: --exclude '*.[jJ][pP][gG]'"),
     (
         "backup",
         &["--files-from", "--files-from-verbatim", "--files-from-raw"],
-        "pass the paths as arguments: xargs -a FILE strongroom backup",
+        "pass the paths as arguments; in bash: mapfile -t paths < FILE; strongroom backup \"${paths[@]}\"",
     ),
     (
         "backup",

@@ -337,7 +337,7 @@ pub enum Operation {
         /// The packs.
         #[n(0)]
         packs: Vec<ObjectHash>,
-        /// The snapshots that this leaves holed.
+        /// The snapshots that this leaves damaged.
         #[n(1)]
         damaged: Vec<SnapshotId>,
     },
@@ -384,7 +384,7 @@ pub enum Operation {
         #[n(3)]
         sealed: Vec<(CredentialId, ByteVec)>,
     },
-    /// Makes holed snapshots whole again, after a Rewrite brought their blocks back.
+    /// Makes damaged snapshots whole again, after a Rewrite brought their blocks back.
     #[n(14)]
     Healed {
         /// The snapshots.

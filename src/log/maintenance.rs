@@ -46,7 +46,7 @@ pub(super) fn found(staged: &mut Staged<'_>, packs: &[ObjectHash]) -> Result<(),
     Ok(())
 }
 
-/// Declares live packs lost, and snapshots holed. Deletes nothing.
+/// Declares live packs lost, and snapshots damaged. Deletes nothing.
 pub(super) fn lost(staged: &mut Staged<'_>, packs: &[ObjectHash], damaged: &[SnapshotId]) -> Result<(), VoidReason> {
     staged.owner_only("declare packs lost")?;
     let number = staged.number;

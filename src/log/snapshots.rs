@@ -26,7 +26,7 @@ pub(super) fn hold(staged: &mut Staged<'_>, snapshots: &[SnapshotId], held: bool
     Ok(())
 }
 
-/// Declares holed snapshots whole.
+/// Declares damaged snapshots whole.
 pub(super) fn healed(staged: &mut Staged<'_>, snapshots: &[SnapshotId]) -> Result<(), VoidReason> {
     staged.owner_only("heal snapshots")?;
     for id in snapshots {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holed_snapshot_is_healed_once() {
+    fn a_damaged_snapshot_is_healed_once() {
         let mut scene = scene();
         scene.void(OWNER, vec![healed(&[1])], VoidReason::NotHoled(snap(1)));
         scene.ok(OWNER, vec![lost(&[], &[1])]);

@@ -130,7 +130,7 @@ pub enum VoidReason {
     #[error("parent snapshot {} does not exist", .0.short())]
     ParentNotLive(SnapshotId),
     /// The parent has holes.
-    #[error("parent snapshot {} has holes", .0.short())]
+    #[error("parent snapshot {} is damaged", .0.short())]
     ParentHoled(SnapshotId),
     /// Never published, or forgotten.
     #[error("snapshot {} does not exist", .0.short())]
@@ -139,7 +139,7 @@ pub enum VoidReason {
     #[error("snapshot {} is held", .0.short())]
     Held(SnapshotId),
     /// Whole already.
-    #[error("snapshot {} has no holes", .0.short())]
+    #[error("snapshot {} is not damaged", .0.short())]
     NotHoled(SnapshotId),
     /// Never published, condemned, swept or lost.
     #[error("pack {} is not live", .0.short())]

@@ -156,7 +156,7 @@ fn tell(
             "chunks_saved": r.saved,
             "chunks_filled_in": r.filled,
             "packs_lost": r.lost.iter().map(|p| p.to_string()).collect::<Vec<_>>(),
-            "holed": ids(&r.damaged),
+            "damaged": ids(&r.damaged),
             "healed": ids(&r.healed),
             "dropped": dropped.collect::<Vec<_>>(),
             "checkpoint": r.checkpoint,
@@ -214,7 +214,7 @@ fn tell(
     if !r.damaged.is_empty() {
         let ids: Vec<String> = r.damaged.iter().map(|id| id.short()).collect();
         session.print(&format!(
-            "with holes: {}\nback these machines up again, then repair again: it fills in what comes back; --drop-lost gives up the rest",
+            "damaged snapshots: {}\nback these machines up again, then repair again: it fills in what comes back; --drop-lost gives up the rest",
             ids.join(", ")
         ))?;
     } else if garbage.is_none()

@@ -154,8 +154,7 @@ fn keep_newest(all: &mut Vec<Snapshot>, n: usize) {
 fn row(session: &Session, s: &Snapshot) -> Vec<String> {
     let (d, text) = (&s.described, |t: &str| escape(t.as_bytes()));
     let mut state = outcome(s.state.outcome).to_owned();
-    for (is, word) in
-        [(s.state.held, ", held"), (s.state.damaged, ", has holes"), (s.doubt.is_some(), ", not believed")]
+    for (is, word) in [(s.state.held, ", held"), (s.state.damaged, ", damaged"), (s.doubt.is_some(), ", not believed")]
     {
         if is {
             state.push_str(word);

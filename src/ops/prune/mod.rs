@@ -156,7 +156,9 @@ pub fn prune(
     }
     (report.snapshots, report.needed, report.missing) = (marks.snapshots.len() as u64, marks.counts(), missing);
     if missing > 0 {
-        let text = format!("{missing} chunks or nodes of snapshots with holes are nowhere; `repair` fills what it can");
+        let text = format!(
+            "{missing} chunks or nodes of damaged snapshots are missing; `strongroom repair` recovers them where other copies exist"
+        );
         observer.finding(Severity::Warning, &text);
     }
     report.plan = plan(&uses, options.max_unused, u64::from(repository.config.parameters.pack_len));

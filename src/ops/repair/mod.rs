@@ -120,9 +120,9 @@ pub fn repair(
         return Err(RepositoryError::NotAllowed { what });
     }
     let before = affected(repository, &bad, found, observer)?;
-    let holed_before: BTreeSet<SnapshotId> =
+    let damaged_before: BTreeSet<SnapshotId> =
         repository.state().snapshots.iter().filter(|(_, s)| s.damaged).map(|(id, _)| *id).collect();
-    if !bad.touched.is_empty() || !unknown.is_empty() || !holed_before.is_empty() {
+    if !bad.touched.is_empty() || !unknown.is_empty() || !damaged_before.is_empty() {
         repository.sync_content(true)?;
         let mut marks = Marks::default();
         marks.mark_despite_holes(repository, observer)?;
@@ -131,7 +131,7 @@ pub fn repair(
         }
         (report.saved, report.filled) = salvage::heal(repository, &mut run, &bad, &marks, observer)?;
         run.commit()?;
-        settle(repository, &bad, &unknown, &holed_before, &mut report, observer)?;
+        settle(repository, &bad, &unknown, &damaged_before, &mut report, observer)?;
     }
     report.findings.extend(before.findings);
     if let Some(run) = run.begun() {
@@ -223,7 +223,7 @@ fn settle(
     repository: &Arc<Repository>,
     bad: &BadObject,
     unknown: &[ObjectHash],
-    holed_before: &BTreeSet<SnapshotId>,
+    damaged_before: &BTreeSet<SnapshotId>,
     report: &mut RepairReport,
     observer: &dyn Observer,
 ) -> Result<(), RepositoryError> {
@@ -247,11 +247,12 @@ fn settle(
         let damaged = &looked.as_ref().expect("set just now").2;
         let packs: Vec<ObjectHash> =
             lost.iter().filter(|n| state.packs.get(*n).is_some_and(|p| p.live())).copied().collect();
-        report.healed = holed_before.iter().filter(|id| all.contains(*id) && !damaged.contains(*id)).copied().collect();
+        report.healed =
+            damaged_before.iter().filter(|id| all.contains(*id) && !damaged.contains(*id)).copied().collect();
         report.damaged = damaged.iter().copied().collect();
         report.lost = packs.clone();
         let mut operations = Vec::new();
-        if !packs.is_empty() || damaged.iter().any(|id| !holed_before.contains(id)) {
+        if !packs.is_empty() || damaged.iter().any(|id| !damaged_before.contains(id)) {
             operations.push(Operation::Lost { packs, damaged: report.damaged.clone() });
         }
         if !report.healed.is_empty() {
