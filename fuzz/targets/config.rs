@@ -1,14 +1,7 @@
 //! Any bytes as a config, raw and behind a sound checksum.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use strongroom::format::config::Config;
-use strongroom::format::envelope::{Envelope, Kind, append_checksum};
+#[path = "../inputs/config.rs"]
+mod input;
 
-fuzz_target!(|data: &[u8]| {
-    let _ = Config::decode(data);
-    let mut object = Envelope::clear(Kind::Config, [1; 32]).encode().to_vec();
-    object.extend_from_slice(data);
-    append_checksum(&mut object);
-    let _ = Config::decode(&object);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| input::check(data));

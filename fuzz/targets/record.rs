@@ -1,18 +1,7 @@
 //! Any bytes as a record: raw, and as the content of one that is properly sealed.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use strongroom::format::envelope::{Kind, append_checksum};
-use strongroom::format::record::SignedRecord;
-use strongroom::format::sealed::{Sealing, seal_value};
-use strongroom::crypto::keys::{Domain, Epoch};
-use strongroom::crypto::secret::Secret;
+#[path = "../inputs/record.rs"]
+mod input;
 
-fuzz_target!(|data: &[u8]| {
-    let secret = Secret::new([1; 32]);
-    let _ = SignedRecord::decode(data, |_| Ok(secret.clone()));
-    let sealing = Sealing { secret: &secret, encapsulation: None, domain: Domain(0), epoch: Epoch(0) };
-    let mut object = seal_value(Kind::Record, &sealing, [2; 32], data, 512);
-    append_checksum(&mut object);
-    let _ = SignedRecord::decode(&object, |_| Ok(secret.clone()));
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| input::check(data));

@@ -1,15 +1,7 @@
 //! Any bytes as a key slot, raw and behind a sound checksum. No passphrase is stretched here.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use strongroom::format::envelope::{Envelope, Kind, Suite, append_checksum};
-use strongroom::format::slot::Slot;
+#[path = "../inputs/slot.rs"]
+mod input;
 
-fuzz_target!(|data: &[u8]| {
-    let _ = Slot::decode(data);
-    let envelope = Envelope { suite: Suite::Shared, ..Envelope::clear(Kind::Slot, [1; 32]) };
-    let mut object = envelope.encode().to_vec();
-    object.extend_from_slice(data);
-    append_checksum(&mut object);
-    let _ = Slot::decode(&object);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| input::check(data));

@@ -23,6 +23,7 @@ mod failing_calls;
 mod failing_program;
 mod faults_upkeep;
 mod forget;
+mod fuzz;
 mod golden;
 mod hostile;
 mod layers;

@@ -1,0 +1,16 @@
+//! Any bytes as the content of properly sealed epoch keys.
+
+use strongroom::crypto::keys::{Domain, Epoch};
+use strongroom::crypto::secret::Secret;
+use strongroom::format::envelope::Kind;
+use strongroom::format::epoch_keys::open;
+use strongroom::format::sealed::{Sealing, seal_value};
+
+/// Panics if it is not so.
+pub fn check(data: &[u8]) {
+    let secret = Secret::new([1; 32]);
+    let sealing = Sealing { secret: &secret, encapsulation: Some([4; 32]), domain: Domain(0), epoch: Epoch(1) };
+    let sealed = seal_value(Kind::EpochKeys, &sealing, [2; 32], data, 0);
+    let _ = open(&sealed, |_| Ok(secret.clone()));
+    let _ = open(data, |_| Ok(secret.clone()));
+}
