@@ -26,6 +26,32 @@ thread_local! {
     static DECOMPRESSOR: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
 }
 
+/// How much time is spent on making data smaller. What does not compress is stored as it is with any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CompressionLevel {
+    /// Nothing is compressed.
+    Off,
+    /// zstd level 1.
+    Fast,
+    /// zstd level 3.
+    #[default]
+    Default,
+    /// zstd level 19: a tenth smaller, for some twenty times the processor time.
+    Max,
+}
+
+impl CompressionLevel {
+    /// The level of zstd; 0 stores data as it is.
+    pub fn zstd(self) -> i32 {
+        match self {
+            Self::Off => 0,
+            Self::Fast => 1,
+            Self::Default => 3,
+            Self::Max => 19,
+        }
+    }
+}
+
 /// Appends `data`, compressed at `level`, to `out`; stored if that is not smaller by at least one part in 64.
 pub fn compress(data: &[u8], level: i32, out: &mut Vec<u8>) -> Codec {
     let start = out.len();

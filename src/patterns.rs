@@ -87,6 +87,94 @@ impl Patterns {
     }
 }
 
+/// The pattern that also matches names whose ASCII letters are of the other case: each letter becomes a class of both.
+pub fn ignore_case(pattern: &str) -> String {
+    let mut out = String::with_capacity(2 * pattern.len());
+    let mut rest = pattern.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '[' => {
+                let Some((class, after)) = split_class(rest.as_str()) else {
+                    // It is not closed: nothing matches, as before.
+                    return out + "[" + rest.as_str();
+                };
+                out.push('[');
+                out.push_str(&class_of_both_cases(class));
+                out.push(']');
+                rest = after.chars();
+            }
+            '\\' => match rest.next() {
+                Some(c) if c.is_ascii_alphabetic() => push_both(c, &mut out),
+                Some(c) => out.extend(['\\', c]),
+                None => out.push('\\'),
+            },
+            c if c.is_ascii_alphabetic() => push_both(c, &mut out),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn push_both(letter: char, out: &mut String) {
+    out.extend(['[', letter.to_ascii_lowercase(), letter.to_ascii_uppercase(), ']']);
+}
+
+/// What stands between the brackets, of which the first is gone, and what follows.
+fn split_class(rest: &str) -> Option<(&str, &str)> {
+    let bytes = rest.as_bytes();
+    let mut at = usize::from(matches!(bytes.first(), Some(b'!' | b'^')));
+    // A bracket that comes first is one of the characters.
+    at += usize::from(bytes.get(at) == Some(&b']'));
+    loop {
+        match bytes.get(at)? {
+            b']' => return Some((&rest[..at], &rest[at + 1..])),
+            b'\\' => at += 2,
+            b'[' if bytes.get(at + 1) == Some(&b':') => at += rest[at..].find(":]")? + 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// The characters of a class, and those of the other case.
+fn class_of_both_cases(class: &str) -> String {
+    let mut added = String::new();
+    let chars: Vec<char> = class.chars().collect();
+    let swapped = |c: char| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+    let mut at = 0;
+    while at < chars.len() {
+        let c = chars[at];
+        if c == '[' && chars.get(at + 1) == Some(&':') {
+            let end = (at..chars.len()).find(|i| chars[*i] == ']').unwrap_or(chars.len() - 1);
+            match chars[at..=end].iter().collect::<String>().as_str() {
+                "[:upper:]" => added.push_str("[:lower:]"),
+                "[:lower:]" => added.push_str("[:upper:]"),
+                _ => {}
+            }
+            at = end + 1;
+            continue;
+        }
+        match (chars.get(at + 1), chars.get(at + 2)) {
+            (Some('-'), Some(last)) if c.is_ascii_alphabetic() && last.is_ascii_alphabetic() => {
+                if c.is_ascii_lowercase() == last.is_ascii_lowercase() {
+                    added.extend([swapped(c), '-', swapped(*last)]);
+                }
+                at += 3;
+            }
+            _ => {
+                if c.is_ascii_alphabetic() {
+                    added.push(swapped(c));
+                }
+                at += 1;
+            }
+        }
+    }
+    // A hyphen at the end would begin a range.
+    match class.strip_suffix('-') {
+        Some(before) if !before.is_empty() && !before.ends_with(['!', '^']) => format!("{before}{added}-"),
+        _ => format!("{class}{added}"),
+    }
+}
+
 /// Without the blanks at its end, unless a backslash stands before them. Other white space stays.
 fn trim_blanks(pattern: &[u8]) -> &[u8] {
     let (mut end, mut at) = (0, 0);
@@ -249,6 +337,33 @@ mod tests {
 
     fn matches(pattern: &str, path: &str) -> bool {
         Patterns::new([pattern]).unwrap().matched(path.as_bytes(), path.ends_with("d")).is_some()
+    }
+
+    #[test]
+    fn case_is_ignored_where_that_is_asked_for() {
+        let matches = |pattern: &str, path: &str| {
+            let patterns = Patterns::new([ignore_case(pattern).as_str()]).expect("it is a pattern");
+            patterns.matched(path.as_bytes(), false).is_some_and(|m| !m.negated)
+        };
+        for (pattern, path, is) in [
+            ("*.jpg", "a/B.JPG", true),
+            ("*.JPG", "b.jpg", true),
+            ("/srv/[a-c]x", "SRV/Bx", true),
+            ("[!a]b", "Ab", false),
+            ("[!a]b", "xB", true),
+            ("\\a", "A", true),
+            ("\\*a", "*A", true),
+            ("[[:upper:]]1", "a1", true),
+            ("[a-]", "-", true),
+            ("[a-]", "A", true),
+            ("[]a]", "A", true),
+            ("!a", "A", false),
+            ("stra\u{df}e", "STRA\u{df}E", true),
+            ("abc", "abd", false),
+        ] {
+            assert_eq!(matches(pattern, path), is, "{pattern} {path}");
+        }
+        assert_eq!(ignore_case("a[b"), "[aA][b");
     }
 
     #[test]

@@ -39,15 +39,18 @@ pub struct GlobalArguments {
     /// Print only warnings and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Be more verbose
+    /// Be more verbose: list new and modified files; twice: also unchanged files
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// Print JSON: one object, or one a line for lists
+    /// Print JSON: one object, or one object a line for lists
     #[arg(long, global = true)]
     pub json: bool,
-    /// Show no progress bar
+    /// Show no progress
     #[arg(long, global = true)]
     pub no_progress: bool,
+    /// With --json: print progress events too, one object a line
+    #[arg(long, global = true, conflicts_with = "no_progress")]
+    pub progress: bool,
 }
 
 impl fmt::Debug for GlobalArguments {

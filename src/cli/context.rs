@@ -15,6 +15,7 @@ use super::error::{CliError, Result, error_text};
 use super::exit::Exit;
 use super::output::json::FindingsJson;
 use super::output::progress::{Findings, Progress};
+use super::output::text::{Side, table};
 use super::settings::Settings;
 use crate::cli::args::GlobalArguments;
 
@@ -30,6 +31,17 @@ pub struct Session<'a> {
     doubts: RefCell<Option<Vec<Doubt>>>,
     /// Whether it still is.
     doubted: Cell<bool>,
+}
+
+fn without_nulls(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(fields) => {
+            fields.into_iter().filter(|(_, v)| !v.is_null()).map(|(name, v)| (name, without_nulls(v))).collect()
+        }
+        Value::Array(all) => all.into_iter().map(without_nulls).collect(),
+        value => value,
+    }
 }
 
 impl<'a> Session<'a> {
@@ -111,6 +123,16 @@ impl<'a> Session<'a> {
         let mut line = serde_json::to_string(object).map_err(|e| CliError::Output(e.into()))?;
         line.push('\n');
         self.print(&line)
+    }
+
+    /// Prints an object whose fields stand in the order that they are written in; those that say nothing are left out.
+    pub fn print_object(&self, object: serde_json::Value) -> Result<()> {
+        self.print_json(&without_nulls(object))
+    }
+
+    /// Prints a table, as wide as the terminal at most.
+    pub fn table(&self, sides: &[Side], rows: &[Vec<String>]) -> Result<()> {
+        self.print(&table(sides, rows, (self.env.output_width)()))
     }
 
     /// Bytes of a name for standard output: as they are for a program, harmless for a terminal.

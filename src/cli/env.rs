@@ -51,10 +51,14 @@ impl Console {
 
     /// Writes a line above the bar. That nobody can read it is no reason to stop.
     pub fn line(&self, line: &str) {
-        let write = || {
+        self.above(|| {
             let mut out = self.out.lock().expect("nothing panics while it holds the lock");
             let _ = writeln!(out, "{line}");
-        };
+        });
+    }
+
+    /// Calls `write` while the bar is out of the way.
+    fn above(&self, write: impl FnOnce()) {
         let bar = self.bar.lock().expect("nothing panics while it holds the lock").clone();
         match bar {
             Some(bar) => bar.suspend(write),
@@ -93,6 +97,10 @@ pub struct Env {
     pub output_is_terminal: bool,
     /// Whether standard error is a terminal.
     pub errors_are_terminal: bool,
+    /// Columns of the terminal that standard output is, now.
+    pub output_width: fn() -> Option<usize>,
+    /// Columns of the terminal that standard error is, now.
+    pub errors_width: fn() -> Option<usize>,
     /// How a passphrase is asked for; `None` if there is nobody.
     pub ask_secret: Option<AskSecret>,
     /// Whether, and how, the user asked to stop.
@@ -129,6 +137,8 @@ impl Env {
             input_is_terminal: stdin.is_terminal(),
             output_is_terminal: stdout.is_terminal(),
             errors_are_terminal: stderr.is_terminal(),
+            output_width: || width_of(io::stdout()),
+            errors_width: || width_of(io::stderr()),
             input: Mutex::new(Some(Box::new(input))),
             output: Mutex::new(Box::new(BufWriter::with_capacity(OUT_LEN, out))),
             errors: Arc::new(Console::new(Box::new(stderr))),
@@ -159,6 +169,21 @@ impl Env {
         self.output.lock().expect("nothing panics while it holds the lock")
     }
 
+    /// Writes a line to standard output at once, above the bar. That nobody can read it is found by the command itself.
+    pub fn print_line_now(&self, line: &str) {
+        self.errors.above(|| {
+            let mut out = self.out();
+            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        });
+    }
+
+    /// Writes an object to standard output at once, as one line.
+    pub fn print_now(&self, object: &impl serde::Serialize) {
+        if let Ok(line) = serde_json::to_string(object) {
+            self.print_line_now(&line);
+        }
+    }
+
     /// Writes a line to standard error. That nobody can read it is no reason to stop.
     pub fn eprint_line(&self, line: &str) {
         if self.errors_are_terminal && self.wants_colour() {
@@ -185,6 +210,12 @@ impl Env {
         let answer = input.as_mut().and_then(|input| read_line(input).ok()).unwrap_or_default();
         matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
     }
+}
+
+/// Columns of a terminal; `None` if it is none, or does not say.
+fn width_of(file: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(file).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// The word that a line begins with, in the colour of its severity.

@@ -12,6 +12,7 @@ mod context;
 pub mod env;
 pub mod error;
 pub mod exit;
+mod files_from;
 pub mod given;
 pub mod habits;
 pub mod hints;

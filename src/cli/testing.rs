@@ -57,6 +57,8 @@ pub fn recorded() -> (Env, Written, Written) {
         input_is_terminal: false,
         output_is_terminal: false,
         errors_are_terminal: false,
+        output_width: || None,
+        errors_width: || None,
         ask_secret: None,
         signals: Signals::default(),
     };

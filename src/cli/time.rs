@@ -23,6 +23,11 @@ pub fn zone_name(tz: &TimeZone) -> &str {
     tz.iana_name().unwrap_or(if tz.is_unknown() { "UTC" } else { "local" })
 }
 
+/// The heading of a column of times.
+pub fn heading(word: &str, tz: &TimeZone) -> String {
+    format!("{word} ({})", zone_name(tz))
+}
+
 /// A time for programs: RFC 3339 in UTC; `None` if it is outside of what can be written so.
 pub fn rfc3339(time_ms: i64) -> Option<String> {
     Timestamp::from_millisecond(time_ms).ok().map(|t| t.to_string())

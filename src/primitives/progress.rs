@@ -3,6 +3,8 @@
 //! The library never prints. Operations hand figures and findings to an [`Observer`] as they go; what is
 //! returned in the end is the report. All methods may be called from several threads at once.
 
+use std::path::PathBuf;
+
 /// What kind of finding a note is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -28,11 +30,42 @@ pub trait Observer: Send + Sync {
     }
     /// What is being worked on now, for a status line.
     fn current(&self, _what: &str) {}
+    /// One more file is done: what became of it, where it is, and its length in bytes. The path is asked for only if it
+    /// is shown.
+    fn file(&self, _change: Change, _path: &dyn Fn() -> PathBuf, _len: u64) {}
     /// A finding about one thing, in one line of text.
     fn finding(&self, _severity: Severity, _text: &str) {}
     /// Whether the user asked to stop. Long loops ask now and then.
     fn interrupted(&self) -> bool {
         false
+    }
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The last backup did not have it.
+    New,
+    /// It differs from what the last backup had.
+    Modified,
+    /// It was read without being compared.
+    Read,
+    /// The last backup had it so, and it was not read.
+    Unchanged,
+    /// It was restored.
+    Restored,
+}
+
+impl Change {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Modified => "modified",
+            Self::Read => "read",
+            Self::Unchanged => "unchanged",
+            Self::Restored => "restored",
+        }
     }
 }
 

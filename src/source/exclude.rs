@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use globset::GlobBuilder;
 
-use crate::patterns::Patterns;
+use crate::patterns::{Patterns, ignore_case};
 
 use super::directory::Directory;
 use super::file::open_file;
@@ -78,6 +78,10 @@ pub struct ExcludeOptions {
     pub pattern_files: Vec<PathBuf>,
     /// Patterns.
     pub patterns: Vec<String>,
+    /// As `pattern_files`, with upper and lower case taken for equal.
+    pub pattern_files_ignoring_case: Vec<PathBuf>,
+    /// As `patterns`, with upper and lower case taken for equal.
+    pub patterns_ignoring_case: Vec<String>,
     /// Leave out the contents of directories with a valid `CACHEDIR.TAG`.
     pub caches: bool,
     /// Leave out the contents of directories that hold an entry of one of these names.
@@ -288,20 +292,12 @@ impl Tally {
             tally.rules[rule].preset = Some(preset);
             tally.lines.extend(preset.patterns.iter().map(|p| Line { rule, pattern: (*p).to_owned() }));
         }
-        for path in &options.pattern_files {
-            for pattern in read_pattern_file(path)? {
-                let rule = tally.rule(format!("{pattern} (in {})", path.display()), true);
-                tally.lines.push(Line { rule, pattern });
-            }
-        }
-        for pattern in &options.patterns {
-            if pattern.trim().is_empty() {
-                return Err(ExcludeError::Pattern { pattern: pattern.clone(), why: "it is empty".to_owned() });
-            }
-            let rule = tally.rule(format!("--exclude {pattern}"), true);
-            // On a command line `#` begins no comment.
-            tally.lines.push(Line { rule, pattern: pattern.clone() });
-        }
+        let without_case = |pattern: String| ignoring_case(pattern, &options.roots);
+        let as_it_is = |pattern: String| pattern;
+        tally.files(&options.pattern_files, &as_it_is)?;
+        tally.files(&options.pattern_files_ignoring_case, &without_case)?;
+        tally.given("--exclude", &options.patterns, &as_it_is)?;
+        tally.given("--iexclude", &options.patterns_ignoring_case, &without_case)?;
         let own: Vec<String> = options.own.iter().filter_map(|path| exactly(path)).collect();
         if !own.is_empty() {
             let rule = tally.rule("the repository's own files".to_owned(), false);
@@ -320,6 +316,33 @@ impl Tally {
         }
         tally.one_file_system = options.one_file_system.then(|| tally.rule("--one-file-system".to_owned(), false));
         Ok(tally)
+    }
+
+    fn files(&mut self, files: &[PathBuf], meant: &dyn Fn(String) -> String) -> Result<(), ExcludeError> {
+        for path in files {
+            for pattern in read_pattern_file(path)? {
+                let rule = self.rule(format!("{pattern} (in {})", path.display()), true);
+                self.lines.push(Line { rule, pattern: meant(pattern) });
+            }
+        }
+        Ok(())
+    }
+
+    fn given(
+        &mut self,
+        option: &str,
+        patterns: &[String],
+        meant: &dyn Fn(String) -> String,
+    ) -> Result<(), ExcludeError> {
+        for pattern in patterns {
+            if pattern.trim().is_empty() {
+                return Err(ExcludeError::Pattern { pattern: pattern.clone(), why: "it is empty".to_owned() });
+            }
+            let rule = self.rule(format!("{option} {pattern}"), true);
+            // On a command line `#` begins no comment.
+            self.lines.push(Line { rule, pattern: meant(pattern.clone()) });
+        }
+        Ok(())
     }
 
     fn rule(&mut self, label: String, expected: bool) -> usize {
@@ -384,6 +407,21 @@ fn anchor(pattern: &str, root: &Path) -> Option<String> {
         (!rest.trim_matches('/').is_empty()).then_some(rest)
     };
     relative().map(|rest| format!("{not}/{rest}"))
+}
+
+/// The pattern without regard to case, but for the absolute path of a source that it begins with.
+fn ignoring_case(pattern: String, roots: &[PathBuf]) -> String {
+    let below = roots.iter().find_map(|root| {
+        let anchored = anchor(&pattern, root)?;
+        Some(anchored.trim_start_matches('!').len() - 1)
+    });
+    match below {
+        Some(len) => {
+            let (root, below) = pattern.split_at(pattern.len() - len);
+            format!("{root}{}", ignore_case(below))
+        }
+        None => ignore_case(&pattern),
+    }
 }
 
 /// The pattern for one path and nothing else; `None` if it is not UTF-8.

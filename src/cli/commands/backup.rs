@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::compression::CompressionLevel;
 use crate::format::record::Outcome;
 use crate::ops::backup::{BackupOptions, BackupReport, Compare, SourceReport, StreamSource, backup};
 use crate::primitives::progress::{Observer, Severity};
@@ -14,6 +15,7 @@ use super::super::context::Session;
 use super::super::env::Env;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
+use super::super::files_from::{PathLists, listed_paths};
 use super::super::given::{check_stream, check_tags, check_text};
 use super::super::launcher;
 use super::super::output::json::{is_zero, outcome};
@@ -28,7 +30,7 @@ use crate::cli::output::json::FiguresJson;
 use crate::cli::output::json::FindingsJson;
 use crate::cli::values::FromCommand;
 use crate::cli::values::{self, DayMeans};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 pub(super) const BACKUP_EXAMPLES: &str = "\
@@ -40,6 +42,34 @@ Examples:
   strongroom backup --init ~/Documents                          makes a repository on this machine if there is none
 
 Exit code 3: saved, but a file was unreadable, vanished or changed while it was read, or one of several sources failed.";
+
+/// How much time is spent on compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CompressionArgument {
+    /// Store new data as it is
+    Off,
+    /// zstd level 1
+    #[value(alias = "fastest")]
+    Fast,
+    /// zstd level 3
+    #[default]
+    #[value(alias = "auto")]
+    Default,
+    /// zstd level 19
+    #[value(alias = "better")]
+    Max,
+}
+
+impl From<CompressionArgument> for CompressionLevel {
+    fn from(argument: CompressionArgument) -> Self {
+        match argument {
+            CompressionArgument::Off => Self::Off,
+            CompressionArgument::Fast => Self::Fast,
+            CompressionArgument::Default => Self::Default,
+            CompressionArgument::Max => Self::Max,
+        }
+    }
+}
 
 /// Options of `backup`.
 #[derive(Args, Default)]
@@ -56,6 +86,18 @@ pub struct BackupArguments {
     /// Run CMD with `bash -o pipefail` and save its output as NAME if it exits with status 0
     #[arg(long, value_name = "NAME=CMD", value_parser = values::from_command)]
     pub from_command: Vec<FromCommand>,
+    /// Take the paths as a command with its arguments, and save its output if it exits with status 0
+    #[arg(long, conflicts_with_all = ["stdin", "from_command"])]
+    pub stdin_from_command: bool,
+    /// Read paths from a file, one per line, with wildcards and # comments; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub files_from: Vec<PathBuf>,
+    /// Read paths from a file, one per line, as they are
+    #[arg(long, value_name = "FILE")]
+    pub files_from_verbatim: Vec<PathBuf>,
+    /// Read paths from a file, each followed by a NUL character
+    #[arg(long, value_name = "FILE")]
+    pub files_from_raw: Vec<PathBuf>,
     /// Create the repository if it does not exist; by default a local one with a passphrase file
     #[arg(long)]
     pub init: bool,
@@ -88,6 +130,9 @@ pub struct BackupArguments {
     /// Ignore inode numbers when detecting modified files (for sshfs, mergerfs, some NFS and SMB)
     #[arg(long)]
     pub ignore_inode: bool,
+    /// Choose how much time is spent on compressing new data
+    #[arg(long, value_name = "LEVEL", value_enum, default_value = "default")]
+    pub compression: CompressionArgument,
     /// Save empty streams; by default an empty stream is an error
     #[arg(long)]
     pub allow_empty: bool,
@@ -98,6 +143,12 @@ pub struct BackupArguments {
     /// Read exclude patterns from a file, one per line
     #[arg(long, value_name = "FILE", help_heading = "Exclusions")]
     pub exclude_file: Vec<PathBuf>,
+    /// Exclude files that match PATTERN, ignoring the case of ASCII letters
+    #[arg(long, value_name = "PATTERN", help_heading = "Exclusions")]
+    pub iexclude: Vec<String>,
+    /// Read exclude patterns from a file, one per line, ignoring the case of ASCII letters
+    #[arg(long, value_name = "FILE", help_heading = "Exclusions")]
+    pub iexclude_file: Vec<PathBuf>,
     /// Exclude a named set of files: tmp, caches, logs, vcs, build, dss:temp, dss:logs, dss:other, dss:data
     #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Exclusions")]
     pub exclude_preset: Vec<String>,
@@ -257,7 +308,7 @@ fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, 
     }
     check_tags(&tags)?;
     Ok(BackupOptions {
-        paths: paths(session, arguments),
+        paths: paths(session, arguments)?,
         streams: streams(env, arguments)?,
         source: arguments.source.clone(),
         host: host.unwrap_or_else(|| own_host(settings, env)),
@@ -269,6 +320,8 @@ fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, 
             presets: arguments.exclude_preset.clone(),
             pattern_files: arguments.exclude_file.iter().map(|p| env.cwd.join(p)).collect(),
             patterns: arguments.exclude.clone(),
+            pattern_files_ignoring_case: arguments.iexclude_file.iter().map(|p| env.cwd.join(p)).collect(),
+            patterns_ignoring_case: arguments.iexclude.clone(),
             caches: arguments.exclude_caches,
             if_present: arguments.exclude_if_present.clone(),
             larger_than: arguments.exclude_larger_than,
@@ -280,6 +333,7 @@ fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, 
         dry_run: arguments.dry_run,
         read_all: arguments.read_all,
         compare: Compare { ctime: !arguments.ignore_ctime, inode: !arguments.ignore_inode },
+        compression: arguments.compression.into(),
         allow_empty: arguments.allow_empty,
         command: argv,
     })
@@ -318,8 +372,17 @@ fn is_stdin(path: &Path) -> bool {
 }
 
 /// The paths, absolute.
-fn paths(session: &Session, arguments: &BackupArguments) -> Vec<PathBuf> {
-    let named: Vec<PathBuf> = arguments.paths.iter().filter(|p| !is_stdin(p)).cloned().collect();
+fn paths(session: &Session, arguments: &BackupArguments) -> Result<Vec<PathBuf>> {
+    if arguments.stdin_from_command {
+        return Ok(Vec::new());
+    }
+    let mut named: Vec<PathBuf> = arguments.paths.iter().filter(|p| !is_stdin(p)).cloned().collect();
+    let lists = PathLists {
+        patterns: &arguments.files_from,
+        verbatim: &arguments.files_from_verbatim,
+        raw: &arguments.files_from_raw,
+    };
+    named.extend(listed_paths(session, &lists)?);
     let mut all = on_disk(&named, &session.env.cwd);
     for path in &mut all {
         // A slash at the end means the directory that a link points to.
@@ -337,7 +400,7 @@ fn paths(session: &Session, arguments: &BackupArguments) -> Vec<PathBuf> {
             }
         }
     }
-    all
+    Ok(all)
 }
 
 fn same(named: &Path, absolute: &Path, env: &Env) -> bool {
@@ -357,23 +420,43 @@ fn streams(env: &Env, arguments: &BackupArguments) -> Result<Vec<StreamSource>> 
             check_stream("--stdin-name", &name)?;
             streams.push(StreamSource::Reader { name, reader });
         }
+        (Some(_), false) if arguments.stdin_from_command => {}
         (Some(_), false) => return usage("--stdin-name goes with `-`, which reads standard input"),
         (None, false) => {}
     }
+    if arguments.stdin_from_command {
+        streams.push(StreamSource::Command(command_of_paths(arguments)?));
+    }
     arguments.from_command.iter().try_for_each(|c| check_stream("--from-command", &c.name))?;
     let commands = arguments.from_command.iter();
-    streams.extend(commands.map(|c| {
-        let mut source = CommandSource::new(c.name.clone(), c.command.clone());
-        source.launcher = launcher();
-        // The passphrase is none of the command's business.
-        source.env.extend(HIDDEN_VARIABLES.map(|name| (name.into(), "".into())));
-        StreamSource::Command(source)
-    }));
+    streams.extend(commands.map(|c| StreamSource::Command(command(c.name.clone(), c.command.clone()))));
     let mut names = BTreeSet::new();
     match streams.iter().find(|s| !names.insert(s.name().to_owned())) {
         Some(twice) => usage(&format!("two streams are called {}", twice.name())),
         None => Ok(streams),
     }
+}
+
+fn command(name: String, command: String) -> CommandSource {
+    let mut source = CommandSource::new(name, command);
+    source.launcher = launcher();
+    // The passphrase is none of the command's business.
+    source.env.extend(HIDDEN_VARIABLES.map(|name| (name.into(), "".into())));
+    source
+}
+
+/// The command that stands in the place of paths, as `--stdin-from-command` has it.
+fn command_of_paths(arguments: &BackupArguments) -> Result<CommandSource> {
+    let usage = |text: &str| CliError::Usage(text.to_owned());
+    let words = arguments.paths.iter().map(|word| word.to_str());
+    let words = words.collect::<Option<Vec<&str>>>().ok_or_else(|| usage("the command is not valid UTF-8"))?;
+    if words.is_empty() {
+        return Err(usage("--stdin-from-command needs a command: strongroom backup --stdin-from-command -- CMD ARGS"));
+    }
+    let line = shlex::try_join(words).map_err(|_| usage("the command holds a NUL character"))?;
+    let name = arguments.stdin_name.clone().unwrap_or_else(|| "stdin".to_owned());
+    check_stream("--stdin-name", &name)?;
+    Ok(command(name, line))
 }
 
 fn tell(session: &Session, report: &BackupReport, dry_run: bool, made: Option<InitJson>) -> Result<()> {

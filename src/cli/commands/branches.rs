@@ -12,7 +12,7 @@ use crate::repository::{LocalPlaces, Repository};
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::output::text::{Side, escape, pluralize, table};
+use super::super::output::text::{Side, escape, pluralize};
 use super::super::redact::command_line;
 use super::super::settings::{Settings, places};
 use super::super::time::show;
@@ -101,7 +101,7 @@ fn list(session: &Session, found: &Branches) -> Result<()> {
     if session.global.json {
         for branch in &found.all {
             let ids = |all: &[&Snapshot]| all.iter().map(|s| s.id.to_string()).collect::<Vec<_>>();
-            session.print_json(&serde_json::json!({
+            session.print_object(serde_json::json!({
                 "type": "branch",
                 "branch": branch.head.to_string(),
                 "time_ms": branch.time_ms,
@@ -131,7 +131,7 @@ fn list(session: &Session, found: &Branches) -> Result<()> {
         }
         let rows: Vec<Vec<String>> = own.iter().map(|s| row(s, zone)).collect();
         let head = ["  only here", "time", "host", "source"].map(str::to_owned).to_vec();
-        session.print(&table(&[Side::Left; 4], &[vec![head], rows].concat()))?;
+        session.table(&[Side::Left; 4], &[vec![head], rows].concat())?;
     }
     session.print(
         "choose one with `strongroom repair --from-versions BRANCH`: what only the others hold is copied into it",
@@ -151,7 +151,7 @@ fn tell(
     rescued: &Rescued,
 ) -> Result<()> {
     if session.global.json {
-        return session.print_json(&serde_json::json!({
+        return session.print_object(serde_json::json!({
             "type": "branch_chosen",
             "branch": branch.head.to_string(),
             "settled_by_record": settled,

@@ -15,9 +15,9 @@ use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::given::{check_names, check_text};
-use super::super::output::text::{Side, escape, pluralize, table};
+use super::super::output::text::{Side, escape, pluralize};
 use super::super::settings::Settings;
-use super::super::time::{rfc3339, show};
+use super::super::time::{self, rfc3339, show};
 use clap::Args;
 use clap::Subcommand;
 use clap::ValueEnum;
@@ -198,10 +198,11 @@ fn list(session: &Session) -> Result<Exit> {
         all.iter().try_for_each(|c| session.print_json(&json(c)))?;
         return Ok(Exit::Done);
     }
-    let heading = ["ID", "ROLE", "NAME", "HOSTS", "SOURCES", "MADE", "STATE"].map(str::to_owned).to_vec();
+    let made = time::heading("MADE", &session.env.zone);
+    let heading = ["ID", "ROLE", "NAME", "HOSTS", "SOURCES", &made, "STATE"].map(str::to_owned).to_vec();
     let rows: Vec<Vec<String>> = std::iter::once(heading).chain(all.iter().map(|c| row(session, c))).collect();
     if !all.is_empty() {
-        session.print(&table(&[Side::Left; 7], &rows))?;
+        session.table(&[Side::Left; 7], &rows)?;
     }
     if session.global.tells() {
         session.print(&format!("{} besides the owner's", pluralize(all.len() as u64, "credential", "credentials")))?;
@@ -254,7 +255,7 @@ fn revoke(session: &Session, arguments: &CredentialRevokeArguments) -> Result<Ex
         Ok(credentials::revoke(repository, id)?)
     })?;
     if session.global.json {
-        session.print_json(&serde_json::json!({
+        session.print_object(serde_json::json!({
             "type": "revoke",
             "id": report.id.to_string(),
             "epoch": report.epoch,
@@ -302,7 +303,7 @@ fn say(session: &Session, settings: &Settings, repository: &Repository) -> Resul
         None => (Vec::new(), Vec::new()),
     };
     if session.global.json {
-        return session.print_json(&serde_json::json!({
+        return session.print_object(serde_json::json!({
             "type": "whoami",
             "credential": repository.keys.id().to_string(),
             "role": role_word(role),

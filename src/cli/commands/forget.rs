@@ -6,7 +6,7 @@ use jiff::Span;
 
 use crate::ops::forget::policy::{Keep, Period, Policy};
 use crate::ops::forget::{self, ForgetOptions, ForgetReport, GroupBy, Which};
-use crate::repository::snapshots::{SnapshotFilter, SnapshotName};
+use crate::repository::snapshots::{Snapshot, SnapshotFilter, SnapshotName};
 
 use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::text::SHOWN_LEN_MAX;
@@ -14,7 +14,8 @@ use crate::primitives::text::SHOWN_LEN_MAX;
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::output::text::{Side, escape, pluralize, shortened, shortened_to, table};
+use super::super::output::json::PathJson;
+use super::super::output::text::{Side, escape, pluralize, shortened, shortened_to};
 use super::super::paths::SnapshotSpec;
 use super::super::select::filter;
 use super::super::time::show;
@@ -150,8 +151,8 @@ const GROUP_LEN_MAX: usize = 4 * SHOWN_LEN_MAX;
 /// Where nobody can be asked, up to so many snapshots go although they are more than half of all.
 const FEW: usize = 10;
 
-/// Forgets what the policy does not keep.
-pub fn run(session: &Session, arguments: &ForgetArguments, argv: &[OsString]) -> Result<Exit> {
+/// By what snapshots are grouped, for the operation.
+pub fn group_by(arguments: &[GroupArgument]) -> Vec<GroupBy> {
     let group = |g: &GroupArgument| match g {
         GroupArgument::Host => Some(GroupBy::Host),
         GroupArgument::Source => Some(GroupBy::Source),
@@ -159,11 +160,16 @@ pub fn run(session: &Session, arguments: &ForgetArguments, argv: &[OsString]) ->
         GroupArgument::Paths => Some(GroupBy::Paths),
         GroupArgument::None => None,
     };
+    arguments.iter().filter_map(group).collect()
+}
+
+/// Forgets what the policy does not keep.
+pub fn run(session: &Session, arguments: &ForgetArguments, argv: &[OsString]) -> Result<Exit> {
     let specs = arguments.snapshots.iter().map(|text| SnapshotSpec::parse(std::ffi::OsStr::new(text)));
     let specs = specs.collect::<std::result::Result<Vec<_>, String>>().map_err(CliError::Usage)?;
     let mut options = ForgetOptions {
         filter: filter(&arguments.filter, session.env),
-        group_by: arguments.group_by.iter().filter_map(group).collect(),
+        group_by: group_by(&arguments.group_by),
         which: which(arguments, specs.is_empty())?,
         zone: session.env.zone.clone(),
         dry_run: arguments.dry_run,
@@ -197,7 +203,7 @@ pub fn run(session: &Session, arguments: &ForgetArguments, argv: &[OsString]) ->
         };
         Ok(forget::forget(repository, &options, &mut agree)?)
     })?;
-    tell(session, &report, arguments.dry_run)?;
+    tell(session, &report, arguments.dry_run, &arguments.group_by)?;
     if unasked && report.record.is_some() {
         let (keep, going) = report.counts();
         let text = format!("more than half were forgotten: {going} of {}", keep + going);
@@ -297,14 +303,26 @@ fn policy(a: &ForgetArguments) -> Result<Option<Policy>> {
     }
 }
 
-fn tell(session: &Session, report: &ForgetReport, dry_run: bool) -> Result<()> {
+/// What the snapshots of a group have in common.
+fn group_json(snapshot: &Snapshot, by: &[GroupArgument]) -> serde_json::Value {
+    let described = &snapshot.described;
+    let has = |what| by.contains(&what);
+    serde_json::json!({
+        "host": has(GroupArgument::Host).then_some(&described.host),
+        "source": has(GroupArgument::Source).then_some(&described.source),
+        "tags": has(GroupArgument::Tags).then_some(&described.tags),
+        "paths": has(GroupArgument::Paths).then(|| described.paths.iter().map(|p| PathJson::new(p)).collect::<Vec<_>>()),
+    })
+}
+
+fn tell(session: &Session, report: &ForgetReport, dry_run: bool, group_by: &[GroupArgument]) -> Result<()> {
     let (keep, going) = report.counts();
     if session.global.json {
         for group in &report.groups {
             for (snapshot, decision) in &group.snapshots {
-                session.print_json(&serde_json::json!({
+                session.print_object(serde_json::json!({
                     "type": "forget",
-                    "group": group.name,
+                    "group": group_json(snapshot, group_by),
                     "id": snapshot.id.to_string(),
                     "keep": decision.keep,
                     "reasons": decision.reasons,
@@ -325,7 +343,7 @@ fn tell(session: &Session, report: &ForgetReport, dry_run: bool) -> Result<()> {
             };
             let shown = group.snapshots.iter().filter(|(_, d)| !what_goes || !d.keep);
             let rows: Vec<Vec<String>> = shown.map(row).collect();
-            session.print(&table(&[Side::Left; 4], &rows))?;
+            session.table(&[Side::Left; 4], &rows)?;
         }
     }
     if session.global.tells() {
@@ -358,7 +376,8 @@ pub fn hold(session: &Session, arguments: &HoldArguments, hold: bool) -> Result<
     })?;
     let word = if hold { "held" } else { "released" };
     if session.global.json {
-        session.print_json(&serde_json::json!({ "type": if hold { "hold" } else { "unhold" }, "changed": changed }))?;
+        session
+            .print_object(serde_json::json!({ "type": if hold { "hold" } else { "unhold" }, "changed": changed }))?;
     } else if session.global.tells() {
         session.print(&format!("{word} {}", pluralize(changed as u64, "snapshot", "snapshots")))?;
     }

@@ -7,9 +7,9 @@ use crate::ops::keys::{self, Removed};
 use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
-use super::super::output::text::{Side, table};
+use super::super::output::text::Side;
 use super::super::passphrase::{Passphrase, SecretSource};
-use super::super::time::{rfc3339, show};
+use super::super::time::{self, rfc3339, show};
 use crate::cli::args::NewSecretArguments;
 use clap::Args;
 use clap::Subcommand;
@@ -78,7 +78,7 @@ pub fn run(session: &Session, command: &KeyCommand) -> Result<Exit> {
 
 fn told(session: &Session, what: &'static str, id: &str, text: &str) -> Result<Exit> {
     if session.global.json {
-        session.print_json(&serde_json::json!({ "type": what, "id": id }))?;
+        session.print_object(serde_json::json!({ "type": what, "id": id }))?;
     } else if session.global.tells() {
         session.print(text)?;
     }
@@ -109,7 +109,7 @@ fn add(session: &Session, arguments: &KeyAddArguments) -> Result<Exit> {
     if arguments.words {
         let (id, words) = session.with(&repository, |r| Ok(keys::add_words(r)?))?;
         if session.global.json {
-            session.print_json(&serde_json::json!({ "type": "key-add", "id": id, "words": words.as_str() }))?;
+            session.print_object(serde_json::json!({ "type": "key-add", "id": id, "words": words.as_str() }))?;
         } else {
             let text = format!(
                 "recovery words, shown this once; write them down and keep them where no computer reads them:\n\n  {}\n\n\
@@ -138,7 +138,7 @@ fn list(session: &Session) -> Result<Exit> {
         return all
             .iter()
             .try_for_each(|s| {
-                session.print_json(&serde_json::json!({
+                session.print_object(serde_json::json!({
                     "type": "key",
                     "id": s.id,
                     "opened_by": s.slot.as_ref().ok().map(|(way, _)| word(*way)),
@@ -150,7 +150,8 @@ fn list(session: &Session) -> Result<Exit> {
             })
             .map(|()| Exit::Done);
     }
-    let heading = ["ID", "OPENED BY", "COST", "MADE", ""].map(str::to_owned).to_vec();
+    let made = time::heading("MADE", &session.env.zone);
+    let heading = ["ID", "OPENED BY", "COST", &made, "STATE"].map(str::to_owned).to_vec();
     let rows = all.iter().map(|s| {
         let (way, cost) = match &s.slot {
             Ok((way, c)) => {
@@ -162,6 +163,6 @@ fn list(session: &Session) -> Result<Exit> {
         vec![s.id[..8].to_owned(), way, cost, show(s.made_ms, &session.env.zone), used.to_owned()]
     });
     let rows: Vec<Vec<String>> = std::iter::once(heading).chain(rows).collect();
-    session.print(&table(&[Side::Left; 5], &rows))?;
+    session.table(&[Side::Left; 5], &rows)?;
     Ok(Exit::Done)
 }

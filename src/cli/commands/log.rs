@@ -48,7 +48,7 @@ pub struct RecordJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub writer: Option<String>,
     /// What it does, in words.
-    pub operations: Vec<String>,
+    pub operations: Vec<serde_json::Value>,
     /// Machines of the runs it begins or ends.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
@@ -91,7 +91,7 @@ fn head(session: &Session) -> Result<Exit> {
         let state = repository.state();
         let head = Head { number: state.number, hash: state.hash };
         match session.global.json {
-            true => session.print_json(&serde_json::json!({
+            true => session.print_object(serde_json::json!({
                 "type": "head", "number": head.number, "hash": head.hash.to_string(), "head": head.to_string(),
             }))?,
             false => session.print(&head.to_string())?,
@@ -110,7 +110,7 @@ fn json(repository: &Repository, folded: &FoldedRecord) -> RecordJson {
         void: void(folded),
         time: record.and_then(|r| rfc3339(r.time_ms)),
         writer: record.map(|r| r.writer.to_string()),
-        operations: record.map(|r| r.operations.iter().map(words).collect()).unwrap_or_default(),
+        operations: record.map(|r| r.operations.iter().map(operation_json).collect()).unwrap_or_default(),
         hosts: runs.iter().map(|r| r.host.clone()).collect(),
         commands: runs.iter().map(|r| r.command.clone()).collect(),
         findings: runs.into_iter().flat_map(|r| r.findings).collect(),
@@ -181,21 +181,21 @@ fn words(operation: &Operation) -> String {
             }
             format!("publish for run {}: {}", run.0, parts.join(", "))
         }
-        Operation::Close { run } => format!("close silent run {}", run.0),
+        Operation::Close { run } => format!("close inactive run {}", run.0),
         Operation::Forget { snapshots: s } => format!("forget {}", snapshots(s)),
         Operation::Hold { snapshots: s } => format!("hold {}", snapshots(s)),
         Operation::Unhold { snapshots: s } => format!("unhold {}", snapshots(s)),
-        Operation::Doom { packs } => format!("doom dead chunks of {}", n(packs.len(), "pack", "packs")),
+        Operation::Doom { packs } => format!("mark unused chunks of {}", n(packs.len(), "pack", "packs")),
         Operation::Rewrite { packs, condemned_packs, condemned_segments, .. } => format!(
-            "rewrite into {}, condemn {} and {}",
+            "rewrite into {}, retire {} and {}",
             n(packs.len(), "pack", "packs"),
             n(condemned_packs.len(), "pack", "packs"),
             n(condemned_segments.len(), "segment", "segments")
         ),
         Operation::Lost { packs, damaged } => {
-            format!("declare {} lost, holes in {}", n(packs.len(), "pack", "packs"), snapshots(damaged))
+            format!("declare {} lost; damaged: {}", n(packs.len(), "pack", "packs"), snapshots(damaged))
         }
-        Operation::Vouch { packs } => format!("vouch for {}", n(packs.len(), "pack", "packs")),
+        Operation::Vouch { packs } => format!("verified {}", n(packs.len(), "pack", "packs")),
         Operation::Swept { packs, segments, orphans } => {
             format!("deleted {}", n(packs.len() + segments.len() + orphans.len(), "object", "objects"))
         }
@@ -211,6 +211,52 @@ fn words(operation: &Operation) -> String {
             len => format!("settle the history, without {}", n(len, "later record", "later records")),
         },
         Operation::Found { packs } => format!("find {} again", n(packs.len(), "lost pack", "lost packs")),
+    }
+}
+
+/// An operation as data: what it is, with the ids and counts that it names.
+fn operation_json(operation: &Operation) -> serde_json::Value {
+    use serde_json::json;
+    let ids = |s: &[crate::primitives::ids::SnapshotId]| s.iter().map(ToString::to_string).collect::<Vec<_>>();
+    match operation {
+        Operation::Begin { kind, .. } => json!({ "operation": "begin", "kind": kind_word(*kind) }),
+        Operation::End { run, outcome: o, .. } => json!({ "operation": "end", "run": run.0, "outcome": outcome(*o) }),
+        Operation::Publish { run, packs, segments, snapshots: s, .. } => json!({
+            "operation": "publish",
+            "run": run.0,
+            "packs": packs.len(),
+            "segments": segments.len(),
+            "snapshots": s.iter().map(|s| s.id.to_string()).collect::<Vec<_>>(),
+        }),
+        Operation::Close { run } => json!({ "operation": "close", "run": run.0 }),
+        Operation::Forget { snapshots } => json!({ "operation": "forget", "snapshots": ids(snapshots) }),
+        Operation::Hold { snapshots } => json!({ "operation": "hold", "snapshots": ids(snapshots) }),
+        Operation::Unhold { snapshots } => json!({ "operation": "unhold", "snapshots": ids(snapshots) }),
+        Operation::Doom { packs } => json!({ "operation": "mark_unused", "packs": packs.len() }),
+        Operation::Rewrite { packs, condemned_packs, condemned_segments, .. } => json!({
+            "operation": "rewrite",
+            "packs": packs.len(),
+            "retired_packs": condemned_packs.len(),
+            "retired_segments": condemned_segments.len(),
+        }),
+        Operation::Lost { packs, damaged } => {
+            json!({ "operation": "lost", "packs": packs.len(), "damaged": ids(damaged) })
+        }
+        Operation::Vouch { packs } => json!({ "operation": "verified", "packs": packs.len() }),
+        Operation::Swept { packs, segments, orphans } => {
+            json!({ "operation": "deleted", "objects": packs.len() + segments.len() + orphans.len() })
+        }
+        Operation::Credential { certificate } => {
+            json!({ "operation": "credential", "role": format!("{:?}", certificate.role).to_lowercase() })
+        }
+        Operation::Revoke { credential, epoch, .. } => {
+            json!({ "operation": "revoke", "credential": credential.to_string(), "epoch": epoch })
+        }
+        Operation::Healed { snapshots } => json!({ "operation": "healed", "snapshots": ids(snapshots) }),
+        Operation::Note { .. } => json!({ "operation": "note" }),
+        Operation::Beyond { run } => json!({ "operation": "records_missing", "run": run.0 }),
+        Operation::Settle { strays, .. } => json!({ "operation": "settle", "left_out": strays.len() }),
+        Operation::Found { packs } => json!({ "operation": "found", "packs": packs.len() }),
     }
 }
 

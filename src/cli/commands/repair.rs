@@ -144,7 +144,7 @@ fn tell(
             .dropped
             .iter()
             .map(|d| serde_json::json!({ "old": d.old.to_string(), "new": d.new.to_string(), "lost": d.lost }));
-        return session.print_json(&serde_json::json!({
+        return session.print_object(serde_json::json!({
             "type": "repair",
             "dry_run": arguments.dry_run,
             "garbage_record": garbage,

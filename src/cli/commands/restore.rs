@@ -10,6 +10,7 @@ use crate::destination::{Overwrite, OwnerMap, Ownership, RelativePath, TargetOpt
 use crate::format::tree::{Node, NodeKind};
 use crate::ops::list;
 use crate::ops::restore::{RestoreError, RestoreOptions, RestoreReport, restore};
+use crate::patterns::ignore_case;
 use crate::repository::Repository;
 
 use super::super::context::Session;
@@ -66,12 +67,18 @@ pub struct RestoreArguments {
     /// Restore only files that match PATTERN (gitignore syntax, relative to what is restored)
     #[arg(short, long, value_name = "PATTERN")]
     pub include: Vec<String>,
+    /// Restore only files that match PATTERN, ignoring the case of ASCII letters
+    #[arg(long, value_name = "PATTERN")]
+    pub iinclude: Vec<String>,
     /// Read include patterns from a file, one per line
     #[arg(long, value_name = "FILE")]
     pub include_file: Vec<PathBuf>,
     /// Exclude files that match PATTERN
     #[arg(short, long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
+    /// Exclude files that match PATTERN, ignoring the case of ASCII letters
+    #[arg(long, value_name = "PATTERN")]
+    pub iexclude: Vec<String>,
     /// Read exclude patterns from a file, one per line
     #[arg(long, value_name = "FILE")]
     pub exclude_file: Vec<PathBuf>,
@@ -214,8 +221,9 @@ fn overwrite(arguments: &RestoreArguments) -> Overwrite {
 }
 
 /// The patterns given one by one, then those of files.
-fn patterns(session: &Session, given: &[String], files: &[PathBuf]) -> Result<Vec<String>> {
+fn patterns(session: &Session, given: &[String], without_case: &[String], files: &[PathBuf]) -> Result<Vec<String>> {
     let mut all = given.to_vec();
+    all.extend(without_case.iter().map(|pattern| ignore_case(pattern)));
     for file in files {
         let path = session.env.cwd.join(file);
         let text = std::fs::read_to_string(&path).map_err(CliError::file("read the patterns in", &path))?;
@@ -237,9 +245,9 @@ fn tree(
         target: target.to_owned(),
         target_options: target_options(arguments)?,
         subtree: (!chosen.path.is_empty()).then(|| chosen.path.clone()),
-        include: patterns(session, &arguments.include, &arguments.include_file)?,
+        include: patterns(session, &arguments.include, &arguments.iinclude, &arguments.include_file)?,
         only: Vec::new(),
-        exclude: patterns(session, &arguments.exclude, &arguments.exclude_file)?,
+        exclude: patterns(session, &arguments.exclude, &arguments.iexclude, &arguments.exclude_file)?,
         delete: if arguments.delete { Some(&mut agree) } else { None },
         no_space_check: arguments.no_space_check,
         dry_run: arguments.dry_run,

@@ -1,17 +1,23 @@
 //! `snapshots`: what can be restored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
 
+use crate::ops::forget::{group_name, group_of};
+use crate::primitives::ids::SnapshotId;
 use crate::primitives::progress::{Observer, Severity};
-use crate::repository::snapshots::Snapshot;
+use crate::repository::Repository;
+use crate::repository::snapshots::{Snapshot, SnapshotFilter, SnapshotName};
 
 use super::super::context::Session;
-use super::super::error::Result;
+use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::output::json::outcome;
-use super::super::output::text::{Side, count, escape, pluralize, size, table};
+use super::super::output::text::{Side, count, escape, pluralize, shortened, size};
+use super::super::paths::SnapshotSpec;
 use super::super::select::filter;
-use super::super::time::{show, zone_name};
+use super::super::time::{self, show};
+use super::forget::{GroupArgument, group_by};
 use crate::cli::args::FilterArguments;
 use crate::cli::output::json::FiguresJson;
 use crate::cli::output::json::PathJson;
@@ -22,12 +28,21 @@ use serde::Serialize;
 /// Options of `snapshots`.
 #[derive(Args, Default)]
 pub struct SnapshotsArguments {
+    /// Only these: ID prefixes, or `latest` for the newest of each host and source
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshots: Vec<String>,
     /// Filters.
     #[command(flatten)]
     pub filter: FilterArguments,
     /// Only the newest N of each host and source
     #[arg(long, value_name = "N")]
     pub latest: Option<usize>,
+    /// Show fewer columns
+    #[arg(short, long)]
+    pub compact: bool,
+    /// Show one table for each group of snapshots with the same values
+    #[arg(short, long, value_enum, value_delimiter = ',', value_name = "BY")]
+    pub group_by: Vec<GroupArgument>,
 }
 
 /// `type: "snapshot"`: a line of `snapshots`.
@@ -107,21 +122,27 @@ impl From<&Snapshot> for SnapshotJson {
 /// Lists the snapshots, oldest first.
 pub fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<Exit> {
     let filter = filter(&arguments.filter, session.env);
-    let mut all = session.with_repository(|repository| Ok(repository.snapshots()?))?;
-    all.retain(|s| filter.matches(s));
+    let mut all = session.with_repository(|repository| {
+        let mut all = repository.snapshots()?;
+        let named = named(repository, &arguments.snapshots, &filter)?;
+        all.retain(|s| filter.matches(s) && named.as_ref().is_none_or(|ids| ids.contains(&s.id)));
+        Ok(all)
+    })?;
     if let Some(newest) = arguments.latest {
         keep_newest(&mut all, newest);
     }
+    let by = group_by(&arguments.group_by);
+    let mut groups: BTreeMap<Vec<String>, Vec<Snapshot>> = BTreeMap::new();
+    all.iter().for_each(|s| groups.entry(group_of(s, &by)).or_default().push(s.clone()));
     if session.global.json {
-        all.iter().try_for_each(|s| session.print_json(&SnapshotJson::from(s)))?;
+        groups.values().flatten().try_for_each(|s| session.print_json(&SnapshotJson::from(s)))?;
         return Ok(Exit::Done);
     }
-    let time = format!("TIME ({})", zone_name(&session.env.zone));
-    let heading = ["ID", &time, "HOST", "SOURCE", "TAGS", "FILES", "SIZE", "STATE"].map(str::to_owned).to_vec();
-    let rows: Vec<Vec<String>> = std::iter::once(heading).chain(all.iter().map(|s| row(session, s))).collect();
-    use Side::{Left, Right};
-    if !all.is_empty() {
-        session.print(&table(&[Left, Left, Left, Left, Left, Right, Right, Left], &rows))?;
+    for (of, snapshots) in &groups {
+        if !by.is_empty() {
+            session.print(&shortened(&escape(group_name(of).as_bytes())))?;
+        }
+        print_table(session, snapshots, arguments.compact)?;
     }
     for s in all.iter().filter(|s| !session.global.json && s.doubt.is_some()) {
         let why = s.doubt.as_deref().unwrap_or_default();
@@ -136,6 +157,39 @@ pub fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<Exit> {
         session.print(&pluralize(all.len() as u64, "snapshot", "snapshots"))?;
     }
     Ok(if all.iter().any(|s| s.doubt.is_some()) { Exit::Problems } else { Exit::Done })
+}
+
+/// The ids that the names stand for; `None` if none was named.
+fn named(repository: &Repository, names: &[String], filter: &SnapshotFilter) -> Result<Option<HashSet<SnapshotId>>> {
+    let mut ids = HashSet::new();
+    for name in names {
+        let spec = SnapshotSpec::parse(OsStr::new(name)).map_err(CliError::Usage)?;
+        let Some(name) = spec.name.filter(|_| spec.path.is_empty()) else {
+            return Err(CliError::Usage(format!("`{name}` is not a snapshot: use `strongroom ls` for what is in one")));
+        };
+        if name == SnapshotName::Latest(0) {
+            let mut all = repository.snapshots()?;
+            all.retain(|s| filter.matches(s));
+            keep_newest(&mut all, 1);
+            ids.extend(all.iter().map(|s| s.id));
+        } else {
+            ids.insert(repository.choose(&name, filter)?.id);
+        }
+    }
+    Ok((!names.is_empty()).then_some(ids))
+}
+
+fn print_table(session: &Session, snapshots: &[Snapshot], compact: bool) -> Result<()> {
+    use Side::{Left, Right};
+    let time = time::heading("TIME", &session.env.zone);
+    let heading = ["ID", &time, "HOST", "SOURCE", "TAGS", "FILES", "SIZE", "STATE"].map(str::to_owned).to_vec();
+    let sides = [Left, Left, Left, Left, Left, Right, Right, Left];
+    let rows = std::iter::once(heading).chain(snapshots.iter().map(|s| row(session, s)));
+    // As restic has it: no source, no files, no state.
+    let columns: &[usize] = if compact { &[0, 1, 2, 4, 6] } else { &[0, 1, 2, 3, 4, 5, 6, 7] };
+    let rows: Vec<Vec<String>> = rows.map(|row| columns.iter().map(|c| row[*c].clone()).collect()).collect();
+    let sides: Vec<Side> = columns.iter().map(|c| sides[*c]).collect();
+    session.table(&sides, &rows)
 }
 
 /// Keeps the newest `n` of each host and source; they come oldest first.

@@ -6,8 +6,8 @@ use crate::ops::verify::coverage;
 use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
-use super::super::output::text::{Side, count, escape, pluralize, size, table};
-use super::super::time::{rfc3339, show};
+use super::super::output::text::{Side, count, escape, pluralize, size};
+use super::super::time::{self, rfc3339, show};
 use super::verify::told_coverage;
 use crate::ops::verify::Coverage;
 use clap::Args;
@@ -126,7 +126,7 @@ pub fn run(session: &Session, arguments: &StatsArguments) -> Result<Exit> {
 fn tell_shares(session: &Session, shares: &[Share]) -> Result<Exit> {
     if session.global.json {
         for share in shares {
-            session.print_json(&serde_json::json!({
+            session.print_object(serde_json::json!({
                 "type": "share",
                 "name": share.name,
                 "snapshots": share.snapshots,
@@ -138,14 +138,15 @@ fn tell_shares(session: &Session, shares: &[Share]) -> Result<Exit> {
         }
         return Ok(Exit::Done);
     }
-    let head = ["", "snapshots", "newest", "content", "new", "stored"].map(str::to_owned).to_vec();
+    let newest = time::heading("NEWEST", &session.env.zone);
+    let head = ["NAME", "SNAPSHOTS", &newest, "CONTENT", "NEW", "STORED"].map(str::to_owned).to_vec();
     let row = |s: &Share| {
         let newest = show(s.newest_ms, &session.env.zone);
         vec![escape(s.name.as_bytes()), count(s.snapshots), newest, size(s.content), size(s.new), size(s.stored)]
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(shares.iter().map(row)).collect();
     let sides = [Side::Left, Side::Right, Side::Left, Side::Right, Side::Right, Side::Right];
-    session.print(&table(&sides, &rows))?;
+    session.table(&sides, &rows)?;
     Ok(Exit::Done)
 }
 

@@ -2,4 +2,5 @@
 
 pub mod json;
 pub mod progress;
+pub mod status;
 pub mod text;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 pub use crate::primitives::text::{shortened, shortened_to, size};
 
 /// Bytes as text in which nothing commands a terminal: what is not UTF-8 as `\xNN`, control characters escaped.
@@ -29,15 +31,7 @@ fn is_command(c: char) -> bool {
 
 /// A number with commas between the thousands.
 pub fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
+    indicatif::HumanCount(n).to_string()
 }
 
 /// A number of things: `1 file`, `2 files`.
@@ -56,6 +50,44 @@ pub fn duration(ms: u64) -> String {
     }
 }
 
+/// A path in so many columns: its end, which is the name of the file, is what stays.
+pub fn shortened_path(path: &str, width: usize) -> String {
+    if path.width() <= width {
+        return path.to_owned();
+    }
+    let room = width.saturating_sub(3);
+    let name_at = path.rfind('/').unwrap_or(0);
+    if path[name_at..].width() <= room {
+        return format!("...{}", end_of(path, room));
+    }
+    // The name alone is too long: its beginning and its end, where the extension is.
+    let name = path[name_at..].trim_start_matches('/');
+    let end = end_of(name, room / 2);
+    format!("{}...{end}", truncated(name, room - end.width()))
+}
+
+fn end_of(text: &str, width: usize) -> &str {
+    let (mut at, mut used) = (text.len(), 0);
+    for (i, c) in text.char_indices().rev() {
+        used += c.width().unwrap_or(0);
+        if used > width {
+            break;
+        }
+        at = i;
+    }
+    &text[at..]
+}
+
+/// The beginning of a text, no wider than `width` columns.
+pub fn truncated(text: &str, width: usize) -> String {
+    let mut used = 0;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used <= width
+    };
+    text.chars().take_while(fits).collect()
+}
+
 /// Which side the cells of a column keep to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -65,25 +97,46 @@ pub enum Side {
     Right,
 }
 
-/// Lays cells out in columns, two spaces apart; the first row is the heading. What is too long is cut.
-pub fn table(sides: &[Side], rows: &[Vec<String>]) -> String {
+/// Columns that the cells of a column of words keep on a narrow terminal.
+const CELL_WIDTH_LEAST: usize = 8;
+
+/// Lays cells out in columns, two spaces apart; the first row is the heading. What is too long is cut, and more of it if
+/// the table is to fit a terminal of `fit` columns: the widest column of words first.
+pub fn table(sides: &[Side], rows: &[Vec<String>], fit: Option<usize>) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| shortened(cell)).collect()).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..sides.len()).map(width).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+    let mut widths: Vec<usize> = (0..sides.len()).map(width).collect();
+    if let Some(fit) = fit {
+        narrow(&mut widths, sides, fit);
+    }
     let mut out = String::new();
     for row in &rows {
         let mut line = String::new();
         for ((cell, side), width) in row.iter().zip(sides).zip(&widths) {
+            let cell = match cell.width() > *width {
+                true => format!("{}...", truncated(cell, width.saturating_sub(3))),
+                false => cell.clone(),
+            };
+            let padding = " ".repeat(width.saturating_sub(cell.width()));
             match side {
-                Side::Left => write!(line, "{cell:<width$}  "),
-                Side::Right => write!(line, "{cell:>width$}  "),
+                Side::Left => [&cell, &padding, "  "].into_iter().for_each(|part| line.push_str(part)),
+                Side::Right => [&padding, &cell, "  "].into_iter().for_each(|part| line.push_str(part)),
             }
-            .expect("writing to a string does not fail");
         }
         out.push_str(line.trim_end());
         out.push('\n');
     }
     out
+}
+
+/// Takes columns from the widest columns of words until all fit, as far as that goes.
+fn narrow(widths: &mut [usize], sides: &[Side], fit: usize) {
+    loop {
+        let all: usize = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+        let words = (0..widths.len()).filter(|i| sides[*i] == Side::Left && widths[*i] > CELL_WIDTH_LEAST);
+        let Some(widest) = words.max_by_key(|i| widths[*i]).filter(|_| all > fit) else { return };
+        widths[widest] -= 1;
+    }
 }
 
 #[cfg(test)]
@@ -130,14 +183,36 @@ mod tests {
     #[test]
     fn a_cell_of_any_length_is_shown() {
         let rows = vec![vec!["A".to_owned(), "B".to_owned()], vec!["\u{fc}".repeat(100_000), "x".repeat(70_000)]];
-        let text = table(&[Side::Left, Side::Right], &rows);
+        let text = table(&[Side::Left, Side::Right], &rows, None);
         assert!(text.lines().all(|line| line.chars().count() <= 2 * SHOWN_LEN_MAX + 2), "{text}");
         assert!(text.contains("\u{fc}...  xxx") && text.ends_with("x...\n"));
     }
 
     #[test]
+    fn a_table_fits_the_terminal_and_cuts_the_widest_words() {
+        let rows = vec![
+            vec!["ID".to_owned(), "SOURCE".to_owned(), "SIZE".to_owned()],
+            vec!["4b94c46d".to_owned(), "/srv/www/customers/4711".to_owned(), "1.50 GiB".to_owned()],
+            vec!["4b94c46d".to_owned(), "\u{6f22}\u{5b57}".to_owned(), "1 B".to_owned()],
+        ];
+        let text = table(&[Side::Left, Side::Left, Side::Right], &rows, Some(32));
+        let wide = |line: &str| line.width();
+        assert!(text.lines().all(|line| wide(line) <= 32), "{text}");
+        assert!(text.contains("4b94c46d  /srv/www/...") && text.contains("1.50 GiB"), "{text}");
+        // It cannot become narrower than this.
+        assert!(table(&[Side::Left, Side::Left, Side::Right], &rows, Some(5)).contains("/srv/..."));
+    }
+
+    #[test]
+    fn of_a_path_the_name_stays() {
+        assert_eq!(shortened_path("/a/b", 10), "/a/b");
+        assert_eq!(shortened_path("/srv/www/index.html", 14), "...index.html".replace("...i", ".../i"));
+        assert_eq!(shortened_path("/srv/a-very-long-name-of-a-file.tar.gz", 16), "a-very-...tar.gz");
+    }
+
+    #[test]
     fn columns_line_up() {
         let rows = vec![vec!["ID".to_owned(), "SIZE".to_owned()], vec!["abcdef".to_owned(), "1 B".to_owned()]];
-        assert_eq!(table(&[Side::Left, Side::Right], &rows), "ID      SIZE\nabcdef   1 B\n");
+        assert_eq!(table(&[Side::Left, Side::Right], &rows, None), "ID      SIZE\nabcdef   1 B\n");
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::cache::file_cache::SeenFile;
 use crate::format::description::Figures;
 use crate::format::record::Outcome;
-use crate::primitives::progress::{Observer, Severity, Unit};
+use crate::primitives::progress::{Change, Observer, Severity, Unit};
 use crate::repository::Repository;
 use crate::source::{Event, ExcludeRules, FileKind, Listing, Problem, Stat, WalkOptions, stat_root, walk};
 
 use super::paths::{plan, seen_by_last, source_of};
+use super::read::name_of;
 use super::tree::{Compare, RowKey, Unchanged, compared};
 use super::{BackupError, BackupOptions, BackupReport, SourceReport};
 
@@ -43,7 +44,9 @@ pub(super) fn dry_run(
                 let row = seen.as_ref().and_then(|s| s.directory(repository.cache(), &key.of_single(root)));
                 match stat.kind {
                     FileKind::File => {
-                        add_file(&mut figures, row.as_ref().and_then(|r| r.get(name)), &stat, options.compare);
+                        let known = row.as_ref().and_then(|r| r.get(name));
+                        let change = add_file(&mut figures, known, &stat, options.compare);
+                        observer.file(change, &|| root.clone(), stat.size);
                     }
                     _ => figures.others += 1,
                 }
@@ -66,7 +69,8 @@ pub(super) fn dry_run(
                         FileKind::Directory => continue,
                         FileKind::File => {
                             let known = row.as_ref().and_then(|r| r.get(&entry.name));
-                            add_file(&mut figures, known, &entry.stat, options.compare);
+                            let change = add_file(&mut figures, known, &entry.stat, options.compare);
+                            observer.file(change, &|| listing.path.join(name_of(&entry.name)), entry.stat.size);
                         }
                         _ => figures.others += 1,
                     }
@@ -88,11 +92,13 @@ pub(super) fn dry_run(
     Ok(BackupReport { run: None, sources, resumed: (0, 0), damage: Vec::new(), outcome: Outcome::Complete })
 }
 
-fn add_file(figures: &mut Figures, known: Option<&SeenFile>, stat: &Stat, compare: Compare) {
+fn add_file(figures: &mut Figures, known: Option<&SeenFile>, stat: &Stat, compare: Compare) -> Change {
     figures.files += 1;
     figures.bytes = figures.bytes.saturating_add(stat.size);
-    if known.is_none_or(|file| compared(file, stat, compare) == Unchanged::No) {
-        figures.files_read += 1;
-        figures.bytes_read = figures.bytes_read.saturating_add(stat.size);
+    if known.is_some_and(|file| compared(file, stat, compare) != Unchanged::No) {
+        return Change::Unchanged;
     }
+    figures.files_read += 1;
+    figures.bytes_read = figures.bytes_read.saturating_add(stat.size);
+    if known.is_some() { Change::Modified } else { Change::New }
 }

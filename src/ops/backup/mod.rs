@@ -16,6 +16,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::compression::CompressionLevel;
 use crate::format::description::{self, Figures, RunDescription, SnapshotDescription};
 use crate::format::record::{Outcome, Role, RunKind, SnapshotEntry};
 use crate::format::tree::check_name;
@@ -59,6 +60,8 @@ pub struct BackupOptions {
     pub read_all: bool,
     /// What a file must have in common with the last backup's to look unchanged.
     pub compare: Compare,
+    /// How much time is spent on making new data smaller.
+    pub compression: CompressionLevel,
     /// A stream of no bytes is saved; else it fails.
     pub allow_empty: bool,
     /// What was asked, without secrets: kept with the run.
@@ -179,6 +182,7 @@ pub fn backup(
     options.read_all |= !damage.is_empty() || !repository.suspects().is_empty();
     let begun = run_description(&options.host, &options.command);
     let mut run = repository.begin_run(RunKind::Backup, &options.host, &begun, PackerThreads::default())?;
+    run.compress_at(options.compression);
     let id = run.id();
     let started_ms = repository.system.now_ms();
     let (run_ref, reports) = (&mut run, Vec::new());

@@ -67,6 +67,7 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
     let seen = if use_cache { seen_by_last(&repository, &source)? } else { None };
     let counted = CounterSnapshot::of(work.run);
     let mut backup = TreeBackup::new(work.run, work.observer, seen);
+    backup.is_compared = use_cache || !work.options.read_all;
     let mut top = AncestorTree::default();
     // What hangs in another source comes before it, the deepest first.
     let (hanging, standing): (Vec<_>, Vec<_>) = planned.iter().enumerate().partition(|(_, root)| root.at.is_some());

@@ -14,6 +14,7 @@ use crate::format::tree::{DataRun, Metadata};
 use crate::repository::write::run::ChunkClass;
 use crate::source::{Directory, FileKind, OwnerNames, Problem, SourceFile, Stat, changed, open_file, read_metadata};
 
+use crate::primitives::progress::Change;
 use crate::primitives::system::System;
 
 use super::content::{Cutter, Group, Piece};
@@ -40,6 +41,8 @@ pub struct FileJob {
     pub path: Arc<(PathBuf, PathBuf)>,
     /// Its name.
     pub name: Vec<u8>,
+    /// What became of it.
+    pub change: Change,
 }
 
 /// Files to read at once.
@@ -58,6 +61,8 @@ pub struct ReadFile {
     pub directory: u64,
     /// Its name.
     pub name: Vec<u8>,
+    /// What became of it.
+    pub change: Change,
     /// What was read, or why not.
     pub outcome: Result<Outcome, Problem>,
     /// Problems with its attributes.
@@ -165,7 +170,7 @@ fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames, system: &dyn S
             Ok(None) => Ok(Outcome::Long(job.clone())),
             Err(e) => Err(Problem::reading(&path, &e)),
         };
-        files.push(ReadFile { directory: job.directory, name: job.name, outcome, problems });
+        files.push(ReadFile { directory: job.directory, name: job.name, change: job.change, outcome, problems });
     }
     ReadBatch { root: batch.root, files, bytes }
 }

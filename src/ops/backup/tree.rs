@@ -17,7 +17,7 @@ use crate::crypto::keys::ContentHasher;
 use crate::format::description::Figures;
 use crate::format::tree::{Content, FileNode, Metadata, Node, NodeKind};
 use crate::primitives::ids::{ContentId, Extent, Reference};
-use crate::primitives::progress::{Observer, Severity};
+use crate::primitives::progress::{Change, Observer, Severity};
 use crate::repository::write::run::{ChunkClass, Run};
 use crate::repository::write::trees::{ListBuilder, build};
 use crate::repository::{Repository, RepositoryError};
@@ -165,8 +165,8 @@ enum EntryState {
     Unchanged(SeenFile),
     /// With the content that the file cache has.
     SameContent(SeenFile),
-    /// A regular file to read.
-    Read,
+    /// A regular file to read; whether the last backup had one of this name.
+    Read { known: bool },
     /// Anything else, complete.
     Other(Node),
     /// Gone or unreadable; the problem is told.
@@ -220,6 +220,8 @@ pub struct TreeBackup<'a> {
     pub findings: Vec<String>,
     /// Whether anything was reused unread.
     pub reused: bool,
+    /// Whether a file that no backup is known to have had is new; else nothing is known.
+    pub is_compared: bool,
     /// What an unchanged file has in common with what was seen.
     pub compare: Compare,
     /// What the next root's rows are called by, instead of its path.
@@ -264,6 +266,7 @@ impl<'a> TreeBackup<'a> {
             figures: Figures::default(),
             findings: Vec::new(),
             reused: false,
+            is_compared: true,
             compare: Compare::default(),
             row_key: None,
             hanging: HashMap::new(),
@@ -374,9 +377,9 @@ impl<'a> TreeBackup<'a> {
                     len_unchanged = len_unchanged.saturating_add(counted_len(&entry));
                     self.unchanged(&mut pending, file);
                 }
-                EntryState::Read => {
+                EntryState::Read { known } => {
                     pending.unchanged = false;
-                    to_read.push(entry);
+                    to_read.push((entry, self.change(known)));
                 }
                 EntryState::Other(node) => {
                     pending.unchanged = false;
@@ -391,8 +394,8 @@ impl<'a> TreeBackup<'a> {
         }
         self.directories.insert(serial, pending);
         self.open.push(serial);
-        for entry in to_read {
-            self.hand_out(root, serial, &path, entry);
+        for (entry, change) in to_read {
+            self.hand_out(root, serial, &path, entry, change);
         }
         Ok(())
     }
@@ -404,6 +407,7 @@ impl<'a> TreeBackup<'a> {
                 self.figures.files += 1;
                 self.figures.bytes = self.figures.bytes.saturating_add(f.size);
                 self.reused = true;
+                self.observer.file(Change::Unchanged, &|| pending.path.join(name_of(&file.node.name)), f.size);
             }
             _ => self.figures.others += 1,
         }
@@ -432,9 +436,25 @@ impl<'a> TreeBackup<'a> {
         pending.nodes.push(node);
     }
 
+    /// What became of a file that is read.
+    fn change(&self, known: bool) -> Change {
+        match (known, self.is_compared) {
+            (true, _) => Change::Modified,
+            (false, true) => Change::New,
+            (false, false) => Change::Read,
+        }
+    }
+
     /// Gives a file to the readers, or puts it into the queue if it is long.
-    fn hand_out(&mut self, root: &Arc<Directory>, directory: u64, path: &Arc<(PathBuf, PathBuf)>, entry: Entry) {
-        let job = FileJob { directory, path: path.clone(), name: entry.name };
+    fn hand_out(
+        &mut self,
+        root: &Arc<Directory>,
+        directory: u64,
+        path: &Arc<(PathBuf, PathBuf)>,
+        entry: Entry,
+        change: Change,
+    ) {
+        let job = FileJob { directory, path: path.clone(), name: entry.name, change };
         if entry.stat.nlink > 1 {
             let key = (entry.stat.device, entry.stat.inode);
             match self.linked.get(&key) {
@@ -519,14 +539,14 @@ impl<'a> TreeBackup<'a> {
                     let len = stored_len(read.stat.size, read.sparse.as_deref());
                     let bytes = &batch.bytes[read.at..read.at + len];
                     self.sink.add(self.run, read.class, &read.pieces, bytes)?;
-                    self.file_done(file.directory, file.name, *read)?;
+                    self.file_done(file.directory, file.name, file.change, *read)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn file_done(&mut self, directory: u64, name: Vec<u8>, read: FileContent) -> Result<(), Stop> {
+    fn file_done(&mut self, directory: u64, name: Vec<u8>, change: Change, read: FileContent) -> Result<(), Stop> {
         let (content, content_id, len) = self.sink.take(self.run)?;
         let FileContent { stat, read_ms, meta, sparse, changed, .. } = read;
         self.figures.files += 1;
@@ -543,6 +563,7 @@ impl<'a> TreeBackup<'a> {
             *linked = Linked::Read(Box::new((stat, read_ms, node.clone())));
         }
         let mut pending = self.directories.remove(&directory).expect("a directory is open until its Leave");
+        self.observer.file(change, &|| pending.path.join(name_of(&node.name)), stat.size);
         if changed {
             self.figures.changed += 1;
             let path = pending.path.join(name_of(&node.name));
@@ -564,6 +585,7 @@ impl<'a> TreeBackup<'a> {
         self.figures.bytes = self.figures.bytes.saturating_add(stat.size);
         self.observer.advance(stat.size);
         let mut pending = self.directories.remove(&job.directory).expect("a directory is open until its Leave");
+        self.observer.file(job.change, &|| pending.path.join(name_of(&job.name)), stat.size);
         self.remember(&mut pending, stat, read_ms, Node { name: job.name, ..node });
         self.directories.insert(job.directory, pending);
         Ok(())
@@ -647,7 +669,7 @@ impl<'a> TreeBackup<'a> {
         let (stat, sparse) = (opened.stat, opened.sparse);
         let class = ChunkClass::Fine;
         let read = FileContent { stat, read_ms, meta, sparse, class, pieces: Vec::new(), at: 0, changed: torn };
-        self.file_done(job.directory, job.name, read)
+        self.file_done(job.directory, job.name, job.change, read)
     }
 
     fn sink_len(&self) -> u64 {
@@ -763,7 +785,8 @@ impl<'a> TreeBackup<'a> {
             self.directories.insert(serial, pending);
         } else if stat.kind == FileKind::File {
             self.directories.insert(serial, pending);
-            self.store_long(FileJob { directory: serial, path: Arc::new((folder, below)), name }, &parent)?;
+            let change = self.change(row.is_some());
+            self.store_long(FileJob { directory: serial, path: Arc::new((folder, below)), name, change }, &parent)?;
         } else {
             self.figures.others += 1;
             let read_ms = self.repository.system.now_ms();
@@ -915,7 +938,7 @@ fn note(
             return EntryState::Unchanged(file);
         }
         if entry.stat.kind == FileKind::File {
-            return EntryState::Read;
+            return EntryState::Read { known: known.is_some() };
         }
         let path = || listing.path.join(name_of(&entry.name));
         let read = match &handle {

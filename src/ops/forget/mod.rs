@@ -225,7 +225,8 @@ fn plan_by_policy(
 }
 
 /// What the snapshots of a group have in common, each thing for itself: a host may be called `a, source b`.
-fn group_of(snapshot: &Snapshot, by: &[GroupBy]) -> Vec<String> {
+/// What a snapshot has in common with others of its group.
+pub fn group_of(snapshot: &Snapshot, by: &[GroupBy]) -> Vec<String> {
     let d = &snapshot.described;
     let set = |words: Vec<String>| words.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",");
     let part = |by: &GroupBy| match by {
@@ -239,7 +240,8 @@ fn group_of(snapshot: &Snapshot, by: &[GroupBy]) -> Vec<String> {
     by.iter().collect::<BTreeSet<_>>().into_iter().map(part).collect()
 }
 
-fn group_name(of: &[String]) -> String {
+/// The name of a group.
+pub fn group_name(of: &[String]) -> String {
     if of.is_empty() { "all".to_owned() } else { of.join(", ") }
 }
 

@@ -1,6 +1,7 @@
 //! Carrying a plan out: each frame is fetched, opened and decompressed once, and its bytes go where they belong.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +12,7 @@ use crate::destination::{Problem, RelativePath, Target, TargetError};
 use crate::format::tree::DataRun;
 use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::Reference;
-use crate::primitives::progress::Observer;
+use crate::primitives::progress::{Change, Observer};
 use crate::repository::read::frame::{OpenFrame, OpenPack};
 use crate::repository::{Repository, RepositoryError};
 
@@ -294,6 +295,9 @@ impl Work<'_> {
     }
 
     fn written(&self, file: &FileItem, result: Result<Vec<Problem>, TargetError>) {
+        if result.is_ok() {
+            self.observer.file(Change::Restored, &|| PathBuf::from(file.path.to_string()), file.file.size);
+        }
         let mut told = self.told();
         match result {
             Ok(problems) => {

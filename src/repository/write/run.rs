@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::compression::CompressionLevel;
 use crate::crypto::keys::Epoch;
 use crate::format::description::{self, RunDescription};
 use crate::format::directory::ChunkEntry;
@@ -112,7 +113,7 @@ impl Repository {
             unpublished: Vec::new(),
             bytes_new: 0,
             bytes_stored: 0,
-            level: 3,
+            level: CompressionLevel::default().zstd(),
         })
     }
 
@@ -285,6 +286,11 @@ impl Repository {
 }
 
 impl Run {
+    /// Compresses what is stored from now on at this level.
+    pub fn compress_at(&mut self, level: CompressionLevel) {
+        self.level = level.zstd();
+    }
+
     /// The run's id.
     pub fn id(&self) -> RunId {
         self.id

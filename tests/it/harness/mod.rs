@@ -225,6 +225,7 @@ pub fn options(paths: &[&Path]) -> BackupOptions {
         read_all: false,
         compare: Default::default(),
         allow_empty: false,
+        compression: Default::default(),
         command: "test".to_owned(),
     }
 }
