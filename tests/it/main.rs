@@ -19,6 +19,7 @@ mod credentials;
 mod damage;
 mod damage_upkeep;
 mod databases;
+mod docs;
 mod failing_calls;
 mod failing_program;
 mod faults_upkeep;
