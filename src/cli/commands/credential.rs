@@ -202,7 +202,8 @@ fn list(session: &Session) -> Result<Exit> {
     let heading = ["ID", "ROLE", "NAME", "HOSTS", "SOURCES", &made, "STATE"].map(str::to_owned).to_vec();
     let rows: Vec<Vec<String>> = std::iter::once(heading).chain(all.iter().map(|c| row(session, c))).collect();
     if !all.is_empty() {
-        session.table(&[Side::Left; 7], &rows)?;
+        session
+            .table(&[Side::Whole, Side::Left, Side::Left, Side::Left, Side::Left, Side::Whole, Side::Left], &rows)?;
     }
     if session.global.tells() {
         session.print(&format!("{} besides the owner's", pluralize(all.len() as u64, "credential", "credentials")))?;

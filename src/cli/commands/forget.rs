@@ -343,7 +343,7 @@ fn tell(session: &Session, report: &ForgetReport, dry_run: bool, group_by: &[Gro
             };
             let shown = group.snapshots.iter().filter(|(_, d)| !what_goes || !d.keep);
             let rows: Vec<Vec<String>> = shown.map(row).collect();
-            session.table(&[Side::Left; 4], &rows)?;
+            session.table(&[Side::Whole, Side::Whole, Side::Whole, Side::Left], &rows)?;
         }
     }
     if session.global.tells() {

@@ -163,6 +163,6 @@ fn list(session: &Session) -> Result<Exit> {
         vec![s.id[..8].to_owned(), way, cost, show(s.made_ms, &session.env.zone), used.to_owned()]
     });
     let rows: Vec<Vec<String>> = std::iter::once(heading).chain(rows).collect();
-    session.table(&[Side::Left; 5], &rows)?;
+    session.table(&[Side::Whole, Side::Left, Side::Left, Side::Whole, Side::Left], &rows)?;
     Ok(Exit::Done)
 }

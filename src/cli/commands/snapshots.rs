@@ -179,11 +179,15 @@ fn named(repository: &Repository, names: &[String], filter: &SnapshotFilter) -> 
     Ok((!names.is_empty()).then_some(ids))
 }
 
+/// On a narrower terminal the table has fewer columns.
+const FULL_WIDTH_LEAST: usize = 80;
+
 fn print_table(session: &Session, snapshots: &[Snapshot], compact: bool) -> Result<()> {
-    use Side::{Left, Right};
+    use Side::{Left, Right, Whole};
+    let compact = compact || (session.env.output_width)().is_some_and(|width| width < FULL_WIDTH_LEAST);
     let time = time::heading("TIME", &session.env.zone);
     let heading = ["ID", &time, "HOST", "SOURCE", "TAGS", "FILES", "SIZE", "STATE"].map(str::to_owned).to_vec();
-    let sides = [Left, Left, Left, Left, Left, Right, Right, Left];
+    let sides = [Whole, Whole, Left, Left, Left, Right, Right, Left];
     let rows = std::iter::once(heading).chain(snapshots.iter().map(|s| row(session, s)));
     // As restic has it: no source, no files, no state.
     let columns: &[usize] = if compact { &[0, 1, 2, 4, 6] } else { &[0, 1, 2, 3, 4, 5, 6, 7] };

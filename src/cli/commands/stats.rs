@@ -145,7 +145,7 @@ fn tell_shares(session: &Session, shares: &[Share]) -> Result<Exit> {
         vec![escape(s.name.as_bytes()), count(s.snapshots), newest, size(s.content), size(s.new), size(s.stored)]
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(shares.iter().map(row)).collect();
-    let sides = [Side::Left, Side::Right, Side::Left, Side::Right, Side::Right, Side::Right];
+    let sides = [Side::Left, Side::Right, Side::Whole, Side::Right, Side::Right, Side::Right];
     session.table(&sides, &rows)?;
     Ok(Exit::Done)
 }

@@ -1,6 +1,6 @@
 //! Showing what goes on: a line on a terminal, plain lines or JSON elsewhere, problems always.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -237,7 +237,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Lists a file with what became of it.
-    fn list(&self, change: Change, path: &PathBuf, len: u64) {
+    fn list(&self, change: Change, path: &Path, len: u64) {
         let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
         if self.json {
             let path = PathJson::new(bytes);
@@ -293,9 +293,13 @@ impl Observer for Progress<'_> {
     }
 
     fn grow(&self, n: u64) {
-        let mut phase = locked(&self.shared.phase);
-        let total = phase.total.unwrap_or(0) + n;
-        phase.total = Some(total);
+        let total = {
+            let mut phase = locked(&self.shared.phase);
+            let total = phase.total.unwrap_or(0) + n;
+            phase.total = Some(total);
+            total
+        };
+        // The bar asks for the phase when it is drawn.
         if let Some(bar) = &self.bar {
             bar.set_length(total);
         }

@@ -91,8 +91,10 @@ pub fn truncated(text: &str, width: usize) -> String {
 /// Which side the cells of a column keep to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Words.
+    /// Words; what is too long for the terminal is cut.
     Left,
+    /// Ids and times, which are of no use if they are cut.
+    Whole,
     /// Numbers.
     Right,
 }
@@ -119,7 +121,7 @@ pub fn table(sides: &[Side], rows: &[Vec<String>], fit: Option<usize>) -> String
             };
             let padding = " ".repeat(width.saturating_sub(cell.width()));
             match side {
-                Side::Left => [&cell, &padding, "  "].into_iter().for_each(|part| line.push_str(part)),
+                Side::Left | Side::Whole => [&cell, &padding, "  "].into_iter().for_each(|part| line.push_str(part)),
                 Side::Right => [&padding, &cell, "  "].into_iter().for_each(|part| line.push_str(part)),
             }
         }
@@ -195,7 +197,7 @@ mod tests {
             vec!["4b94c46d".to_owned(), "/srv/www/customers/4711".to_owned(), "1.50 GiB".to_owned()],
             vec!["4b94c46d".to_owned(), "\u{6f22}\u{5b57}".to_owned(), "1 B".to_owned()],
         ];
-        let text = table(&[Side::Left, Side::Left, Side::Right], &rows, Some(32));
+        let text = table(&[Side::Whole, Side::Left, Side::Right], &rows, Some(32));
         let wide = |line: &str| line.width();
         assert!(text.lines().all(|line| wide(line) <= 32), "{text}");
         assert!(text.contains("4b94c46d  /srv/www/...") && text.contains("1.50 GiB"), "{text}");

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, bounded};
 use crate::cache::file_cache::{FileCacheReader, FileCacheWriter, SeenDirectory, SeenFile};
 use crate::crypto::keys::ContentHasher;
 use crate::format::description::Figures;
-use crate::format::tree::{Content, FileNode, Metadata, Node, NodeKind};
+use crate::format::tree::{Content, FileNode, FileTime, Metadata, Node, NodeKind};
 use crate::primitives::ids::{ContentId, Extent, Reference};
 use crate::primitives::progress::{Change, Observer, Severity};
 use crate::repository::write::run::{ChunkClass, Run};
@@ -429,10 +429,13 @@ impl<'a> TreeBackup<'a> {
         let changed_ms = stat.ctime.secs.saturating_mul(1000) + i64::from(stat.ctime.nanos / 1_000_000);
         let racy = read_ms.saturating_sub(changed_ms).unsigned_abs() < RACY_MS;
         let torn = matches!(&node.kind, NodeKind::File(f) if f.changed_while_read);
-        if !racy && !torn {
-            let (inode, device, ctime) = (stat.inode, stat.device, stat.ctime);
-            pending.seen.push(SeenFile { inode, device, ctime, node: node.clone() });
+        let (inode, device, ctime) = (stat.inode, stat.device, stat.ctime);
+        let mut seen = SeenFile { inode, device, ctime, node: node.clone() };
+        if racy || torn {
+            // That it was there is known; that it is unchanged is never believed.
+            seen.node.meta.mtime = FileTime { secs: i64::MIN, nanos: 0 };
         }
+        pending.seen.push(seen);
         pending.nodes.push(node);
     }
 
