@@ -62,8 +62,8 @@ impl Status {
             parts.push((7, format!("{}/s", self.amount(self.per_sec as u64))));
         }
         parts.push(match self.total {
-            Some(_) => (4, format!("{} left", duration(self.left.as_secs() * 1000))),
-            None => (4, duration(self.elapsed.as_secs() * 1000)),
+            Some(_) => (4, format!("{} left", rough(self.left))),
+            None => (4, rough(self.elapsed)),
         });
         let for_current = if self.current.is_empty() { 0 } else { CURRENT_WIDTH_LEAST + 2 };
         let taken = chosen(&parts, width, for_current);
@@ -79,6 +79,14 @@ impl Status {
 
     fn amount(&self, n: u64) -> String {
         if self.bytes { size(n) } else { super::text::count(n) }
+    }
+}
+
+/// A duration without fractions: `12 s`, `4 min 5 s`.
+fn rough(time: Duration) -> String {
+    match time.as_secs() {
+        secs @ 0..=59 => format!("{secs} s"),
+        secs => duration(secs * 1000),
     }
 }
 
