@@ -62,6 +62,15 @@ pub fn parse(arguments: &SnapshotArguments, env: &Env) -> Result<(SnapshotName, 
 /// The snapshot that is meant.
 pub fn choose(repository: &Repository, arguments: &SnapshotArguments, env: &Env) -> Result<Chosen> {
     let (name, path) = parse(arguments, env)?;
+    choose_part(repository, arguments, (name, path), env)
+}
+
+fn choose_part(
+    repository: &Repository,
+    arguments: &SnapshotArguments,
+    (name, path): (SnapshotName, Vec<u8>),
+    env: &Env,
+) -> Result<Chosen> {
     let mut filter = filter(&arguments.filter, env);
     let snapshot = match repository.choose(&name, &filter) {
         // The path may say which source is meant.
@@ -90,15 +99,15 @@ pub fn choose_at(
     path: Option<&OsStr>,
     env: &Env,
 ) -> Result<Chosen> {
-    let mut chosen = choose(repository, arguments, env)?;
+    let (name, mut part) = parse(arguments, env)?;
     if let Some(path) = path {
-        if !chosen.path.is_empty() {
+        if !part.is_empty() {
             return Err(CliError::Usage("a path was given twice: after the colon and by itself".to_owned()));
         }
         let spec = SnapshotSpec::parse(OsStr::from_bytes(&[b":", path.as_bytes()].concat()));
-        chosen.path = spec.map_err(CliError::Usage)?.path;
+        part = spec.map_err(CliError::Usage)?.path;
     }
-    Ok(chosen)
+    choose_part(repository, arguments, (name, part), env)
 }
 
 /// Whether one of the paths is or lies below the other.

@@ -27,6 +27,7 @@ mod forget;
 mod fuzz;
 mod golden;
 mod hostile;
+mod json;
 mod layers;
 mod listing;
 mod model;

@@ -73,7 +73,7 @@ pub fn run(session: &Session, arguments: &CopyArguments, argv: &[OsString]) -> R
 fn tell(session: &Session, r: &CopyReport, dry_run: bool, took_ms: u64) -> Result<()> {
     if session.global.json {
         let pair = |(from, to): &(crate::primitives::ids::SnapshotId, Option<crate::primitives::ids::SnapshotId>)| serde_json::json!({ "from": from.to_string(), "to": to.map(|id| id.to_string()) });
-        return session.print_json(&serde_json::json!({
+        return session.print_object(serde_json::json!({
             "type": "copy",
             "dry_run": dry_run,
             "copied": r.copied.iter().map(pair).collect::<Vec<_>>(),

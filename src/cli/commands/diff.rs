@@ -84,7 +84,7 @@ fn tell(session: &Session, path: &[u8], change: Change, a: Option<&Node>, b: Opt
             Change::Kind => "kind",
         };
         let path = PathJson::new(path);
-        return session.print_json(&serde_json::json!({
+        return session.print_object(serde_json::json!({
             "type": "change", "path": path.path, "path_hex": path.path_hex, "change": word,
             "size_before": bytes(a), "size_after": bytes(b),
         }));
@@ -103,7 +103,7 @@ fn tell(session: &Session, path: &[u8], change: Change, a: Option<&Node>, b: Opt
 
 fn tell_totals(session: &Session, t: &DiffTotals) -> Result<Exit> {
     if session.global.json {
-        session.print_json(&serde_json::json!({
+        session.print_object(serde_json::json!({
             "type": "diff", "added": t.added, "added_bytes": t.added_bytes, "removed": t.removed,
             "removed_bytes": t.removed_bytes, "changed": t.changed, "metadata": t.metadata,
         }))?;

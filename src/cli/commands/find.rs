@@ -96,6 +96,12 @@ pub fn run(session: &Session, arguments: &FindArguments) -> Result<Exit> {
             return Err(e);
         }
         let count = found?;
+        let slashed = arguments.patterns.iter().find(|p| p.contains('/') && !p.starts_with("**/"));
+        if let Some(pattern) = slashed.filter(|_| count == 0) {
+            let rest = pattern.trim_start_matches('/');
+            let text = format!("a pattern with a slash matches the whole path: '**/{rest}' matches in any directory");
+            session.progress.finding(Severity::Note, &text);
+        }
         if !session.global.json && session.global.tells() {
             let (matches, all) =
                 (pluralize(count, "match", "matches"), pluralize(snapshots.len() as u64, "snapshot", "snapshots"));

@@ -73,7 +73,7 @@ pub fn run(session: &Session, arguments: &PruneArguments, dry_run: bool, argv: &
     let took_ms = started.elapsed().as_millis() as u64;
     let findings = session.finish();
     if session.global.json {
-        session.print_json(&in_json(&report, dry_run, took_ms, findings))?;
+        session.print_object(in_json(&report, dry_run, took_ms, findings))?;
     } else if session.global.tells() {
         session.print(&told(&report, dry_run, took_ms))?;
     }
@@ -131,24 +131,36 @@ fn in_json(r: &PruneReport, dry_run: bool, took_ms: u64, findings: FindingsJson)
 fn told(r: &PruneReport, dry_run: bool, took_ms: u64) -> String {
     let would = if dry_run { "would " } else { "" };
     let plan = &r.plan;
-    let mut lines = vec![format!(
-        "{} need {} in {}; {} of {} in packs are unused",
-        pluralize(r.snapshots, "snapshot", "snapshots"),
-        pluralize(r.needed.0, "chunk", "chunks"),
-        pluralize(r.needed.1, "node", "nodes"),
-        size(plan.unused_before),
-        size(plan.before.bytes),
-    )];
     let packs = |n: u64| pluralize(n, "pack", "packs");
-    lines.push(format!(
-        "{would}drop {} of {}, rewrite {} of {} to about {}; {} stay unused",
-        packs(plan.deleted.packs),
-        size(plan.deleted.bytes),
-        packs(plan.rewritten.packs),
-        size(plan.rewritten.bytes),
-        size(plan.written_bytes),
-        size(plan.unused_after),
-    ));
+    let (before, after) = (r.before.1, r.after.1);
+    let about = if dry_run { "about " } else { "" };
+    let does_nothing = plan.deleted.packs + plan.rewritten.packs + r.swept.objects == 0;
+    let mut lines = vec![match before.checked_sub(after) {
+        _ if does_nothing => format!("nothing to remove; the repository has {}", size(before)),
+        Some(freed) => format!("{}free{} {about}{}; the repository has {about}{}", would, if dry_run { "" } else { "d" }, size(freed), size(after)),
+        None => format!("{would}free{} nothing yet; the repository has {about}{}", if dry_run { "" } else { "d" }, size(after)),
+    }];
+    lines.push(match plan.unused_after {
+        0 => format!("{} of {} in packs are unused", size(plan.unused_before), size(plan.before.bytes)),
+        after => format!(
+            "{} of {} in packs are unused; {} stay unused (--max-unused)",
+            size(plan.unused_before),
+            size(plan.before.bytes),
+            size(after)
+        ),
+    });
+    if plan.deleted.packs + plan.rewritten.packs > 0 {
+        lines.push(format!(
+            "{} {} ({}) and {} {} ({} to about {})",
+            if dry_run { "would remove" } else { "removed" },
+            packs(plan.deleted.packs),
+            size(plan.deleted.bytes),
+            if dry_run { "rewrite" } else { "rewrote" },
+            packs(plan.rewritten.packs),
+            size(plan.rewritten.bytes),
+            size(plan.written_bytes),
+        ));
+    }
     if plan.waiting.packs > 0 {
         let runs: Vec<String> = r.open.iter().map(|run| run.0.to_string()).collect();
         lines.push(format!(
@@ -162,21 +174,19 @@ fn told(r: &PruneReport, dry_run: bool, took_ms: u64) -> String {
         lines.push(format!("{would}close run {}, which was silent for seven days", run.0));
     }
     if r.vouched > 0 {
-        lines.push(format!("vouched for {}: other machines may count on them", packs(r.vouched)));
+        lines.push(format!("verified {}: other machines may deduplicate against them now", packs(r.vouched)));
     }
     if r.swept.waiting > 0 {
-        lines.push(format!("{} wait until their grace is over", pluralize(r.swept.waiting, "object", "objects")));
+        lines.push(format!("{} within the grace period", pluralize(r.swept.waiting, "object", "objects")));
     }
-    lines.push(format!(
-        "{would}delete {} of {}; {} and {} before, {}{} and {} after",
-        pluralize(r.swept.objects, "object", "objects"),
-        size(r.swept.bytes),
-        pluralize(r.before.0, "object", "objects"),
-        size(r.before.1),
-        if dry_run { "about " } else { "" },
-        pluralize(r.after.0, "object", "objects"),
-        size(r.after.1),
-    ));
+    if r.swept.objects > 0 {
+        lines.push(format!(
+            "{} {} ({})",
+            if dry_run { "would delete" } else { "deleted" },
+            pluralize(r.swept.objects, "object", "objects"),
+            size(r.swept.bytes)
+        ));
+    }
     lines.extend(told_versions(r, dry_run));
     lines.push(format!(
         "read {}, wrote {}, with {} in {}",

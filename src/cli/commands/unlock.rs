@@ -6,8 +6,8 @@ use super::super::context::Session;
 use super::super::error::Result;
 use super::super::exit::Exit;
 
-const WHY: &str = "there are no locks: every machine adds its steps to one log, and whoever comes second looks again. \
-A run that was cut off blocks nobody; the next one on the same machine ends it and finds its uploads again.";
+const WHY: &str = "there are no locks to remove: backups, restores and prunes run at the same time.
+An interrupted run blocks nobody: the next run on the same machine ends it and finds its uploads again.";
 
 /// `type: "unlock"`.
 #[derive(Serialize)]

@@ -50,14 +50,14 @@ pub struct DamageJson {
     pub object: String,
     /// What is wrong with it.
     pub what: String,
-    /// Snapshots it hurts.
+    /// Snapshots it affects.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub affects: Vec<HurtJson>,
+    pub affects: Vec<AffectedJson>,
 }
 
-/// A snapshot that is hurt.
+/// A snapshot that is affected.
 #[derive(Debug, Serialize)]
-pub struct HurtJson {
+pub struct AffectedJson {
     /// Its id.
     pub snapshot: String,
     /// How many of its paths.
@@ -68,7 +68,7 @@ pub struct HurtJson {
 
 impl From<&Finding> for DamageJson {
     fn from(f: &Finding) -> Self {
-        let affected = |(id, paths, count): &(crate::primitives::ids::SnapshotId, Vec<String>, u64)| HurtJson {
+        let affected = |(id, paths, count): &(crate::primitives::ids::SnapshotId, Vec<String>, u64)| AffectedJson {
             snapshot: id.to_string(),
             count: *count,
             paths: paths.clone(),
@@ -273,7 +273,7 @@ fn tell(
     if depth != "keyless" {
         looked.insert(0, pluralize(report.records, "record", "records"));
         looked.push(pluralize(report.snapshots, "snapshot", "snapshots"));
-        looked.push(pluralize(report.files, "file", "files"));
+        looked.push(pluralize(report.files, "different file", "different files"));
     }
     if report.bytes_read > 0 {
         looked.push(format!("{} read", size(report.bytes_read)));
@@ -302,7 +302,7 @@ pub(super) fn told_archived<'a>(names: impl ExactSizeIterator<Item = &'a String>
     )
 }
 
-/// A finding and what it hurts, in lines.
+/// A finding and what it affects, in lines.
 pub(super) fn told_finding(finding: &Finding) -> Vec<String> {
     let text = |t: &str| escape(t.as_bytes());
     let mut lines = vec![format!("error: {}: {}", text(&finding.object), text(&finding.what))];
@@ -324,7 +324,7 @@ mod tests {
     use crate::primitives::ids::SnapshotId;
 
     #[test]
-    fn a_finding_names_the_snapshots_and_files_that_it_hurts() {
+    fn a_finding_names_the_snapshots_and_files_that_it_affects() {
         let affects = vec![(SnapshotId([0xab; 16]), vec!["/a".to_owned(), "/b".to_owned()], 7)];
         let finding = Finding { object: "data/1/x".into(), what: "it is missing".into(), affects };
         assert_eq!(

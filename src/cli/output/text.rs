@@ -116,6 +116,8 @@ pub fn table(sides: &[Side], rows: &[Vec<String>], fit: Option<usize>) -> String
         let mut line = String::new();
         for ((cell, side), width) in row.iter().zip(sides).zip(&widths) {
             let cell = match cell.width() > *width {
+                // The end of a path says more than its beginning.
+                true if cell.starts_with('/') && *side == Side::Left => shortened_path(cell, *width),
                 true => format!("{}...", truncated(cell, width.saturating_sub(3))),
                 false => cell.clone(),
             };
@@ -200,9 +202,9 @@ mod tests {
         let text = table(&[Side::Whole, Side::Left, Side::Right], &rows, Some(32));
         let wide = |line: &str| line.width();
         assert!(text.lines().all(|line| wide(line) <= 32), "{text}");
-        assert!(text.contains("4b94c46d  /srv/www/...") && text.contains("1.50 GiB"), "{text}");
+        assert!(text.contains("4b94c46d  ...mers/4711") && text.contains("1.50 GiB"), "{text}");
         // It cannot become narrower than this.
-        assert!(table(&[Side::Left, Side::Left, Side::Right], &rows, Some(5)).contains("/srv/..."));
+        assert!(table(&[Side::Left, Side::Left, Side::Right], &rows, Some(5)).contains(".../4711"));
     }
 
     #[test]
