@@ -1,9 +1,10 @@
 //! Reading blocks and nodes: fetch, open, decompress, and recompute every id before a byte is believed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::format::directory::{ChunkEntry, FrameDirectory, PackDirectory};
 use crate::format::envelope::{ENVELOPE_LEN, FormatError};
@@ -137,8 +138,8 @@ impl<K: std::hash::Hash + Eq + Copy, V: Clone> Recent<K, V> {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().expect("nothing panics while it holds the lock")
+fn locked<T>(mutex: &Mutex<T>) -> parking_lot::MutexGuard<'_, T> {
+    mutex.lock()
 }
 
 impl Repository {

@@ -78,7 +78,8 @@ mod tests {
             n => Ok(Some(*n)),
         };
         assert_eq!(first_that_answers([0, 1, 2, 3], read, missing).expect("the third answers"), 2);
-        let said = |locations: Vec<u32>| first_that_answers(locations, read, missing).expect_err("none answers").to_string();
+        let said =
+            |locations: Vec<u32>| first_that_answers(locations, read, missing).expect_err("none answers").to_string();
         assert_eq!(said(vec![0, 1]), "one is missing");
         assert_eq!(said(vec![1]), "all is missing");
         let archived = |_: &u32| -> Result<Option<u32>> { Err(StoreError::Archived { name: "x".to_owned() }.into()) };

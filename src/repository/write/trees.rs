@@ -319,7 +319,9 @@ impl Repository {
             let node = self.list_node(&id)?;
             let (level, sum) = match &node {
                 ListNode::Leaf(extents) => (0, extents.iter().map(|e| e.len).fold(0, u64::saturating_add)),
-                ListNode::Inner { level, children } => (*level, children.iter().map(|c| c.len).fold(0, u64::saturating_add)),
+                ListNode::Inner { level, children } => {
+                    (*level, children.iter().map(|c| c.len).fold(0, u64::saturating_add))
+                }
             };
             if level >= below || len.is_some_and(|len| len != sum) {
                 return Err(misplaced(&id));
