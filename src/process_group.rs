@@ -12,9 +12,9 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getppid, kill_process_group, set_parent_process_death_signal, waitid,
 };
@@ -149,7 +149,7 @@ pub fn kill_all() {
 }
 
 fn running() -> MutexGuard<'static, Vec<Pid>> {
-    RUNNING.lock().expect("nothing panics while it holds the lock")
+    RUNNING.lock()
 }
 
 impl Group {

@@ -87,7 +87,7 @@ pub struct FileCacheReader {
     source: i64,
     /// The snapshot under which the rows were read or confirmed.
     pub snapshot: SnapshotId,
-    connections: std::sync::Mutex<Vec<Connection>>,
+    connections: parking_lot::Mutex<Vec<Connection>>,
 }
 
 impl FileCacheReader {
@@ -102,7 +102,11 @@ impl FileCacheReader {
             .map_err(cache.error())?;
         let Some((source, snapshot)) = found else { return Ok(None) };
         let Ok(snapshot) = snapshot.try_into() else { return Ok(None) };
-        Ok(Some(Self { source, snapshot: SnapshotId(snapshot), connections: std::sync::Mutex::new(vec![connection]) }))
+        Ok(Some(Self {
+            source,
+            snapshot: SnapshotId(snapshot),
+            connections: parking_lot::Mutex::new(vec![connection]),
+        }))
     }
 
     /// Whether any directory of the source held a file at rest. What cannot be read says no.
@@ -125,7 +129,7 @@ impl FileCacheReader {
 
     /// The row of the directory at `path`. A row that cannot be read is no row.
     pub fn directory(&self, cache: &Cache, path: &[u8]) -> Option<SeenDirectory> {
-        let pooled = self.connections.lock().expect("nothing panics while it holds the lock").pop();
+        let pooled = self.connections.lock().pop();
         let connection = match pooled {
             Some(connection) => connection,
             None => cache.reader().ok()?,
@@ -142,7 +146,7 @@ impl FileCacheReader {
             })
             .ok()
             .flatten();
-        self.connections.lock().expect("nothing panics while it holds the lock").push(connection);
+        self.connections.lock().push(connection);
         SeenDirectory::decode(&bytes?, path).ok().flatten()
     }
 }

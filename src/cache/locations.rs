@@ -63,6 +63,13 @@ pub struct BlockPlace {
     pub frame: FramePlace,
 }
 
+impl BlockPlace {
+    /// Whether chunk `n` of the block is there.
+    pub fn holds(&self, n: u32) -> bool {
+        (self.span.first..self.span.end()).contains(&n)
+    }
+}
+
 /// Where one meta node is.
 #[derive(Debug, Clone)]
 pub struct MetaPlace {

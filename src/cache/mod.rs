@@ -22,9 +22,9 @@ pub mod scan;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -98,7 +98,7 @@ impl Cache {
 
     /// The connection that writes.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.connection.lock()
     }
 
     /// Another connection, for reading from another thread.
@@ -108,8 +108,7 @@ impl Cache {
         connection.busy_timeout(BUSY_TIMEOUT).map_err(self.error())?;
         keep_plans(&connection).map_err(self.error())?;
         // Rows of another database mean other packs.
-        if identity(&connection).map_err(self.error())? != *self.identity.lock().unwrap_or_else(PoisonError::into_inner)
-        {
+        if identity(&connection).map_err(self.error())? != *self.identity.lock() {
             return Err(CacheError::Damaged { path: self.path.clone() });
         }
         connection.pragma_update(None, "mmap_size", 256i64 << 20).map_err(self.error())?;
@@ -167,7 +166,7 @@ impl Cache {
             transaction.execute("UPDATE stamp SET value = ?1 WHERE key = 'identity'", params![identity])?;
             Ok(())
         })?;
-        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity.to_vec();
+        *self.identity.lock() = identity.to_vec();
         Ok(())
     }
 

@@ -9,11 +9,12 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use clap::builder::styling::{AnsiColor, Style};
 use indicatif::ProgressBar;
 use jiff::tz::TimeZone;
+use parking_lot::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
 use crate::primitives::system::{OsSystem, System};
@@ -41,25 +42,25 @@ impl Console {
 
     /// From now on this bar gives way to lines.
     pub fn show(&self, bar: &ProgressBar) {
-        *self.bar.lock().expect("nothing panics while it holds the lock") = Some(bar.clone());
+        *self.bar.lock() = Some(bar.clone());
     }
 
     /// There is no bar any more, or it is out of the way.
     pub fn hide(&self) {
-        *self.bar.lock().expect("nothing panics while it holds the lock") = None;
+        *self.bar.lock() = None;
     }
 
     /// Writes a line above the bar. That nobody can read it is no reason to stop.
     pub fn line(&self, line: &str) {
         self.above(|| {
-            let mut out = self.out.lock().expect("nothing panics while it holds the lock");
+            let mut out = self.out.lock();
             let _ = writeln!(out, "{line}");
         });
     }
 
     /// Calls `write` while the bar is out of the way.
     fn above(&self, write: impl FnOnce()) {
-        let bar = self.bar.lock().expect("nothing panics while it holds the lock").clone();
+        let bar = self.bar.lock().clone();
         match bar {
             Some(bar) => bar.suspend(write),
             None => write(),
@@ -166,7 +167,7 @@ impl Env {
 
     /// Standard output, for one writer at a time.
     pub fn out(&self) -> MutexGuard<'_, Box<dyn Write + Send>> {
-        self.output.lock().expect("nothing panics while it holds the lock")
+        self.output.lock()
     }
 
     /// Writes a line to standard output at once, above the bar. That nobody can read it is found by the command itself.
@@ -206,7 +207,7 @@ impl Env {
         }
         self.eprint_line(question);
         let _asking = self.signals.while_asking();
-        let mut input = self.input.lock().expect("nothing panics while it holds the lock");
+        let mut input = self.input.lock();
         let answer = input.as_mut().and_then(|input| read_line(input).ok()).unwrap_or_default();
         matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
     }

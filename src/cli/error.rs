@@ -45,14 +45,6 @@ pub enum CliError {
         /// What is wrong with it.
         cause: FormatError,
     },
-    /// The snapshot has no such entry.
-    #[error("snapshot {snapshot} has no {path}")]
-    NoSuchPath {
-        /// The snapshot, shortened.
-        snapshot: String,
-        /// The path, printable.
-        path: String,
-    },
     /// The one file to restore is there, and nothing was said about overwriting.
     #[error("{} is there already", path.display())]
     Exists {
@@ -128,6 +120,19 @@ impl CliError {
     /// Wraps what the system said about a file.
     pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { action, path: path.into(), source }
+    }
+
+    /// What the repository said, wherever it was asked.
+    pub fn repository(&self) -> Option<&RepositoryError> {
+        match self {
+            Self::Repository(e)
+            | Self::Choice(ChoiceError::Repository(e))
+            | Self::Backup(BackupError::Repository(e))
+            | Self::Restore(RestoreError::Repository(e))
+            | Self::Cat(CatError::Repository(e))
+            | Self::Forget(ForgetError::Repository(e)) => Some(e),
+            _ => None,
+        }
     }
 
     /// Whether the reader of our output went away: no reason for a word.

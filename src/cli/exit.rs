@@ -21,7 +21,6 @@ use crate::ops::cat::CatError;
 use crate::ops::forget::ForgetError;
 use crate::ops::restore::RestoreError;
 use crate::repository::RepositoryError;
-use crate::repository::snapshots::ChoiceError;
 use crate::source::ExcludeError;
 use crate::store::StoreError;
 
@@ -96,15 +95,9 @@ impl Exit {
             CliError::Interrupted
             | CliError::Backup(BackupError::Interrupted)
             | CliError::Restore(RestoreError::Interrupted) => Self::Interrupted,
-            CliError::Repository(e)
-            | CliError::Choice(ChoiceError::Repository(e))
-            | CliError::Backup(BackupError::Repository(e))
-            | CliError::Restore(RestoreError::Repository(e))
-            | CliError::Cat(CatError::Repository(e))
-            | CliError::Forget(ForgetError::Repository(e)) => Self::of_repository(e),
             CliError::Forget(ForgetError::Policy(_)) => Self::Usage,
             CliError::Command { status, .. } => Self::Command(*status),
-            _ => Self::Failed,
+            e => e.repository().map_or(Self::Failed, Self::of_repository),
         }
     }
 

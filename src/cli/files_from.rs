@@ -59,7 +59,7 @@ fn read(session: &Session, file: &Path) -> Result<Vec<u8>> {
         let path = env.cwd.join(file);
         return std::fs::read(&path).map_err(CliError::file("read the list of paths", &path));
     }
-    let input = env.input.lock().expect("nothing panics while it holds the lock").take();
+    let input = env.input.lock().take();
     let Some(mut input) = input else {
         return Err(CliError::Usage("standard input can be read only once".to_owned()));
     };

@@ -20,11 +20,6 @@ pub fn hint(error: &CliError) -> Option<String> {
         CliError::NoPassphrase => {
             "use --password-file, --password-command or the variable STRONGROOM_PASSPHRASE; it is never an argument"
         }
-        CliError::NoSuchPath { snapshot, .. } | CliError::Cat(CatError::NoSuchPath { snapshot, .. }) => {
-            return Some(format!(
-                "`strongroom ls {snapshot}` lists what it has; paths begin at the root of the snapshot"
-            ));
-        }
         CliError::Cat(CatError::NotAFile { .. }) => "`strongroom restore` brings back what is no regular file",
         CliError::CommandLeft => {
             "let the command read its standard input to the end; if it stops early on purpose, as `pg_restore --list` does, add --allow-partial-read"
@@ -44,19 +39,14 @@ pub fn hint(error: &CliError) -> Option<String> {
         }
         CliError::Restore(RestoreError::NotAgreed) => "--yes agrees beforehand",
         CliError::Restore(RestoreError::NotADirectory { .. }) => "`strongroom cat` streams a single file",
-        CliError::Choice(e) => return of_choice(e).map(str::to_owned),
+        CliError::Choice(e) if error.repository().is_none() => return of_choice(e).map(str::to_owned),
         CliError::Backup(BackupError::NoSources) => {
             "name a path, or `-` for standard input, or --from-command NAME=CMD"
         }
         CliError::Forget(ForgetError::NotAgreed { .. }) => {
             "look with --dry-run, which explains every decision; --yes agrees beforehand"
         }
-        CliError::Forget(ForgetError::Repository(e))
-        | CliError::Repository(e)
-        | CliError::Backup(BackupError::Repository(e))
-        | CliError::Restore(RestoreError::Repository(e))
-        | CliError::Cat(CatError::Repository(e)) => return of_repository(e),
-        _ => return None,
+        e => return e.repository().and_then(of_repository),
     };
     Some(text.to_owned())
 }
@@ -75,6 +65,10 @@ fn of_choice(error: &ChoiceError) -> Option<&'static str> {
 
 fn of_repository(error: &RepositoryError) -> Option<String> {
     let text = match error {
+        RepositoryError::NoSuchPath { snapshot, .. } => {
+            let id = snapshot.short();
+            return Some(format!("`strongroom ls {id}` lists what it has; paths begin at the root of the snapshot"));
+        }
         RepositoryError::NoRepository { location } | RepositoryError::Store(StoreError::NoStore { location }) => {
             return Some(format!("check the path, or make a repository with `strongroom -r {location} init`"));
         }

@@ -197,7 +197,7 @@ mod tests {
         env.variables.insert("STRONGROOM_REPO".into(), folder.path().join("repo").into());
         env.variables.insert("STRONGROOM_PASSPHRASE".into(), "hunter2".into());
         assert_eq!(run(words("init --quiet"), &env), Exit::Done);
-        *env.input.lock().expect("the lock is free") = Some(Box::new(&b"select 1;\n"[..]));
+        *env.input.lock() = Some(Box::new(&b"select 1;\n"[..]));
         assert_eq!(run(words("backup --quiet --stdin-name a.sql -"), &env), Exit::Done);
         assert_eq!(out.take() + &errors.take(), "", "quiet is quiet");
         assert_eq!(run(words("cat latest:a.sql"), &env), Exit::Done);
@@ -233,7 +233,7 @@ mod tests {
             }
         }
         let (mut env, _, errors) = recorded();
-        env.output = std::sync::Mutex::new(Box::new(Gone));
+        env.output = parking_lot::Mutex::new(Box::new(Gone));
         assert_eq!(run(words("unlock"), &env), Exit::BrokenPipe);
         assert_eq!(errors.take(), "");
     }

@@ -9,9 +9,10 @@
 //! handles: good for making entries, not for reading.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
@@ -87,7 +88,7 @@ impl Beneath {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(Vec<u8>, Arc<OwnedFd>)>> {
-        self.kept.lock().expect("no thread panics while it holds the lock")
+        self.kept.lock()
     }
 
     fn kept(&self, joined: &[u8]) -> Option<Arc<OwnedFd>> {

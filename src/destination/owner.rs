@@ -4,7 +4,8 @@
 //! user database are kept: it may be a directory server far away.
 
 use std::collections::HashMap;
-use std::sync::RwLock;
+
+use parking_lot::RwLock;
 
 use crate::format::tree::Owner;
 
@@ -171,8 +172,7 @@ impl Owners {
         if self.ownership == Ownership::None {
             return None;
         }
-        let poisoned = "no thread panics while it holds the lock";
-        if let Some(ids) = self.known.read().expect(poisoned).get(owner) {
+        if let Some(ids) = self.known.read().get(owner) {
             return Some(*ids);
         }
         let by_name = self.ownership == Ownership::ByName;
@@ -180,7 +180,7 @@ impl Owners {
             self.users.resolve(owner.uid, &owner.user, by_name),
             self.groups.resolve(owner.gid, &owner.group, by_name),
         );
-        self.known.write().expect(poisoned).insert(owner.clone(), ids);
+        self.known.write().insert(owner.clone(), ids);
         Some(ids)
     }
 }

@@ -1,34 +1,19 @@
 //! Cat: one file of a snapshot as a stream of bytes, every chunk checked before it is written.
 
-use std::collections::HashMap;
 use std::io::Write;
-use std::sync::Arc;
 
 use crate::crypto::keys::ContentHasher;
 use crate::format::tree::{DataRun, FileNode, NodeKind};
-use crate::primitives::ids::Reference;
 use crate::primitives::progress::Observer;
-use crate::repository::read::frame::OpenFrame;
-use crate::repository::read::frame::missing_block;
+use crate::repository::read::file::FileReader;
 use crate::repository::snapshots::Snapshot;
 use crate::repository::{Repository, RepositoryError};
 
 use super::list;
 
-/// Opened frames held in memory, in bytes: nights of a dump go back and forth between a few hundred blocks.
-const FRAMES_LEN_MAX: usize = 256 << 20;
-
 /// Why a file could not be streamed. What was written before is sound, but for [`CatError::WrongContent`].
 #[derive(Debug, thiserror::Error)]
 pub enum CatError {
-    /// The snapshot has no such entry.
-    #[error("snapshot {snapshot} has no {path}")]
-    NoSuchPath {
-        /// The snapshot, shortened.
-        snapshot: String,
-        /// The path, printable.
-        path: String,
-    },
     /// The entry is no regular file.
     #[error("{path} in snapshot {snapshot} is not a regular file")]
     NotAFile {
@@ -62,13 +47,7 @@ pub fn cat(
     observer: &dyn Observer,
 ) -> Result<u64, CatError> {
     let (printable, id) = (String::from_utf8_lossy(path).into_owned(), snapshot.id.short());
-    let node = match list::find(repository, snapshot, path) {
-        Ok(node) => node,
-        Err(RepositoryError::Missing { name }) if name.ends_with(&format!("in snapshot {id}")) => {
-            return Err(CatError::NoSuchPath { snapshot: id, path: printable });
-        }
-        Err(e) => return Err(repository.within(&snapshot.id, e).into()),
-    };
+    let node = list::find(repository, snapshot, path)?;
     let Some(NodeKind::File(file)) = node.map(|n| n.kind) else {
         return Err(CatError::NotAFile { snapshot: id, path: printable });
     };
@@ -91,28 +70,19 @@ fn stream(
 ) -> Result<Option<u64>, CatError> {
     let mut hasher = ContentHasher::new(repository.domain_keys());
     let mut any = false;
-    let mut frames = Frames::new(repository);
     let mut sparse = SparseWriter::new(file);
     let mut failure = None;
-    let read = repository.for_each_extent(&file.content, &mut |extent| {
+    let read = FileReader::new(repository).for_each_part(&file.content, &mut |part| {
         if observer.interrupted() {
             return Err(RepositoryError::Interrupted);
         }
-        let mut rest = extent.reference;
-        while rest.count > 0 {
-            let frame = frames.frame(&rest)?;
-            let (bytes, count) = frame.take(&rest).ok_or_else(|| missing_block(&rest))?;
-            if let Err(e) = sparse.write(bytes, out) {
-                failure = Some(e);
-                return Err(RepositoryError::Interrupted);
-            }
-            observer.advance(bytes.len() as u64);
-            let entries = frame.entries(&rest, count).unwrap_or_default();
-            entries.iter().for_each(|chunk| hasher.add(chunk.id));
-            any = true;
-            rest.first += count;
-            rest.count -= count;
+        if let Err(e) = sparse.write(part.bytes(), out) {
+            failure = Some(e);
+            return Err(RepositoryError::Interrupted);
         }
+        observer.advance(part.bytes().len() as u64);
+        part.entries().iter().for_each(|chunk| hasher.add(chunk.id));
+        any = true;
         Ok(())
     });
     if let Some(e) = failure {
@@ -128,47 +98,6 @@ fn stream(
     // Whoever writes a node chooses its references: each leads to sound chunks, and only the id says to which.
     let is_meant = !any || hasher.take() == file.content_id;
     Ok(is_meant.then_some(sparse.written))
-}
-
-/// Frames that were opened lately.
-pub(super) struct Frames<'a> {
-    repository: &'a Repository,
-    open: HashMap<i64, Arc<OpenFrame>>,
-    order: std::collections::VecDeque<i64>,
-    len: usize,
-}
-
-impl<'a> Frames<'a> {
-    /// None yet.
-    pub fn new(repository: &'a Repository) -> Self {
-        Self { repository, open: HashMap::new(), order: Default::default(), len: 0 }
-    }
-
-    /// The frame that holds the first chunk of `reference`, wherever it can be read.
-    pub fn frame(&mut self, reference: &Reference) -> Result<Arc<OpenFrame>, RepositoryError> {
-        for place in self.repository.cache().block(reference.block)? {
-            let holds = (place.span.first..place.span.end()).contains(&reference.first);
-            if let Some(frame) = self.open.get(&place.frame.row).filter(|_| holds) {
-                return Ok(frame.clone());
-            }
-        }
-        let (place, frame) = self.repository.frame_of(reference, None)?;
-        Ok(self.keep(place.row, frame))
-    }
-
-    fn keep(&mut self, row: i64, frame: OpenFrame) -> Arc<OpenFrame> {
-        let frame = Arc::new(frame);
-        self.len += frame.plaintext.len();
-        self.open.insert(row, frame.clone());
-        self.order.push_back(row);
-        while self.len > FRAMES_LEN_MAX && self.order.len() > 1 {
-            let oldest = self.order.pop_front().expect("there are at least two");
-            if let Some(frame) = self.open.remove(&oldest) {
-                self.len -= frame.plaintext.len();
-            }
-        }
-        frame
-    }
 }
 
 /// Puts the holes back between the data.

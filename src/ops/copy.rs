@@ -14,14 +14,13 @@ use crate::format::tree::{Content, FileNode, Node, NodeKind};
 use crate::primitives::ids::{ChunkId, ContentId, Extent, Reference, SnapshotId};
 use crate::primitives::progress::{Observer, Severity, Unit};
 use crate::primitives::system::random;
-use crate::repository::read::frame::missing_block;
+use crate::repository::read::file::FileReader;
 use crate::repository::snapshots::Snapshot;
 use crate::repository::write::packer::PackerThreads;
 use crate::repository::write::run::{ChunkClass, Publication, Run, run_description};
 use crate::repository::write::trees::ListBuilder;
 use crate::repository::{Repository, RepositoryError};
 
-use super::cat::Frames;
 use super::rewrite_tree::{Rebuild, rebuild};
 
 /// Contents and trees remembered, so that what several snapshots share is read once.
@@ -118,7 +117,7 @@ pub fn copy_within(
         from,
         run,
         observer,
-        frames: Frames::new(from),
+        reader: FileReader::new(from),
         trees: HashMap::new(),
         contents: HashMap::new(),
         problems: 0,
@@ -151,7 +150,7 @@ struct Work<'a> {
     from: &'a Arc<Repository>,
     run: Run,
     observer: &'a dyn Observer,
-    frames: Frames<'a>,
+    reader: FileReader<'a>,
     /// Trees that were copied: what they are called there.
     trees: HashMap<ChunkId, ChunkId>,
     /// Contents that were copied, by fingerprint.
@@ -249,33 +248,25 @@ impl Work<'_> {
     fn content(&mut self, content: &Content, claimed: ContentId) -> Result<(Content, ContentId), RepositoryError> {
         self.figures.files_read += 1;
         let to = self.run.repository().clone();
-        let (run, frames, observer) = (&mut self.run, &mut self.frames, self.observer);
+        let (run, reader, observer) = (&mut self.run, &mut self.reader, self.observer);
         let mut hasher = ContentHasher::new(to.domain_keys());
         let mut read = ContentHasher::new(self.from.domain_keys());
         let mut list = ListBuilder::default();
         let mut bytes_read = 0;
-        self.from.for_each_extent(content, &mut |extent| {
+        reader.for_each_part(content, &mut |part| {
             if observer.interrupted() {
                 return Err(RepositoryError::Interrupted);
             }
-            let mut rest = extent.reference;
-            while rest.count > 0 {
-                let frame = frames.frame(&rest)?;
-                let class = if frame.directory.codec == Codec::Stored { ChunkClass::Coarse } else { ChunkClass::Fine };
-                let (_, count) = frame.take(&rest).ok_or_else(|| missing_block(&rest))?;
-                let first = frame.directory.position(rest.block, rest.first).ok_or_else(|| missing_block(&rest))?;
-                for at in first..first + count as usize {
-                    let bytes = frame.chunks(at, at + 1);
-                    let id = to.domain_keys().chunk(bytes);
-                    let (block, number) = run.chunk(class, id, bytes)?;
-                    hasher.add(id);
-                    read.add(frame.directory.chunks[at].id);
-                    let reference = Reference { block, first: number, count: 1 };
-                    list.push(run, Extent { reference, len: bytes.len() as u64 })?;
-                    bytes_read += bytes.len() as u64;
-                }
-                rest.first += count;
-                rest.count -= count;
+            let stored = part.frame.directory.codec == Codec::Stored;
+            let class = if stored { ChunkClass::Coarse } else { ChunkClass::Fine };
+            for (entry, bytes) in part.chunks() {
+                let id = to.domain_keys().chunk(bytes);
+                let (block, number) = run.chunk(class, id, bytes)?;
+                hasher.add(id);
+                read.add(entry.id);
+                let reference = Reference { block, first: number, count: 1 };
+                list.push(run, Extent { reference, len: bytes.len() as u64 })?;
+                bytes_read += bytes.len() as u64;
             }
             Ok(())
         })?;

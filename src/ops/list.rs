@@ -2,6 +2,7 @@
 
 use crate::format::tree::{Node, NodeKind};
 use crate::primitives::ids::ChunkId;
+use crate::primitives::text::printable;
 use crate::repository::snapshots::Snapshot;
 use crate::repository::{Repository, RepositoryError, Result};
 
@@ -12,9 +13,9 @@ pub fn find(repository: &Repository, snapshot: &Snapshot, path: &[u8]) -> Result
     if path.iter().all(|c| *c == b'/') {
         return Ok(None);
     }
-    let missing = || RepositoryError::Missing {
-        name: format!("{} in snapshot {}", String::from_utf8_lossy(path), snapshot.id.short()),
-    };
+    let text = printable(path);
+    let path_there = format!("/{}", text.trim_start_matches('/'));
+    let missing = || RepositoryError::NoSuchPath { snapshot: snapshot.id, path: path_there };
     let found = repository.find_path(&snapshot.state.root, path).map_err(|e| repository.within(&snapshot.id, e))?;
     found.map(Some).ok_or_else(missing)
 }

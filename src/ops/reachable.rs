@@ -206,7 +206,6 @@ impl Marks {
     /// Reads a node at the places that are known now.
     fn read_as_known(&mut self, repository: &Repository, id: &ChunkId) -> Result<bytes::Bytes, RepositoryError> {
         let state = repository.state();
-        let mut places = repository.cache().meta(id)?;
         // One that others may refer to comes first: it is the one that is kept.
         let mut usable = |place: &MetaPlace| -> bool {
             *self.usable.entry(place.frame.pack).or_insert_with(|| {
@@ -214,20 +213,12 @@ impl Marks {
                 pack.is_some_and(|p| repository.may_deduplicate(&state, &p.name))
             })
         };
-        places.sort_by_cached_key(|p| (!usable(p), p.frame.row));
-        let mut failure = None;
-        for place in places {
-            match repository.node_at(&place) {
-                Ok(bytes) => {
-                    self.nodes.insert(*id, place.frame.row);
-                    self.opened.insert(place.frame.row);
-                    return Ok(bytes);
-                }
-                Err(e) if e.is_damage() => failure = Some(e),
-                Err(e) => return Err(e),
-            }
-        }
-        Err(failure.unwrap_or_else(|| RepositoryError::Missing { name: format!("tree or list node {id}") }))
+        let rank = |place: &MetaPlace| (!usable(place), place.frame.row);
+        let read = |place: &MetaPlace| repository.node_at(place).map(|bytes| Some((place.frame.row, bytes)));
+        let (row, bytes) = repository.at_each_location_of_node(id, rank, read)?;
+        self.nodes.insert(*id, row);
+        self.opened.insert(row);
+        Ok(bytes)
     }
 
     fn add(&mut self, reference: &Reference) {

@@ -5,9 +5,9 @@
 //! overwrites one; so does what somebody deleted that the repository needs: [`bring_back`] makes it current again.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 
 use crossbeam_channel::unbounded;
+use parking_lot::Mutex;
 
 use crate::format::names::{self, ObjectName};
 use crate::format::state::State;
@@ -233,7 +233,7 @@ fn remove_all(
                     }
                     markers_last(&mut versions);
                     let removed = versions.iter().try_for_each(|version| store.remove_version(version));
-                    let mut report = report.lock().expect("nothing panics while it holds the lock");
+                    let mut report = report.lock();
                     match removed {
                         Ok(()) => report.removed += 1,
                         Err(e) => report.refused.push((name, error_chain(&e))),

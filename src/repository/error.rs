@@ -87,6 +87,14 @@ pub enum RepositoryError {
         /// The snapshot.
         snapshot: SnapshotId,
     },
+    /// The snapshot has no such entry.
+    #[error("snapshot {} has no {path}", .snapshot.short())]
+    NoSuchPath {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The path, absolute and printable.
+        path: String,
+    },
     /// An object that must be there is not.
     #[error("{name} is missing")]
     Missing {

@@ -34,9 +34,9 @@ impl Repository {
         let mut doubts = Vec::new();
         doubts.extend(self.gap().map(Doubt::Gap));
         doubts.extend(contradictions(&state));
-        doubts.extend(self.versions.lock().expect("nothing panics while it holds the lock").clone());
+        doubts.extend(self.versions.lock().clone());
         if doubts.is_empty() {
-            doubts.extend(self.beyond.lock().expect("nothing panics while it holds the lock").clone());
+            doubts.extend(self.beyond.lock().clone());
         }
         doubts
     }
@@ -63,13 +63,13 @@ impl Repository {
 
     /// What a new run tells everyone, if records are missing at the end of the log: later records will hide it.
     pub(super) fn testimony(&self, state: &State) -> Option<Operation> {
-        let beyond = self.beyond.lock().expect("nothing panics while it holds the lock").clone()?;
+        let beyond = self.beyond.lock().clone()?;
         let Doubt::Beyond { run, .. } = beyond else { return None };
         (contradictions(state).next().is_none() && run.0 > state.number).then_some(Operation::Beyond { run })
     }
 
     pub(super) fn gap(&self) -> Option<Gap> {
-        self.gap.lock().expect("nothing panics while it holds the lock").clone()
+        self.gap.lock().clone()
     }
 
     /// Whether the owner's next record follows another history than the one that was folded.
@@ -82,7 +82,7 @@ impl Repository {
     pub fn look_at_versions(&self) -> Result<()> {
         let found = self.numbers_with_versions()?;
         let doubt = (!found.is_empty()).then_some(Doubt::Versions { numbers: found });
-        *self.versions.lock().expect("nothing panics while it holds the lock") = doubt;
+        *self.versions.lock() = doubt;
         Ok(())
     }
 
@@ -145,7 +145,7 @@ impl Repository {
                 continue;
             }
             let doubt = found.map(|(object, run)| Doubt::Beyond { end: state.number, object, run });
-            *self.beyond.lock().expect("nothing panics while it holds the lock") = doubt;
+            *self.beyond.lock() = doubt;
             return Ok(());
         }
     }
@@ -223,9 +223,9 @@ impl Repository {
                 self.beyond_in(state, &EVERYWHERE, false)?.into_iter().map(|(_, run)| run).max().unwrap_or(RunId(0));
             Ok(vec![Operation::Settle { strays, run }, Operation::Note { description: note.clone() }])
         })?;
-        *self.gap.lock().expect("nothing panics while it holds the lock") = None;
-        *self.beyond.lock().expect("nothing panics while it holds the lock") = None;
-        *self.versions.lock().expect("nothing panics while it holds the lock") = None;
+        *self.gap.lock() = None;
+        *self.beyond.lock() = None;
+        *self.versions.lock() = None;
         self.refresh()?;
         Ok(Some(number))
     }
@@ -307,7 +307,7 @@ impl Repository {
         self.cache.clear()?;
         self.local.forget_head()?;
         self.remember(&state)?;
-        *self.distrust.lock().expect("nothing panics while it holds the lock") = None;
+        *self.distrust.lock() = None;
         self.set_state(state);
         Ok(true)
     }

@@ -20,7 +20,7 @@ impl Repository {
     /// Makes the cache know the packs that are live in `state`, and no others that were published.
     pub(crate) fn sync_places(&self, state: &State) -> Result<()> {
         let fingerprint = places_fingerprint(state);
-        if *self.places_synced.lock().expect("nothing panics while it holds the lock") == Some(fingerprint) {
+        if *self.places_synced.lock() == Some(fingerprint) {
             return Ok(());
         }
         // Another process has folded more and brought the rows in step with that: what it knows is newer.
@@ -32,13 +32,13 @@ impl Repository {
                 return Ok(());
             }
         }
-        *self.places_synced.lock().expect("nothing panics while it holds the lock") = Some(fingerprint);
+        *self.places_synced.lock() = Some(fingerprint);
         Ok(())
     }
 
     /// Whether the rows know all that the state folded last knows, or can know of it.
     pub(super) fn places_are_synced(&self) -> bool {
-        self.places_synced.lock().expect("nothing panics while it holds the lock").is_some()
+        self.places_synced.lock().is_some()
     }
 
     /// Whether what `state` names may be gone because others have gone on since: there is a later record.
@@ -71,7 +71,7 @@ impl Repository {
 
     /// Looks again for what could not be read before: it has come back.
     pub fn look_again(&self) -> Result<()> {
-        *self.places_synced.lock().expect("nothing panics while it holds the lock") = None;
+        *self.places_synced.lock() = None;
         self.take_damage();
         self.sync_places(&self.state())
     }

@@ -133,7 +133,7 @@ impl Repository {
             self.local.set_listed_ms(now)?;
         }
         let state = self.state();
-        let mut suspects = self.suspects.lock().expect("nothing panics while it holds the lock");
+        let mut suspects = self.suspects.lock();
         suspects.extend(found.iter().filter_map(|d| d.pack));
         let segments: HashSet<DirectoryHome> =
             found.iter().filter_map(|d| d.segment).map(DirectoryHome::Segment).collect();

@@ -1,7 +1,8 @@
 //! The keys that one credential holds, and what they let it do.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::crypto::keys::{Domain, DomainKeys, Epoch, EpochKeys, owner_signer, recipient_info, run_info};
 use crate::crypto::run_key::{self, Binding};
@@ -126,7 +127,7 @@ impl Keyring {
     }
 
     fn epochs(&self) -> MutexGuard<'_, BTreeMap<Epoch, EpochKeys>> {
-        self.epochs.lock().expect("nothing panics while it holds the lock")
+        self.epochs.lock()
     }
 
     /// Keys of all epochs up to `last`, as a new credential is handed them: without the seeds unless it may read.
@@ -222,7 +223,7 @@ impl Keyring {
     }
 
     fn run_secret(&self, envelope: &Envelope) -> Result<Secret, FormatError> {
-        let mut runs = self.runs.lock().expect("nothing panics while it holds the lock");
+        let mut runs = self.runs.lock();
         if let Some(secret) = runs.get(&envelope.encapsulation) {
             return Ok(secret.clone());
         }

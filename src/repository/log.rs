@@ -42,12 +42,12 @@ pub struct FoldedRecord {
 impl Repository {
     /// The folded state as far as it is known.
     pub fn state(&self) -> Arc<State> {
-        self.state.lock().expect("nothing panics while it holds the lock").clone()
+        self.state.lock().clone()
     }
 
     pub(super) fn set_state(&self, state: State) -> Arc<State> {
         let state = Arc::new(state);
-        *self.state.lock().expect("nothing panics while it holds the lock") = state.clone();
+        *self.state.lock() = state.clone();
         state
     }
 
@@ -82,7 +82,7 @@ impl Repository {
     fn refresh_to(&self, at_least: u64) -> Result<Arc<State>> {
         let refreshed = self.refresh_trusting(at_least);
         if let Err(RepositoryError::History { what } | RepositoryError::Fork { what }) = &refreshed {
-            let mut distrust = self.distrust.lock().expect("nothing panics while it holds the lock");
+            let mut distrust = self.distrust.lock();
             distrust.get_or_insert_with(|| what.clone());
         }
         refreshed
@@ -100,7 +100,7 @@ impl Repository {
         }
         check_not_rolled_back(seen, &state)?;
         self.check_not_lost(&state)?;
-        *self.gap.lock().expect("nothing panics while it holds the lock") = gap;
+        *self.gap.lock() = gap;
         if state.number != from {
             // Others' records may be visible before they are durable; nothing may build on them until they are.
             self.store.sync()?;
@@ -331,7 +331,7 @@ impl Repository {
         }
         let (after, _) = as_void(&state, number, &bytes)?;
         self.set_state(after);
-        *self.gap.lock().expect("nothing panics while it holds the lock") = None;
+        *self.gap.lock() = None;
         let described = RunDescription {
             program: super::write::run::program(),
             findings: vec![format!("the bytes at record {number} are garbage")],
@@ -395,7 +395,7 @@ impl Repository {
     ///
     /// Returns the number of the record, or of the last one.
     pub fn append(&self, build: &mut dyn FnMut(&State) -> Result<Vec<Operation>>) -> Result<u64> {
-        let distrust = self.distrust.lock().expect("nothing panics while it holds the lock").clone();
+        let distrust = self.distrust.lock().clone();
         if let Some(what) = distrust {
             return Err(history(what));
         }

@@ -30,9 +30,10 @@ pub mod write;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::crypto::keys::{Domain, DomainKeys, Epoch, EpochKeys, owner_signer};
@@ -424,7 +425,7 @@ impl Repository {
         };
         if let Some(state) = start {
             repository.follow_epochs(&state, 0)?;
-            *repository.state.lock().expect("nothing panics while it holds the lock") = Arc::new(state);
+            *repository.state.lock() = Arc::new(state);
         }
         // Who has seen nothing yet knows the end of the log by the log alone. Who has looks everywhere once a day, and
         // else where packs of lost runs would be.
@@ -508,7 +509,7 @@ impl Repository {
                         every machine may restore",
             );
         }
-        let mut writer = self.writer.lock().expect("nothing panics while it holds the lock");
+        let mut writer = self.writer.lock();
         if writer.is_none() {
             *writer = self.local.lock_writer()?;
         }
@@ -559,13 +560,13 @@ impl Repository {
 
     /// Remembers damage that was met and could be worked around.
     fn note_damage(&self, error: RepositoryError) {
-        self.damage.lock().expect("nothing panics while it holds the lock").push(error);
+        self.damage.lock().push(error);
     }
 
     /// Remembers, once for each object, that reading it again helped.
     fn note_unsteady(&self, name: &str) {
         let name = name.to_owned();
-        let mut damage = self.damage.lock().expect("nothing panics while it holds the lock");
+        let mut damage = self.damage.lock();
         let is_known = |e: &RepositoryError| matches!(e, RepositoryError::Unsteady { name: known } if *known == name);
         if !damage.iter().any(is_known) {
             damage.push(RepositoryError::Unsteady { name });
@@ -574,7 +575,7 @@ impl Repository {
 
     /// Damage that was met and could be worked around so far.
     pub fn take_damage(&self) -> Vec<RepositoryError> {
-        std::mem::take(&mut *self.damage.lock().expect("nothing panics while it holds the lock"))
+        std::mem::take(&mut *self.damage.lock())
     }
 
     /// Writes the folded state to the cache, so that the next command starts here.

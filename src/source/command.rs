@@ -14,9 +14,10 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ChildStderr, ChildStdout, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::process_group::{self, Group};
@@ -223,7 +224,7 @@ impl StreamCommand {
     }
 
     fn tail(&self) -> String {
-        let mut tail = self.stderr_tail.lock().expect("nothing panics while it holds the lock");
+        let mut tail = self.stderr_tail.lock();
         String::from_utf8_lossy(tail.make_contiguous()).into_owned()
     }
 }
@@ -272,7 +273,7 @@ fn drain(stderr: ChildStderr, tail: &Mutex<VecDeque<u8>>, mut on_line: impl FnMu
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
         }
-        keep_tail(&mut tail.lock().expect("nothing panics while it holds the lock"), &line);
+        keep_tail(&mut tail.lock(), &line);
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         on_line(&String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text)));
     }

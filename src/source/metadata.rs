@@ -11,9 +11,10 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{OnceLock, RwLock};
+use std::sync::OnceLock;
 
 use nix::unistd::{Gid, Group, Uid, User};
+use parking_lot::RwLock;
 use rustix::buffer::spare_capacity;
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
@@ -130,11 +131,11 @@ impl OwnerNames {
 }
 
 fn cached(table: &RwLock<HashMap<u32, Vec<u8>>>, id: u32, look_up: impl Fn(u32) -> Option<String>) -> Vec<u8> {
-    if let Some(name) = table.read().expect("nothing panics while it holds the lock").get(&id) {
+    if let Some(name) = table.read().get(&id) {
         return name.clone();
     }
     let name = look_up(id).unwrap_or_default().into_bytes();
-    table.write().expect("nothing panics while it holds the lock").insert(id, name.clone());
+    table.write().insert(id, name.clone());
     name
 }
 

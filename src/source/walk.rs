@@ -9,7 +9,9 @@
 //! the widest directory, whose entries are one listing.
 
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::exclude::ExcludeRules;
 use super::listing::Listing;
@@ -98,8 +100,7 @@ struct Stop<'s, 'a, T, A>(&'s Shared<'a, T, A>);
 
 impl<T, A> Drop for Stop<'_, '_, T, A> {
     fn drop(&mut self) {
-        // A poisoned lock means a thread panicked: the others need to be told all the more.
-        self.0.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).stopped = true;
+        self.0.state.lock().stopped = true;
         self.0.work.notify_all();
         self.0.done.notify_all();
     }
@@ -107,7 +108,7 @@ impl<T, A> Drop for Stop<'_, '_, T, A> {
 
 impl<T, A> Shared<'_, T, A> {
     fn lock(&self) -> MutexGuard<'_, Progress<T>> {
-        self.state.lock().expect("nothing panics while it holds the lock")
+        self.state.lock()
     }
 }
 
@@ -155,7 +156,7 @@ impl<T: Send, A: Fn(&Listing) -> T + Sync> Shared<'_, T, A> {
                         panic!("a thread that scanned a directory panicked");
                     }
                     state.wanted = Some(place);
-                    state = self.done.wait(state).expect("nothing panics while it holds the lock");
+                    self.done.wait(&mut state);
                     state.wanted = None;
                 }
             }
@@ -192,7 +193,7 @@ impl<T: Send, A: Fn(&Listing) -> T + Sync> Shared<'_, T, A> {
                 return Some(job);
             }
             state.idle += 1;
-            state = self.work.wait(state).expect("nothing panics while it holds the lock");
+            self.work.wait(&mut state);
             state.idle -= 1;
         }
     }

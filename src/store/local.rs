@@ -30,10 +30,10 @@ use std::ops::{ControlFlow, Range};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
@@ -237,8 +237,8 @@ impl LocalStore {
         Err(io::Error::other("the folder is deleted again and again while it is being made"))
     }
 
-    fn durable_folders(&self) -> std::sync::MutexGuard<'_, HashMap<String, (u64, u64)>> {
-        self.durable_folders.lock().expect("nothing panics while it holds the lock")
+    fn durable_folders(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (u64, u64)>> {
+        self.durable_folders.lock()
     }
 
     /// A name below [`STAGING`] that this process has not used yet.

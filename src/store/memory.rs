@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow, Range};
-use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::counts::Counters;
 use super::name::is_within;
@@ -48,7 +48,7 @@ impl MemoryStore {
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
-        self.contents.lock().expect("nothing panics while it holds the lock")
+        self.contents.lock()
     }
 
     fn bytes(&self, name: &str) -> Result<Bytes, StoreError> {

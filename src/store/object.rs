@@ -9,16 +9,19 @@
 
 use std::fmt;
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use object_store::path::Path;
 use object_store::{Attribute, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use parking_lot::Mutex;
 
 use crate::primitives::error_chain::error_chain;
+
+use tokio::sync::Semaphore;
 
 use super::counts::Counters;
 use super::name::{is_name, is_within};
@@ -39,7 +42,8 @@ pub struct ObjectStoreAdapter {
     location: String,
     /// `None` only while it is dropped.
     runtime: Option<tokio::runtime::Runtime>,
-    permits: Permits,
+    /// How many requests may still begin.
+    permits: Semaphore,
     counters: Counters,
     /// Whether the store knows "only if it is absent".
     conditional: AtomicBool,
@@ -95,7 +99,7 @@ impl ObjectStoreAdapter {
         requests_max: usize,
         backend: BackendOptions,
     ) -> Self {
-        let permits = Permits::new(requests_max.max(1));
+        let permits = Semaphore::new(requests_max.max(1));
         let BackendOptions { conditional, storage_class, server, versions, patience } = backend;
         let (runtime, counters, conditional) = (Some(runtime), Counters::default(), AtomicBool::new(conditional));
         let versioned = AtomicBool::new(false);
@@ -126,9 +130,12 @@ impl ObjectStoreAdapter {
 
     /// One request: waits for its turn, counts, and waits for the answer.
     fn request<T>(&self, verb: Verb, future: impl Future<Output = T>) -> T {
-        let _permit = self.permits.take();
-        self.counters.count(verb);
-        self.runtime.as_ref().expect("the runtime is there until the drop").block_on(future)
+        let runtime = self.runtime.as_ref().expect("the runtime is there until the drop");
+        runtime.block_on(async {
+            let _permit = self.permits.acquire().await.expect("nobody closes it");
+            self.counters.count(verb);
+            future.await
+        })
     }
 
     fn head(&self, name: &str) -> Result<u64, StoreError> {
@@ -308,7 +315,7 @@ impl Store for ObjectStoreAdapter {
     }
 
     fn server(&self) -> Option<String> {
-        self.server.as_ref()?.lock().expect("nothing panics while it holds the lock").clone()
+        self.server.as_ref()?.lock().clone()
     }
 
     fn patience(&self) -> Duration {
@@ -479,35 +486,6 @@ fn translate_create(name: &str, error: Error) -> StoreError {
     StoreError::Ambiguous { name: name.to_owned(), source }
 }
 
-/// How many requests may still begin.
-struct Permits {
-    free: Mutex<usize>,
-    freed: Condvar,
-}
-
-impl Permits {
-    fn new(n: usize) -> Self {
-        Self { free: Mutex::new(n), freed: Condvar::new() }
-    }
-
-    fn take(&self) -> Permit<'_> {
-        let free = self.free.lock().expect("nothing panics while it holds the lock");
-        let mut free = self.freed.wait_while(free, |free| *free == 0).expect("nothing panics while it holds the lock");
-        *free -= 1;
-        Permit(self)
-    }
-}
-
-/// The right to do one request.
-struct Permit<'a>(&'a Permits);
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        *self.0.free.lock().expect("nothing panics while it holds the lock") += 1;
-        self.0.freed.notify_one();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
@@ -549,7 +527,7 @@ mod tests {
     #[async_trait::async_trait]
     impl ObjectStore for Faulty {
         async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-            let put = self.puts.lock().unwrap().pop_front();
+            let put = self.puts.lock().pop_front();
             let path = location.to_string();
             match put {
                 None => self.inner.put_opts(location, payload, opts).await,

@@ -8,9 +8,10 @@
 //! new wrapper around the same inner store.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::name::is_within;
 use super::{Created, Foreign, Listed, RequestCounts, Store, StoreError, Verb};
@@ -171,8 +172,8 @@ impl SimulatedStore {
 
     /// Waits until `n` creates are held.
     pub fn wait_held(&self, n: usize) {
-        let script = self.script();
-        drop(self.changed.wait_while(script, |script| script.held.len() < n).expect("no panic under the lock"));
+        let mut script = self.script();
+        self.changed.wait_while(&mut script, |script| script.held.len() < n);
     }
 
     /// The names of the creates that are held at this moment, in the order they came.
@@ -234,7 +235,7 @@ impl SimulatedStore {
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
-        self.script.lock().expect("nothing panics while it holds the lock")
+        self.script.lock()
     }
 
     /// Does one call as the script wants it.
@@ -273,7 +274,7 @@ impl SimulatedStore {
         }
         script.held.push(name.to_owned());
         self.changed.notify_all();
-        let mut script = self.changed.wait_while(script, |script| is_held(script)).expect("no panic under the lock");
+        self.changed.wait_while(&mut script, |script| is_held(script));
         script.held.retain(|held| held != name);
         self.changed.notify_all();
     }

@@ -7,10 +7,13 @@ use std::path::Path;
 
 use crate::harness::{Bench, difference};
 use strongroom::format::record::Outcome;
+use strongroom::format::tree::{Content, NodeKind};
 use strongroom::ops::cat::cat;
+use strongroom::ops::list::find;
 use strongroom::ops::verify::{VerifyDepth, verify, verify_keyless};
 use strongroom::primitives::progress::Silent;
 use strongroom::primitives::system::{Scripted, System};
+use strongroom::repository::read::file::FileReader;
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
@@ -176,4 +179,42 @@ fn a_long_directory_is_cut_into_nodes_and_comes_back() {
     let target = tempfile::tempdir().unwrap();
     bench.restore(&bench.latest(&repository), target.path(), Some(&root));
     assert_eq!(difference(&root, target.path()), "");
+}
+
+#[test]
+fn any_part_of_a_file_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    every_kind(dir.path());
+    // Far more extents than a node of its own holds.
+    let mut long = Vec::new();
+    (0..300u64).for_each(|n| long.extend([noise(n % 7, 9_000), noise(1_000 + n, 11_000)].concat()));
+    fs::write(dir.path().join("long"), &long).unwrap();
+    let bench = Bench::new();
+    bench.backup(&[dir.path()]);
+    let repository = bench.open();
+    let snapshot = bench.latest(&repository);
+    let mut reader = FileReader::new(&repository);
+    let mut lists = 0;
+    for name in ["a/small.txt", "a/nothing", "a/deep/noise", "a/deep/er/text", "sparse", "long"] {
+        let path = dir.path().join(name);
+        let content = fs::read(&path).unwrap();
+        let node = find(&repository, &snapshot, path.to_str().unwrap().as_bytes()).unwrap().unwrap();
+        let NodeKind::File(file) = node.kind else { panic!("{name} is a file") };
+        lists += usize::from(matches!(file.content, Content::List(_)));
+        let len = content.len() as u64;
+        let random = noise(len, 16 * 60);
+        let drawn = random.chunks(16).map(|b| {
+            let number = |at: usize| u64::from_le_bytes(b[at..at + 8].try_into().unwrap());
+            (number(0) % (len + 10), number(8) % 300_000)
+        });
+        for (offset, want) in drawn.chain([(0, len + 5), (len, 10), (len + 7, 1), (0, 0), (u64::MAX, 3)]) {
+            let mut buffer = vec![0xaa; want as usize];
+            let n = reader.read_at(&file, offset, &mut buffer).unwrap();
+            let from = usize::try_from(offset.min(len)).unwrap();
+            let to = content.len().min(from.saturating_add(want as usize));
+            assert!(buffer[..n] == content[from..to], "{name}: {want} bytes at {offset}");
+            assert!(buffer[n..].iter().all(|b| *b == 0xaa), "{name}: more than it has was written at {offset}");
+        }
+    }
+    assert!(lists > 0, "no file has a list");
 }

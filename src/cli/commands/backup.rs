@@ -414,7 +414,7 @@ fn streams(env: &Env, arguments: &BackupArguments) -> Result<Vec<StreamSource>> 
     match (&arguments.stdin_name, reads_stdin) {
         (_, true) if env.input_is_terminal => return usage("standard input is a terminal: pipe something into it"),
         (name, true) => {
-            let reader = env.input.lock().expect("nothing panics while it holds the lock").take();
+            let reader = env.input.lock().take();
             let Some(reader) = reader else { return usage("there is no standard input") };
             let name = name.clone().unwrap_or_else(|| "stdin".to_owned());
             check_stream("--stdin-name", &name)?;

@@ -60,18 +60,9 @@ pub fn run(session: &Session, arguments: &LsArguments) -> Result<Exit> {
         match (done, unwritten) {
             (_, Some(e)) => Err(e),
             (Ok(()), None) => Ok(Exit::Done),
-            (Err(e), None) if is_no_such_path(&e, &chosen.snapshot.id.short()) => Err(CliError::NoSuchPath {
-                snapshot: chosen.snapshot.id.short(),
-                path: format!("/{}", escape(&chosen.path)),
-            }),
             (Err(e), None) => Err(e.into()),
         }
     })
-}
-
-/// Whether it says that the path is not there, rather than an object.
-pub fn is_no_such_path(error: &RepositoryError, id: &str) -> bool {
-    matches!(error, RepositoryError::Missing { name } if name.ends_with(&format!("in snapshot {id}")))
 }
 
 fn print(session: &Session, path: &[u8], node: &Node, long: bool) -> Result<()> {

@@ -20,7 +20,6 @@ use super::super::output::json::PathJson;
 use super::super::output::text::{count, duration, escape, pluralize, size};
 use super::super::paths::{absolute, split_last};
 use super::super::select::{Chosen, choose};
-use super::ls::is_no_such_path;
 use crate::cli::args::SnapshotArguments;
 use crate::cli::output::json::FindingsJson;
 use clap::Args;
@@ -169,7 +168,7 @@ pub fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exit> {
         let target = target.ok_or_else(|| CliError::Usage("name a directory with --target".to_owned()))?;
         session.listen()?;
         let started = Instant::now();
-        let report = match find(repository, &chosen)? {
+        let report = match list::find(repository, &chosen.snapshot, &chosen.path)? {
             Some(node) if !matches!(node.kind, NodeKind::Directory(_)) => {
                 one_entry(session, repository, &chosen, &node, arguments, &target)?
             }
@@ -178,16 +177,6 @@ pub fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exit> {
         tell(session, &chosen, arguments, &target, &report, started.elapsed().as_millis() as u64)?;
         Ok(if report.problems_count > 0 { Exit::Problems } else { Exit::Done })
     })
-}
-
-fn find(repository: &Repository, chosen: &Chosen) -> Result<Option<Node>> {
-    let id = chosen.snapshot.id.short();
-    match list::find(repository, &chosen.snapshot, &chosen.path) {
-        Err(e) if is_no_such_path(&e, &id) => {
-            Err(CliError::NoSuchPath { snapshot: id, path: format!("/{}", escape(&chosen.path)) })
-        }
-        found => Ok(found?),
-    }
 }
 
 fn target_options(arguments: &RestoreArguments) -> Result<TargetOptions> {

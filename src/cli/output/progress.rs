@@ -1,11 +1,12 @@
 //! Showing what goes on: a line on a terminal, plain lines or JSON elsewhere, problems always.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 use crate::primitives::progress::{Change, Observer, Severity, Unit};
@@ -113,7 +114,7 @@ pub struct FileJson {
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nothing panics while it holds the lock")
+    mutex.lock()
 }
 
 impl Shared {

@@ -1,8 +1,7 @@
 //! Deleting what the log has condemned, and what no run can publish any more.
 
-use std::sync::Mutex;
-
 use crossbeam_channel::unbounded;
+use parking_lot::Mutex;
 
 use crate::format::names::{self, ObjectName};
 use crate::format::record::Operation;
@@ -160,7 +159,7 @@ fn delete(
                         return;
                     }
                     let deleted = repository.store.delete(&listed.name);
-                    let mut done = done.lock().expect("nothing panics while it holds the lock");
+                    let mut done = done.lock();
                     match deleted {
                         Ok(()) => {
                             done.1.objects += 1;
@@ -174,7 +173,7 @@ fn delete(
             });
         }
     });
-    done.into_inner().expect("nothing panics while it holds the lock").0
+    done.into_inner().0
 }
 
 fn say(

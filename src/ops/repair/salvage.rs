@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use quick_cache::unsync::Cache;
+
 use crate::cache::chunk_ids::ChunkFinder;
 use crate::format::directory::ChunkEntry;
 use crate::format::names::PackKind;
 use crate::format::state::DirectoryHome;
-use crate::primitives::ids::{BlockId, ChunkId};
+use crate::primitives::ids::{BlockId, ChunkId, Reference};
 use crate::primitives::progress::{Observer, Unit};
 use crate::repository::read::frame::OpenFrame;
 use crate::repository::write::rewrite::PerhapsRewriting;
@@ -131,7 +133,7 @@ fn lost_before(
 
 fn is_held(repository: &Repository, block: BlockId, n: u32) -> Result<bool, RepositoryError> {
     let places = repository.cache().block(block)?;
-    Ok(places.iter().any(|p| (p.span.first..p.span.end()).contains(&n)))
+    Ok(places.iter().any(|p| p.holds(n)))
 }
 
 /// Fills chunks in from equal ones.
@@ -144,7 +146,7 @@ fn fill(
 ) -> Result<u64, RepositoryError> {
     observer.phase("filling in", Some(wanted.len() as u64), Unit::Items);
     let finder = ChunkFinder::new(repository.cache())?;
-    let mut open: HashMap<i64, Arc<OpenFrame>> = HashMap::new();
+    let mut open = Cache::new(FRAMES_MAX);
     let mut filled = 0;
     for ((block, n), chunk) in wanted {
         if observer.interrupted() {
@@ -166,38 +168,31 @@ fn find_equal(
     repository: &Repository,
     finder: &ChunkFinder,
     bad: &BadObject,
-    open: &mut HashMap<i64, Arc<OpenFrame>>,
+    open: &mut Cache<i64, Arc<OpenFrame>>,
     id: &ChunkId,
 ) -> Result<Option<(Arc<OpenFrame>, usize)>, RepositoryError> {
     finder.find(repository.cache(), id, &mut |block, n| {
-        for candidate in repository.cache().block(block)? {
-            let holds = (candidate.span.first..candidate.span.end()).contains(&n);
-            if !holds || bad.touched.contains_key(&candidate.frame.pack) {
-                continue;
+        let reference = Reference { block, first: n, count: 1 };
+        let found = repository.at_each_location(&reference, |candidate| {
+            if bad.touched.contains_key(&candidate.frame.pack) {
+                return Ok(None);
             }
             let frame = match open.get(&candidate.frame.row) {
                 Some(frame) => frame.clone(),
                 None => {
-                    let pack = repository.open_pack(candidate.frame.pack);
-                    match pack.and_then(|pack| repository.read_frame(&pack, candidate.frame.place)) {
-                        Ok(frame) => {
-                            if open.len() >= FRAMES_MAX {
-                                open.clear();
-                            }
-                            let frame = Arc::new(frame);
-                            open.insert(candidate.frame.row, frame.clone());
-                            frame
-                        }
-                        Err(e) if e.is_damage() => continue,
-                        Err(e) => return Err(e),
-                    }
+                    let pack = repository.open_pack(candidate.frame.pack)?;
+                    let frame = Arc::new(repository.read_frame(&pack, candidate.frame.place)?);
+                    open.insert(candidate.frame.row, frame.clone());
+                    frame
                 }
             };
             let at = frame.directory.position(block, n).filter(|at| frame.directory.chunks[*at].id == *id);
-            if let Some(at) = at {
-                return Ok(Some((frame, at)));
-            }
+            Ok(at.map(|at| (frame, at)))
+        });
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(e) if e.is_damage() || e.archived().is_some() => Ok(None),
+            Err(e) => Err(e),
         }
-        Ok(None)
     })
 }

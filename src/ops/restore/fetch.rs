@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::bounded;
+use parking_lot::Mutex;
 
 use crate::crypto::keys::ContentHasher;
 use crate::destination::{Problem, RelativePath, Target, TargetError};
@@ -74,14 +75,14 @@ pub fn execute(
     });
     let incomplete = |f: &&FileItem| f.failed.load(Ordering::Relaxed) || f.left.load(Ordering::Relaxed) > 0;
     for file in files.iter().filter(incomplete) {
-        let token = file.token.lock().expect("nothing panics while it holds the lock").take();
+        let token = file.token.lock().take();
         // What is incomplete must not look like a file that was restored.
         let discarded = token.map(|t| target.reopen(&file.path, &t).and_then(|f| f.discard()));
         if let Some(Err(e)) = discarded {
             work.told().problems.push(error_chain(&e));
         }
     }
-    let told = work.told.into_inner().expect("nothing panics while it holds the lock");
+    let told = work.told.into_inner();
     report.files += told.files;
     report.bytes += told.bytes;
     report.archived.extend(told.archived);
@@ -129,8 +130,8 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
-        self.told.lock().expect("nothing panics while it holds the lock")
+    fn told(&self) -> parking_lot::MutexGuard<'_, Told> {
+        self.told.lock()
     }
 
     fn stopped(&self) -> bool {
@@ -265,7 +266,7 @@ impl Work<'_> {
 
     fn write_part(&self, file: &FileItem, ranges: &[(u64, &[u8])], len: u64) -> Result<(), TargetError> {
         let token = {
-            let mut token = file.token.lock().expect("nothing panics while it holds the lock");
+            let mut token = file.token.lock();
             match *token {
                 Some(token) => token,
                 None => {

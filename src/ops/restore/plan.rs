@@ -2,15 +2,16 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use parking_lot::Mutex;
 
 use crate::cache::locations::BlockPlace;
 use crate::crypto::keys::ContentHasher;
 use crate::destination::{FileToken, RelativePath};
 use crate::format::tree::{FileNode, Metadata};
 use crate::primitives::ids::{BlockId, ContentId, Reference};
-use crate::repository::read::frame::missing_block;
+use crate::repository::read::locate::{first_that_answers, missing_block};
 use crate::repository::{Repository, RepositoryError};
 
 use super::links::LinkKey;
@@ -110,7 +111,7 @@ impl Plan {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(repository.cache().block(reference.block)?),
         };
-        let covers = |p: &&BlockPlace| (p.span.first..p.span.end()).contains(&reference.first);
+        let covers = |p: &&BlockPlace| p.holds(reference.first);
         places.iter().find(covers).copied().ok_or_else(|| missing_block(reference))
     }
 }
@@ -146,27 +147,22 @@ fn add_ids(
     rest: &Reference,
     hasher: &mut ContentHasher,
 ) -> Result<u32, RepositoryError> {
-    let mut failure = None;
-    for place in places.iter().filter(|p| (p.span.first..p.span.end()).contains(&rest.first)) {
-        let pack = match repository.open_pack(place.frame.pack) {
-            Ok(pack) => pack,
-            Err(e) if e.is_damage() => {
-                failure = Some(e);
-                continue;
-            }
-            Err(e) => return Err(e),
-        };
-        let count = rest.count.min(place.span.end() - rest.first);
-        let chunks = pack.directory.frames.get(place.frame.place as usize).and_then(|frame| {
-            let at = frame.position(rest.block, rest.first)?;
-            frame.chunks.get(at..at.checked_add(count as usize)?)
-        });
-        if let Some(chunks) = chunks {
-            chunks.iter().for_each(|chunk| hasher.add(chunk.id));
-            return Ok(count);
-        }
-    }
-    Err(failure.unwrap_or_else(|| missing_block(rest)))
+    let holding = places.iter().filter(|p| p.holds(rest.first));
+    let (chunks, count) = first_that_answers(
+        holding,
+        |place| {
+            let pack = repository.open_pack(place.frame.pack)?;
+            let count = rest.count.min(place.span.end() - rest.first);
+            let chunks = pack.directory.frames.get(place.frame.place as usize).and_then(|frame| {
+                let at = frame.position(rest.block, rest.first)?;
+                frame.chunks.get(at..at.checked_add(count as usize)?)
+            });
+            Ok(chunks.map(|chunks| (chunks.to_vec(), count)))
+        },
+        || missing_block(rest),
+    )?;
+    chunks.iter().for_each(|chunk| hasher.add(chunk.id));
+    Ok(count)
 }
 
 /// Finds the offsets of pieces in the middle of an extent: only after a prune does an extent lie in several

@@ -1,8 +1,9 @@
 //! Reading everything: each pack's bytes against its name, each frame opened, each chunk id recomputed.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crossbeam_channel::bounded;
+use parking_lot::Mutex;
 
 use crate::cache::locations::PackPlace;
 use crate::format::names;
@@ -110,15 +111,15 @@ pub fn check(
     if observer.interrupted() {
         return Err(RepositoryError::Interrupted);
     }
-    if let Some(e) = failure.into_inner().expect("nothing panics while it holds the lock") {
+    if let Some(e) = failure.into_inner() {
         return Err(e);
     }
-    let mut archived = archived.into_inner().expect("nothing panics while it holds the lock");
+    let mut archived = archived.into_inner();
     archived.sort_by(|a, b| a.1.cmp(&b.1));
     let unread: std::collections::HashSet<i64> = archived.iter().map(|(row, _)| *row).collect();
     report.archived.extend(archived.into_iter().map(|(_, name)| name));
     report.bytes_read += packs.iter().filter(|p| !unread.contains(&p.row)).map(|p| p.len).sum::<u64>();
-    let mut wrong = wrong.into_inner().expect("nothing panics while it holds the lock");
+    let mut wrong = wrong.into_inner();
     if !wrong.is_empty() {
         // What a prune has condemned meanwhile may be gone.
         let state = repository.refresh_by_name()?;
@@ -145,8 +146,8 @@ pub fn check(
     Ok(())
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().expect("nothing panics while it holds the lock")
+fn locked<T>(mutex: &Mutex<T>) -> parking_lot::MutexGuard<'_, T> {
+    mutex.lock()
 }
 
 fn check_pack(repository: &Repository, place: PackPlace) -> Result<Option<PackDamage>, RepositoryError> {

@@ -239,7 +239,7 @@ impl Walk<'_> {
         };
         let mut finding = None;
         for place in places {
-            if (place.span.first..place.span.end()).contains(&reference.first) {
+            if place.holds(reference.first) {
                 match self.bad.finding(place.frame.pack, place.frame.place) {
                     None => return Ok(Some(*place)),
                     Some(bad) => finding = Some(bad),

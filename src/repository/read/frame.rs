@@ -1,9 +1,10 @@
 //! Reading blocks and nodes: fetch, open, decompress, and recompute every id before a byte is believed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::format::directory::{ChunkEntry, FrameDirectory, PackDirectory};
 use crate::format::envelope::{ENVELOPE_LEN, FormatError};
@@ -19,6 +20,8 @@ use crate::repository::Repository;
 use crate::repository::dedup::is_dead;
 use crate::repository::error::{RepositoryError, Result};
 use crate::repository::index_sync::OVERTAKEN_MAX;
+
+use super::locate::missing_block;
 
 /// Frames of nodes that are read at once from a server.
 const META_WINDOW: u32 = 16;
@@ -135,14 +138,8 @@ impl<K: std::hash::Hash + Eq + Copy, V: Clone> Recent<K, V> {
     }
 }
 
-/// The error for a block that has no place.
-pub fn missing_block(reference: &Reference) -> RepositoryError {
-    let (first, last) = (reference.first, reference.end() - 1);
-    RepositoryError::Missing { name: format!("block {} (chunks {first} to {last})", reference.block) }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().expect("nothing panics while it holds the lock")
+fn locked<T>(mutex: &Mutex<T>) -> parking_lot::MutexGuard<'_, T> {
+    mutex.lock()
 }
 
 impl Repository {
@@ -182,26 +179,18 @@ impl Repository {
         not_in: Option<i64>,
         may_have_base: bool,
     ) -> Result<(FramePlace, OpenFrame)> {
-        let mut failure = None;
-        for BlockPlace { span, frame: place } in self.cache.block(reference.block)? {
-            if Some(place.pack) == not_in || !(span.first..span.end()).contains(&reference.first) {
-                continue;
+        self.at_each_location(reference, |BlockPlace { frame: place, .. }| {
+            if Some(place.pack) == not_in {
+                return Ok(None);
             }
-            let read = self.open_pack(place.pack).and_then(|pack| {
-                let directory = pack.directory.frames.get(place.place as usize);
-                if !may_have_base && directory.is_some_and(|f| f.base.is_some()) {
-                    return Err(pack.damaged(FormatError::Malformed("a base has a base".to_owned())));
-                }
-                self.read_frame(&pack, place.place)
-            });
-            match read {
-                Ok(frame) if frame.take(reference).is_some() => return Ok((place, frame)),
-                Ok(_) => {}
-                Err(e) if e.is_damage() || e.archived().is_some() => failure = Some(e),
-                Err(e) => return Err(e),
+            let pack = self.open_pack(place.pack)?;
+            let directory = pack.directory.frames.get(place.place as usize);
+            if !may_have_base && directory.is_some_and(|f| f.base.is_some()) {
+                return Err(pack.damaged(FormatError::Malformed("a base has a base".to_owned())));
             }
-        }
-        Err(failure.unwrap_or_else(|| missing_block(reference)))
+            let frame = self.read_frame(&pack, place.place)?;
+            Ok(frame.take(reference).is_some().then_some((*place, frame)))
+        })
     }
 
     /// The bytes of a tree or list node. Every place it is at is tried before it is called damaged or missing.
@@ -234,15 +223,7 @@ impl Repository {
     }
 
     fn node_as_known(&self, id: &ChunkId) -> Result<Bytes> {
-        let mut failure = None;
-        for place in self.cache.meta(id)? {
-            match self.node_at(&place) {
-                Ok(bytes) => return Ok(bytes),
-                Err(e) if e.is_damage() => failure = Some(e),
-                Err(e) => return Err(e),
-            }
-        }
-        Err(failure.unwrap_or_else(|| RepositoryError::Missing { name: format!("tree or list node {id}") }))
+        self.at_each_location_of_node(id, |place| place.frame.row, |place| self.node_at(place).map(Some))
     }
 
     /// The bytes of the node that is at this place.

@@ -1,4 +1,6 @@
 //! Reading objects, frames and nodes back.
 
+pub mod file;
 pub mod frame;
+pub mod locate;
 pub mod object;

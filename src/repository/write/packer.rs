@@ -9,11 +9,12 @@
 //! compressed in. A stage that fails takes its channels with it; the first failure is what the writer sees.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 
 use crate::format::directory::ChunkEntry;
 use crate::format::names::{self, PackKind};
@@ -67,7 +68,7 @@ struct Shared {
 
 impl Shared {
     fn fail(&self, error: RepositoryError) {
-        self.failure.lock().expect("nothing panics while it holds the lock").get_or_insert(error);
+        self.failure.lock().get_or_insert(error);
     }
 }
 
@@ -138,18 +139,18 @@ impl Packer {
 
     /// Packs that are durable in the store and were not taken yet.
     pub fn take_finished(&self) -> Vec<PackSummary> {
-        std::mem::take(&mut *self.shared.finished.lock().expect("nothing panics while it holds the lock"))
+        std::mem::take(&mut *self.shared.finished.lock())
     }
 
     /// How many finished packs wait to be taken.
     pub fn finished_count(&self) -> usize {
-        self.shared.finished.lock().expect("nothing panics while it holds the lock").len()
+        self.shared.finished.lock().len()
     }
 
     /// Ends the stages: all that was added is durable when this returns.
     pub fn finish(mut self) -> Result<Vec<PackSummary>> {
         self.stop();
-        let failure = self.shared.failure.lock().expect("nothing panics while it holds the lock").take();
+        let failure = self.shared.failure.lock().take();
         match failure {
             Some(error) => Err(error),
             None => Ok(self.take_finished()),
@@ -158,7 +159,7 @@ impl Packer {
 
     fn failure(&mut self) -> RepositoryError {
         self.stop();
-        let failure = self.shared.failure.lock().expect("nothing panics while it holds the lock").take();
+        let failure = self.shared.failure.lock().take();
         failure.unwrap_or_else(|| RepositoryError::Worker("the pipeline of packs ended early".to_owned()))
     }
 
@@ -232,6 +233,6 @@ fn upload(shared: &Shared, kind: PackKind, pack: Pack) -> Result<()> {
     let summary = PackSummary { name, kind, run: shared.run, len, place, directory };
     // Only now: what is kept here is published by a later run without asking whether it is there.
     shared.folder.keep(&summary)?;
-    shared.finished.lock().expect("nothing panics while it holds the lock").push(summary);
+    shared.finished.lock().push(summary);
     Ok(())
 }

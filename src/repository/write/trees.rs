@@ -3,6 +3,8 @@
 //! Where a node ends is decided by what stands there (a keyed hash of an entry's name, of an extent, of a
 //! child's id), so that a change in one place leaves the other nodes as they were.
 
+use std::ops::ControlFlow;
+
 use crate::format::envelope::FormatError;
 use crate::format::list::{ListChild, ListNode};
 use crate::format::tree::{Content, Node, NodeKind, TreeChild, TreeNode};
@@ -284,6 +286,64 @@ impl Repository {
             match node {
                 ListNode::Leaf(extents) => extents.into_iter().try_for_each(&mut *each)?,
                 ListNode::Inner { children, .. } => stack.extend(children.iter().rev().map(|c| (c.id, level))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with the extents of a content that hold its stored bytes from `from` on, each with the offset that it
+    /// begins at, until it breaks. What lies before is not read.
+    pub fn for_each_extent_from(
+        &self,
+        content: &Content,
+        from: u64,
+        each: &mut dyn FnMut(u64, Extent) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut leaf = |mut at: u64, extents: &[Extent]| -> Result<ControlFlow<()>> {
+            for extent in extents {
+                let start = at;
+                at = at.saturating_add(extent.len);
+                if at > from && each(start, *extent)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        let root = match content {
+            Content::Inline(extents) => return leaf(0, extents).map(drop),
+            Content::List(root) => root,
+        };
+        // The length that the node above gives: if it is not so, what follows is at another offset.
+        let mut stack: Vec<(ChunkId, u8, u64, Option<u64>)> = vec![(*root, u8::MAX, 0, None)];
+        while let Some((id, below, start, len)) = stack.pop() {
+            let node = self.list_node(&id)?;
+            let (level, sum) = match &node {
+                ListNode::Leaf(extents) => (0, extents.iter().map(|e| e.len).fold(0, u64::saturating_add)),
+                ListNode::Inner { level, children } => {
+                    (*level, children.iter().map(|c| c.len).fold(0, u64::saturating_add))
+                }
+            };
+            if level >= below || len.is_some_and(|len| len != sum) {
+                return Err(misplaced(&id));
+            }
+            match node {
+                ListNode::Leaf(extents) => {
+                    if leaf(start, &extents)?.is_break() {
+                        return Ok(());
+                    }
+                }
+                ListNode::Inner { children, .. } => {
+                    let mut at = start;
+                    let mut needed = Vec::new();
+                    for child in children {
+                        let begins = at;
+                        at = at.saturating_add(child.len);
+                        if at > from {
+                            needed.push((child.id, level, begins, Some(child.len)));
+                        }
+                    }
+                    stack.extend(needed.into_iter().rev());
+                }
             }
         }
         Ok(())

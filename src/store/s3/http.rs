@@ -1,7 +1,7 @@
 //! Requests on the wire: a limit of time that fits the size of each, how often it is tried, and what an answer is
 //! worth before `object_store` believes it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use object_store::client::{
     ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
 use object_store::{ClientOptions, Error};
+use parking_lot::Mutex;
 
 use crate::primitives::error_chain::error_chain;
 
@@ -168,7 +169,7 @@ impl Limited {
     async fn weighed(&self, answer: HttpResponse, asked: Option<&page::Asked>) -> Result<Weighed, HttpError> {
         let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         if let Some(server) = header("server") {
-            *self.server.lock().expect("nothing panics while it holds the lock") = Some(server);
+            *self.server.lock() = Some(server);
         }
         let status = answer.status().as_u16();
         // A redirection is not followed, for it would have to be signed anew; a wrong region is sometimes a 400.

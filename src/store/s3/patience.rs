@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::super::options::Notice;
 use super::wire::WireError;
@@ -71,7 +73,7 @@ impl Patience {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().expect("nothing panics while it holds the lock")
+        self.0.state.lock()
     }
 
     /// Waits for a first answer, and says so if it takes its time.
@@ -137,7 +139,7 @@ mod tests {
     fn patience(limit_s: u64) -> (Patience, Arc<Mutex<Vec<String>>>) {
         let told = Arc::new(Mutex::new(Vec::new()));
         let kept = told.clone();
-        let notice: Notice = Arc::new(move |text: &str| kept.lock().unwrap().push(text.to_owned()));
+        let notice: Notice = Arc::new(move |text: &str| kept.lock().push(text.to_owned()));
         (Patience::new(Duration::from_secs(limit_s), notice), told)
     }
 
@@ -148,7 +150,7 @@ mod tests {
         let before = |s| now.checked_sub(Duration::from_secs(s)).unwrap();
         patience.state().all = Some(Trouble { since: before(5), last: before(1) });
         assert_eq!(patience.failed("a", now, "503".into(), false), Ok(()));
-        assert!(told.lock().unwrap()[0].contains("503; trying again for up to "), "{told:?}");
+        assert!(told.lock()[0].contains("503; trying again for up to "), "{told:?}");
         patience.state().all = Some(Trouble { since: before(11), last: before(1) });
         let gave_up = patience.failed("b", now, "503".into(), false);
         assert!(matches!(gave_up, Err(WireError::GaveUp { seconds: 11, .. })), "{gave_up:?}");
@@ -157,7 +159,7 @@ mod tests {
         patience.state().of.clear();
         assert_eq!(patience.failed("a", now, "503".into(), false), Ok(()));
         patience.answered("a");
-        assert_eq!(told.lock().unwrap().last().unwrap(), "the store answers again");
+        assert_eq!(told.lock().last().unwrap(), "the store answers again");
         assert!(patience.state().all.is_none());
     }
 

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use object_store::aws::AwsCredential;
 use object_store::client::CredentialProvider;
+use parking_lot::Mutex;
 
 use super::super::options::StoreOptions;
 use super::handed::{is_secret, is_visible};
@@ -129,7 +130,7 @@ impl ProfileCredentials {
 
     fn load(&self) -> Result<Arc<AwsCredential>, String> {
         let stamp = self.files.stamp();
-        let mut known = self.known.lock().expect("nothing panics while it holds the lock");
+        let mut known = self.known.lock();
         if let Some((_, keys)) = known.as_ref().filter(|(at, _)| *at == stamp) {
             return Ok(keys.clone());
         }
