@@ -336,7 +336,7 @@ fn a_forget_explains_itself_and_asks_before_most_of_it_goes() {
     sr.expect(0, &["forget", "--expire-after", "15d", "--min-count", "2", "--max-count", "3", "--yes"]);
     assert!(sr.expect(0, &["snapshots"]).contains("snapshots"));
     let dry = sr.expect(0, &["forget", "--keep-last", "1", "--prune", "--dry-run", "--max-unused", "0"]);
-    assert!(dry.contains("would remove"), "{dry}");
+    assert!(dry.contains("nothing to remove"), "{dry}");
     let pruned: serde_json::Value =
         serde_json::from_str(&sr.expect(0, &["prune", "--json", "--max-unused", "0", "--grace", "0s"])).unwrap();
     assert!(pruned["type"] == "prune" && pruned["snapshots"] == 2 && pruned["checkpoint"].is_u64(), "{pruned}");

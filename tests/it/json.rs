@@ -14,12 +14,14 @@ fn documented() -> (BTreeMap<String, BTreeSet<String>>, BTreeSet<String>) {
     for line in page.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
             section = heading.strip_prefix('`').and_then(|h| h.strip_suffix('`')).map(str::to_owned);
-            section.iter().for_each(|name| drop(types.entry(name.clone()).or_default()));
+            if let Some(name) = &section {
+                types.entry(name.clone()).or_default();
+            }
         } else if let Some(field) = line.strip_prefix("| `").and_then(|rest| rest.split('`').next()) {
             match &section {
-                Some(name) => drop(types.get_mut(name).unwrap().insert(field.to_owned())),
-                None => drop(parts.insert(field.to_owned())),
-            }
+                Some(name) => types.get_mut(name).unwrap().insert(field.to_owned()),
+                None => parts.insert(field.to_owned()),
+            };
         }
     }
     (types, parts)
@@ -48,6 +50,7 @@ fn the_page_names_every_type_and_field() {
     sr.write("d/b", vec![7; 100_000]);
     let (types, words) = (documented().0, words());
     let mut seen = BTreeSet::new();
+    let mut wrong = BTreeSet::new();
     let mut look = |args: &[&str]| {
         let output = sr.command(args).arg("--json").output().expect("the program runs");
         let lines = String::from_utf8(output.stdout).expect("JSON is UTF-8");
@@ -56,14 +59,19 @@ fn the_page_names_every_type_and_field() {
             assert!(line.starts_with(r#"{"type":""#), "{args:?}: {line}");
             let object: Value = serde_json::from_str(line).expect("it is JSON");
             let name = object["type"].as_str().expect("a type is a text").to_owned();
-            let fields = types.get(&name).unwrap_or_else(|| panic!("docs/JSON.md has no `{name}`: {line}"));
+            let Some(fields) = types.get(&name) else {
+                wrong.insert(format!("no section `{name}`: {line}"));
+                continue;
+            };
             for (field, value) in object.as_object().expect("it is an object") {
-                assert!(field == "type" || fields.contains(field), "docs/JSON.md: `{name}` has no `{field}`: {line}");
+                if field != "type" && !fields.contains(field) {
+                    wrong.insert(format!("`{name}` has no `{field}`"));
+                }
                 assert!(!value.is_null(), "{line}");
                 let mut below = BTreeSet::new();
                 deeper(value, &mut below);
-                let unknown: Vec<_> = below.iter().filter(|n| !words.contains(n.as_str())).collect();
-                assert!(unknown.is_empty(), "docs/JSON.md does not name {unknown:?} of `{name}`: {line}");
+                let unknown = below.iter().filter(|n| !words.contains(n.as_str()));
+                wrong.extend(unknown.map(|unknown| format!("`{unknown}` of `{name}` is not named")));
             }
             seen.insert(name);
         }
@@ -95,7 +103,9 @@ fn the_page_names_every_type_and_field() {
     look(&["unlock"]);
     look(&["restore", "ffffffff", "--target", "nowhere"]);
     look(&["backup", "--nonsense"]);
-    for name in ["init", "backup", "file", "progress", "snapshot", "entry", "diff", "share", "record", "head", "error"] {
+    assert!(wrong.is_empty(), "docs/JSON.md: {wrong:#?}");
+    for name in ["init", "backup", "file", "progress", "snapshot", "entry", "diff", "share", "record", "head", "error"]
+    {
         assert!(seen.contains(name), "{name}: {seen:?}");
     }
 }

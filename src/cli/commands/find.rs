@@ -5,6 +5,7 @@ use std::io::Write;
 use globset::GlobBuilder;
 
 use crate::ops::find::{FindOptions, Pattern, find};
+use crate::primitives::progress::{Observer, Severity};
 use crate::repository::RepositoryError;
 
 use super::super::context::Session;

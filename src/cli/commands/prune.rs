@@ -137,8 +137,18 @@ fn told(r: &PruneReport, dry_run: bool, took_ms: u64) -> String {
     let does_nothing = plan.deleted.packs + plan.rewritten.packs + r.swept.objects == 0;
     let mut lines = vec![match before.checked_sub(after) {
         _ if does_nothing => format!("nothing to remove; the repository has {}", size(before)),
-        Some(freed) => format!("{}free{} {about}{}; the repository has {about}{}", would, if dry_run { "" } else { "d" }, size(freed), size(after)),
-        None => format!("{would}free{} nothing yet; the repository has {about}{}", if dry_run { "" } else { "d" }, size(after)),
+        Some(freed) => format!(
+            "{}free{} {about}{}; the repository has {about}{}",
+            would,
+            if dry_run { "" } else { "d" },
+            size(freed),
+            size(after)
+        ),
+        None => format!(
+            "{would}free{} nothing yet; the repository has {about}{}",
+            if dry_run { "" } else { "d" },
+            size(after)
+        ),
     }];
     lines.push(match plan.unused_after {
         0 => format!("{} of {} in packs are unused", size(plan.unused_before), size(plan.before.bytes)),

@@ -53,6 +53,7 @@ pub struct SnapshotJson {
     /// Its id.
     pub id: String,
     /// The time it stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
     /// The machine.
     pub host: String,

@@ -41,6 +41,7 @@ pub struct StatsJson {
     /// Where it is.
     pub location: String,
     /// When it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// Records in the log.
     pub records: u64,
@@ -67,6 +68,7 @@ pub struct StatsJson {
     /// Packs that no verification that is remembered has read.
     pub packs_never_read: u64,
     /// When the pack was read that was read longest ago.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_read: Option<String>,
 }
 

@@ -159,6 +159,7 @@ pub struct EntryJson {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub group: String,
     /// Time of last modification.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mtime: Option<String>,
     /// Length of a file, holes included.
     #[serde(skip_serializing_if = "Option::is_none")]
