@@ -1,7 +1,7 @@
 //! Any bytes as a config, raw and behind a sound checksum.
 #![no_main]
 
-#[path = "../inputs/config.rs"]
+#[path = "../../tests/it/fuzz/config.rs"]
 mod input;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| input::check(data));

@@ -1,7 +1,7 @@
 //! Any bytes as a credential file, raw and behind a sound checksum.
 #![no_main]
 
-#[path = "../inputs/credential.rs"]
+#[path = "../../tests/it/fuzz/credential.rs"]
 mod input;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| input::check(data));

@@ -3,7 +3,7 @@
 //! verifies: it may refuse, and never ends.
 #![no_main]
 
-#[path = "../inputs/fold.rs"]
+#[path = "../../tests/it/fuzz/fold.rs"]
 mod input;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| input::check(data));

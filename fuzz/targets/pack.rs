@@ -1,7 +1,7 @@
 //! Any bytes as the directory of a pack: what is read is written back the same.
 #![no_main]
 
-#[path = "../inputs/pack.rs"]
+#[path = "../../tests/it/fuzz/pack.rs"]
 mod input;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| input::check(data));

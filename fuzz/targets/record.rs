@@ -1,7 +1,7 @@
 //! Any bytes as a record: raw, and as the content of one that is properly sealed.
 #![no_main]
 
-#[path = "../inputs/record.rs"]
+#[path = "../../tests/it/fuzz/record.rs"]
 mod input;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| input::check(data));

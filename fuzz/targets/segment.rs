@@ -1,7 +1,7 @@
 //! Any bytes as the parts of a segment, in clear and sealed.
 #![no_main]
 
-#[path = "../inputs/segment.rs"]
+#[path = "../../tests/it/fuzz/segment.rs"]
 mod input;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| input::check(data));

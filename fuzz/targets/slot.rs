@@ -1,7 +1,7 @@
 //! Any bytes as a key slot, raw and behind a sound checksum. No passphrase is stretched here.
 #![no_main]
 
-#[path = "../inputs/slot.rs"]
+#[path = "../../tests/it/fuzz/slot.rs"]
 mod input;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| input::check(data));

@@ -1,46 +1,31 @@
 //! What the fuzz targets check, with a fixed number of inputs for each: golden objects, changed here and there, and random
 //! bytes. `cargo fuzz run` looks further, guided by what is reached.
 
-#[path = "../../fuzz/inputs/checkpoint.rs"]
 mod checkpoint;
-#[path = "../../fuzz/inputs/config.rs"]
 mod config;
-#[path = "../../fuzz/inputs/credential.rs"]
 mod credential;
-#[path = "../../fuzz/inputs/description.rs"]
 mod description;
-#[path = "../../fuzz/inputs/envelope.rs"]
 mod envelope;
-#[path = "../../fuzz/inputs/epoch_keys.rs"]
 mod epoch_keys;
-#[path = "../../fuzz/inputs/fold.rs"]
 mod fold;
-#[path = "../../fuzz/inputs/list.rs"]
 mod list;
-#[path = "../../fuzz/inputs/pack.rs"]
 mod pack;
-#[path = "../../fuzz/inputs/record.rs"]
 mod record;
-#[path = "../../fuzz/inputs/segment.rs"]
 mod segment;
-#[path = "../../fuzz/inputs/slot.rs"]
 mod slot;
-#[path = "../../fuzz/inputs/tree.rs"]
 mod tree;
 
-/// Random numbers that are the same in each run (splitmix64, Steele and others 2014).
-struct Random(u64);
+use strongroom::primitives::system::{Scripted, random};
+
+/// Random numbers that are the same in each run.
+struct Random(Scripted);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+    fn next(&self) -> u64 {
+        u64::from_le_bytes(random(&self.0))
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    fn below(&self, n: usize) -> usize {
         (self.next() % n.max(1) as u64) as usize
     }
 }
@@ -66,7 +51,7 @@ fn golden() -> Vec<Vec<u8>> {
 /// Lengths and counts at which sums go wrong.
 const EDGES: [u64; 8] = [0, 1, 0x7f, 0x80, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX];
 
-fn changed(bytes: &mut Vec<u8>, random: &mut Random) {
+fn changed(bytes: &mut Vec<u8>, random: &Random) {
     let at = random.below(bytes.len() + 1);
     match random.below(7) {
         0 => bytes.insert(at, random.next() as u8),
@@ -88,7 +73,7 @@ fn changed(bytes: &mut Vec<u8>, random: &mut Random) {
 }
 
 fn inputs(count: usize, len_max: usize, check: fn(&[u8])) {
-    let (golden, mut random) = (golden(), Random(1));
+    let (golden, random) = (golden(), Random(Scripted::new(0, 1)));
     for n in 0..count {
         let mut input = match n.checked_sub(golden.len()) {
             None => golden[n].clone(),
@@ -96,7 +81,7 @@ fn inputs(count: usize, len_max: usize, check: fn(&[u8])) {
             Some(_) => golden[random.below(golden.len())].clone(),
         };
         if n >= golden.len() {
-            (0..=random.below(6)).for_each(|_| changed(&mut input, &mut random));
+            (0..=random.below(6)).for_each(|_| changed(&mut input, &random));
         }
         input.truncate(len_max);
         let told = Told(&input);
