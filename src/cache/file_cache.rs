@@ -13,6 +13,9 @@ use crate::primitives::ids::SnapshotId;
 use super::Cache;
 use super::error::Result;
 
+/// The time of change of a file that was there and is never believed to be unchanged: no system sets it.
+pub const NEVER: FileTime = FileTime { secs: i64::MIN, nanos: 0 };
+
 /// A file as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenFile {

@@ -132,6 +132,30 @@ fn a_source_with_a_name_may_lie_elsewhere_each_night() {
     assert_eq!(night(&bench, &[&elsewhere], |o| o.source = Some("image".to_owned())).files, 1);
 }
 
+/// With a name of its own a source's roots are counted: when one is left out, none is taken for another, even if files are
+/// compared by length and time of modification alone.
+#[test]
+fn a_root_that_is_left_out_gives_its_number_to_no_other() {
+    let (bench, dir) = (far(), tempfile::tempdir().unwrap());
+    let roots = ["1", "2"].map(|name| dir.path().join(name));
+    for root in &roots {
+        fs::create_dir(root).unwrap();
+        fs::write(root.join("same"), root.to_str().unwrap()).unwrap();
+        let file = fs::File::options().write(true).open(root.join("same")).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000)).unwrap();
+    }
+    let lax = |o: &mut BackupOptions| {
+        o.source = Some("s".to_owned());
+        o.compare = Compare { ctime: false, inode: false };
+    };
+    night(&bench, &[&roots[0], &roots[1]], lax);
+    assert_eq!(night(&bench, &[&roots[0], &roots[1]], lax).files_read, 0);
+    night(&bench, &[&roots[1]], lax);
+    let (repository, target) = (bench.open(), tempfile::tempdir().unwrap());
+    bench.restore(&bench.latest(&repository), target.path(), Some(&roots[1]));
+    assert_eq!(fs::read_to_string(target.path().join("same")).unwrap(), roots[1].to_str().unwrap());
+}
+
 /// Five names of one file of 100 MiB were read five times.
 #[test]
 fn names_of_one_file_are_read_once() {

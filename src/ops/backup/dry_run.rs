@@ -10,7 +10,7 @@ use crate::primitives::progress::{Change, Observer, Severity, Unit};
 use crate::repository::Repository;
 use crate::source::{Event, ExcludeRules, FileKind, Listing, Problem, Stat, WalkOptions, stat_root, walk};
 
-use super::paths::{plan, seen_by_last, source_of};
+use super::paths::{is_numbered, plan, row_key, seen_by_last, source_of};
 use super::read::name_of;
 use super::tree::{Compare, RowKey, Unchanged, compared};
 use super::{BackupError, BackupOptions, BackupReport, SourceReport};
@@ -29,8 +29,9 @@ pub(super) fn dry_run(
     let mut figures = Figures::default();
     let mut sources = Vec::new();
     if let Some(rules) = rules {
+        let numbered = is_numbered(options, &roots);
         for (number, root) in roots.iter().map(|root| &root.path).enumerate() {
-            let key = RowKey(options.source.is_some().then(|| format!("{number}").into_bytes()));
+            let key = RowKey(numbered.then(|| row_key(number, roots.len())));
             let stat = match stat_root(root) {
                 Ok(stat) => stat,
                 Err(e) => {

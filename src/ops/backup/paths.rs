@@ -1,5 +1,6 @@
 //! Backing up paths: all of them together are one source, and become one snapshot.
 
+use std::collections::{HashSet, VecDeque};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use crate::repository::{Repository, RepositoryError};
 use crate::source::{ExcludeOptions, ExcludeRules, FileKind, Problem, Reach, reach, stat_root};
 
 use super::ancestors::AncestorTree;
-use super::tree::{Stop, TreeBackup, count};
+use super::tree::{TreeBackup, count};
 use super::{BackupError, BackupOptions, CounterSnapshot, SourceReport, Stored, Work, exclude_rules};
 
 /// Raises a flag however its scope is left: threads of the scope look at it.
@@ -69,13 +70,13 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
     let mut backup = TreeBackup::new(work.run, work.observer, seen);
     backup.is_compared = use_cache || !work.options.read_all;
     let mut top = AncestorTree::default();
+    let numbered = is_numbered(work.options, &planned);
     // What hangs in another source comes before it, the deepest first.
     let (hanging, standing): (Vec<_>, Vec<_>) = planned.iter().enumerate().partition(|(_, root)| root.at.is_some());
     for (number, root) in hanging.into_iter().rev().chain(standing) {
-        // The same place by another path every night has one name.
         backup.compare = work.options.compare;
-        backup.row_key = work.options.source.is_some().then(|| format!("{number}").into_bytes());
-        let Some(node) = one_root(&mut backup, &root.path, &rules.for_root(&root.path)?)? else { continue };
+        backup.row_key = numbered.then(|| row_key(number, planned.len()));
+        let Some(node) = one_root(&mut backup, &root.path, rules)? else { continue };
         match &root.at {
             Some(at) => backup.hang(at.clone(), root.path.clone(), node),
             None => top.insert(&root.path, node),
@@ -122,8 +123,23 @@ fn once(work: &mut Work, rules: &ExcludeRules, use_cache: bool) -> Result<Source
     })
 }
 
+/// Whether rows of the file cache are called by the number of their root: what has a name may be mounted elsewhere for
+/// each backup. A list that also names files is another one each time, and its paths are what stays.
+pub(super) fn is_numbered(options: &BackupOptions, planned: &[Planned]) -> bool {
+    options.source.is_some() && (planned.len() == 1 || planned.iter().all(|root| root.path.is_dir()))
+}
+
+/// What the rows of a root are called by. If there are more or fewer roots than before, no number means what it meant.
+pub(super) fn row_key(number: usize, count: usize) -> Vec<u8> {
+    match count {
+        1 => number.to_string(),
+        count => format!("{number}:{count}"),
+    }
+    .into_bytes()
+}
+
 /// Saves one source; `None` if it cannot be read, which was told.
-fn one_root(backup: &mut TreeBackup, root: &Path, rules: &ExcludeRules) -> Result<Option<Node>, Stop> {
+fn one_root(backup: &mut TreeBackup, root: &Path, rules: &ExcludeRules) -> Result<Option<Node>, BackupError> {
     let name = root.file_name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
     let stat = match stat_root(root) {
         Ok(stat) => stat,
@@ -135,7 +151,7 @@ fn one_root(backup: &mut TreeBackup, root: &Path, rules: &ExcludeRules) -> Resul
         }
     };
     let what = match stat.kind {
-        FileKind::Directory => return backup.directory(root, &name, rules),
+        FileKind::Directory => return Ok(backup.directory(root, &name, &rules.for_root(root)?)?),
         FileKind::BlockDevice => Some("a block device"),
         FileKind::CharDevice => Some("a character device"),
         FileKind::Fifo => Some("a pipe"),
@@ -149,7 +165,7 @@ fn one_root(backup: &mut TreeBackup, root: &Path, rules: &ExcludeRules) -> Resul
         );
         backup.say(Severity::Warning, text);
     }
-    backup.single(root)
+    Ok(backup.single(root)?)
 }
 
 /// Warns if a source that had files is empty now: perhaps it is not mounted.
@@ -195,22 +211,29 @@ pub(super) fn plan(options: &BackupOptions) -> Result<(Vec<Planned>, Covered), B
     let mut todo: Vec<PathBuf> = options.paths.clone();
     todo.sort();
     todo.dedup();
-    let mut todo: std::collections::VecDeque<PathBuf> = todo.into();
+    let mut todo: VecDeque<PathBuf> = todo.into();
+    // A list may name thousands of files.
+    let mut walked: HashSet<PathBuf> = HashSet::new();
     while let Some(path) = todo.pop_front() {
-        let above = planned.iter().filter(|p| path.starts_with(&p.path)).max_by_key(|p| p.path.components().count());
-        let Some(above) = above else {
+        let Some(by) = path.ancestors().find(|above| walked.contains(*above)).map(Path::to_owned) else {
+            walked.insert(path.clone());
             planned.push(Planned { path, at: None });
             continue;
         };
-        let by = above.path.clone();
         match reach(&by, &path, &rules.for_root(&by)?) {
             _ if by == path => {}
             Reach::Whole => covered.push((path, by)),
-            Reach::Until(at) => planned.push(Planned { path, at: Some(at) }),
+            Reach::Until(at) => {
+                walked.insert(path.clone());
+                planned.push(Planned { path, at: Some(at) });
+            }
             // The link is saved as one: what it leads to stands where it is.
             Reach::Link => match path.canonicalize() {
                 Ok(real) if real != path => todo.push_back(real),
-                _ => planned.push(Planned { path, at: None }),
+                _ => {
+                    walked.insert(path.clone());
+                    planned.push(Planned { path, at: None });
+                }
             },
         }
     }
@@ -236,8 +259,10 @@ pub(super) fn roots(paths: &[PathBuf]) -> Vec<PathBuf> {
     let mut sorted = paths.to_vec();
     sorted.sort();
     let mut roots: Vec<PathBuf> = Vec::new();
+    let mut known: HashSet<PathBuf> = HashSet::new();
     for path in sorted {
-        if !roots.iter().any(|root| path.starts_with(root)) {
+        if !path.ancestors().any(|above| known.contains(above)) {
+            known.insert(path.clone());
             roots.push(path);
         }
     }

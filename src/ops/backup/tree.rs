@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use crate::cache::file_cache::{FileCacheReader, FileCacheWriter, SeenDirectory, SeenFile};
+use crate::cache::file_cache::{FileCacheReader, FileCacheWriter, NEVER, SeenDirectory, SeenFile};
 use crate::crypto::keys::ContentHasher;
 use crate::format::description::Figures;
-use crate::format::tree::{Content, FileNode, FileTime, Metadata, Node, NodeKind};
+use crate::format::tree::{Content, FileNode, Metadata, Node, NodeKind};
 use crate::primitives::ids::{ContentId, Extent, Reference};
 use crate::primitives::progress::{Change, Observer, Severity};
 use crate::repository::write::run::{ChunkClass, Run};
@@ -429,13 +429,9 @@ impl<'a> TreeBackup<'a> {
         let changed_ms = stat.ctime.secs.saturating_mul(1000) + i64::from(stat.ctime.nanos / 1_000_000);
         let racy = read_ms.saturating_sub(changed_ms).unsigned_abs() < RACY_MS;
         let torn = matches!(&node.kind, NodeKind::File(f) if f.changed_while_read);
-        let (inode, device, ctime) = (stat.inode, stat.device, stat.ctime);
-        let mut seen = SeenFile { inode, device, ctime, node: node.clone() };
-        if racy || torn {
-            // That it was there is known; that it is unchanged is never believed.
-            seen.node.meta.mtime = FileTime { secs: i64::MIN, nanos: 0 };
-        }
-        pending.seen.push(seen);
+        // That it was there is known in any case.
+        let ctime = if racy || torn { NEVER } else { stat.ctime };
+        pending.seen.push(SeenFile { inode: stat.inode, device: stat.device, ctime, node: node.clone() });
         pending.nodes.push(node);
     }
 
@@ -788,7 +784,7 @@ impl<'a> TreeBackup<'a> {
             self.directories.insert(serial, pending);
         } else if stat.kind == FileKind::File {
             self.directories.insert(serial, pending);
-            let change = self.change(row.is_some());
+            let change = self.change(row.as_ref().is_some_and(|r| r.get(&name).is_some()));
             self.store_long(FileJob { directory: serial, path: Arc::new((folder, below)), name, change }, &parent)?;
         } else {
             self.figures.others += 1;
@@ -879,9 +875,12 @@ fn counted_len(entry: &Entry) -> u64 {
 /// Problems are left to the backup itself, which meets them too.
 pub fn count(roots: &[PathBuf], rules: &ExcludeRules, observer: &dyn Observer, over: &AtomicBool) {
     for root in roots {
+        // One that is no directory is not walked.
+        if !root.is_dir() {
+            continue;
+        }
         let Ok(rules) = rules.for_root(root) else { return };
         let options = WalkOptions { threads: 1, ..WalkOptions::default() };
-        // A root that is no directory is not walked.
         let _ = walk(
             root,
             &rules,
@@ -977,7 +976,7 @@ pub fn compared(file: &SeenFile, stat: &Stat, compare: Compare) -> Unchanged {
     };
     let same_links = (stat.nlink > 1) == file.node.meta.link.is_some();
     let same_inode = file.inode == stat.inode;
-    if !kind || file.node.meta.mtime != stat.mtime || (compare.inode && !same_inode) {
+    if !kind || file.ctime == NEVER || file.node.meta.mtime != stat.mtime || (compare.inode && !same_inode) {
         return Unchanged::No;
     }
     match file.ctime == stat.ctime && same_links && same_inode {

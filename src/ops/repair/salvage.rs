@@ -191,7 +191,8 @@ fn find_equal(
         });
         match found {
             Ok(found) => Ok(Some(found)),
-            Err(e) if e.is_damage() || e.archived().is_some() => Ok(None),
+            // What is archived can be brought back, and is not lost.
+            Err(e) if e.is_damage() => Ok(None),
             Err(e) => Err(e),
         }
     })

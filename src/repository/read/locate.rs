@@ -16,19 +16,21 @@ fn missing_node(id: &ChunkId) -> RepositoryError {
     RepositoryError::Missing { name: format!("tree or list node {id}") }
 }
 
-/// Calls `read` with each location until one answers. One that is damaged, missing or archived is passed over; if none
-/// answers, the last such error is the answer, or `missing` if there was none.
+/// Calls `read` with each location until one answers. One that is damaged, missing or archived is passed over. If none
+/// answers, it is archived if one of them is, for then nothing is lost; else the last error is the answer, or `missing` if
+/// there was none.
 pub fn first_that_answers<P, T>(
     locations: impl IntoIterator<Item = P>,
     mut read: impl FnMut(&P) -> Result<Option<T>>,
     missing: impl FnOnce() -> RepositoryError,
 ) -> Result<T> {
-    let mut failure = None;
+    let mut failure: Option<RepositoryError> = None;
     for location in locations {
         match read(&location) {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
-            Err(e) if e.is_damage() || e.archived().is_some() => failure = Some(e),
+            Err(e) if e.archived().is_some() => failure = Some(e),
+            Err(e) if e.is_damage() => failure = failure.filter(|f| f.archived().is_some()).or(Some(e)),
             Err(e) => return Err(e),
         }
     }
@@ -84,6 +86,11 @@ mod tests {
         assert_eq!(said(vec![1]), "all is missing");
         let archived = |_: &u32| -> Result<Option<u32>> { Err(StoreError::Archived { name: "x".to_owned() }.into()) };
         assert!(first_that_answers([1], archived, missing).expect_err("it is archived").archived().is_some());
+        // A prune that took this for damage would take for dead what hangs below.
+        for order in [[0, 1], [1, 0]] {
+            let read = |n: &u32| if *n == 0 { Err(damaged()) } else { archived(n) };
+            assert!(first_that_answers(order, read, missing).expect_err("none answers").archived().is_some());
+        }
         let interrupted = |_: &u32| -> Result<Option<u32>> { Err(RepositoryError::Interrupted) };
         assert!(matches!(first_that_answers([1, 2], interrupted, missing), Err(RepositoryError::Interrupted)));
     }
