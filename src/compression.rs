@@ -36,7 +36,8 @@ pub enum CompressionLevel {
     /// zstd level 3.
     #[default]
     Default,
-    /// zstd level 19: a tenth smaller, for some twenty times the processor time.
+    /// zstd level 19. Of 34 MB of text and programs it stored 5.7 MB where level 3 stored 7.0, in 7.0 s of processor time
+    /// instead of 0.35 (`backup --compression max` and `default`, medians of three).
     Max,
 }
 

@@ -5,8 +5,6 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::primitives::progress::{Observer, Severity};
-
 use super::context::Session;
 use super::error::{CliError, Result};
 use super::output::text::escape;
@@ -86,11 +84,17 @@ fn expanded(session: &Session, line: &[u8]) -> Result<Vec<PathBuf>> {
     let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::default() };
     let found = glob::glob_with(&pattern, options)
         .map_err(|e| CliError::Usage(format!("the pattern {} is not valid: {e}", escape(line))))?;
-    // What cannot be looked into is told by the backup of what is there.
-    let found: Vec<PathBuf> = found.filter_map(std::result::Result::ok).collect();
-    if found.is_empty() {
-        let text = format!("the pattern {} matches nothing", escape(line));
-        session.progress.finding(Severity::Warning, &text);
+    let mut all = Vec::new();
+    for path in found {
+        // Half of what is meant would look like all of it.
+        all.push(path.map_err(|e| {
+            let at = e.path().to_owned();
+            CliError::file("read the directory", at)(e.into())
+        })?);
     }
-    Ok(found)
+    // What matches nothing is missing, as a path would be: the backup says so, and is partial.
+    if all.is_empty() {
+        all.push(path());
+    }
+    Ok(all)
 }

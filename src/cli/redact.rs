@@ -34,7 +34,12 @@ pub fn command_line(arguments: &[OsString]) -> String {
         };
         words.push(quote(&word));
     }
-    shortened_to(COMMAND_LEN_MAX, &words.join(" "))
+    let mut line = words.join(" ");
+    if arguments.iter().any(|argument| argument == "--stdin-from-command") {
+        // Which word is a secret depends on those before it.
+        line = mask(&line);
+    }
+    shortened_to(COMMAND_LEN_MAX, &line)
 }
 
 /// A text with what looks like a secret replaced.
@@ -193,5 +198,18 @@ mod tests {
             "backup --password-command '***' '--password-command=***' '/a b'"
         );
         assert_eq!(line(&["--password-file", "/k"]), "--password-file /k");
+        for command in [
+            &["mysqldump", "-phunter2", "shop"][..],
+            &["mysqldump", "--password", "hunter2", "shop"],
+            &["mysqldump", "--password", "hun ter2", "shop"],
+            &["env", "PGPASSWORD=hunter2", "pg_dump", "shop"],
+            &["sh", "-c", "PGPASSWORD=hunter2 pg_dump shop"],
+            &["sh", "-c", "mysqldump -phunter2 shop"],
+            &["curl", "-u", "admin:hunter2", "http://x"],
+        ] {
+            let all = [&["backup", "--stdin-from-command", "--"][..], command].concat();
+            let line = line(&all);
+            assert!(!line.contains("ter2") && line.contains("***"), "{line}");
+        }
     }
 }

@@ -159,6 +159,15 @@ struct Rule {
 struct Line {
     rule: usize,
     pattern: String,
+    /// It may begin with the path of a source.
+    is_absolute: bool,
+}
+
+impl Line {
+    fn new(rule: usize, pattern: String) -> Self {
+        let is_absolute = pattern.trim_start_matches('!').starts_with('/');
+        Self { rule, pattern, is_absolute }
+    }
 }
 
 impl ExcludeRules {
@@ -290,7 +299,7 @@ impl Tally {
             let preset = Preset::find(name).ok_or_else(|| ExcludeError::UnknownPreset { name: name.clone() })?;
             let rule = tally.rule(format!("--exclude-preset {name}"), true);
             tally.rules[rule].preset = Some(preset);
-            tally.lines.extend(preset.patterns.iter().map(|p| Line { rule, pattern: (*p).to_owned() }));
+            tally.lines.extend(preset.patterns.iter().map(|p| Line::new(rule, (*p).to_owned())));
         }
         let without_case = |pattern: String| ignoring_case(pattern, &options.roots);
         let as_it_is = |pattern: String| pattern;
@@ -301,7 +310,7 @@ impl Tally {
         let own: Vec<String> = options.own.iter().filter_map(|path| exactly(path)).collect();
         if !own.is_empty() {
             let rule = tally.rule("the repository's own files".to_owned(), false);
-            tally.lines.extend(own.into_iter().map(|pattern| Line { rule, pattern }));
+            tally.lines.extend(own.into_iter().map(|pattern| Line::new(rule, pattern)));
         }
         for name in &options.if_present {
             if name.is_empty() || name.contains('/') {
@@ -322,7 +331,7 @@ impl Tally {
         for path in files {
             for pattern in read_pattern_file(path)? {
                 let rule = self.rule(format!("{pattern} (in {})", path.display()), true);
-                self.lines.push(Line { rule, pattern: meant(pattern) });
+                self.lines.push(Line::new(rule, meant(pattern)));
             }
         }
         Ok(())
@@ -340,7 +349,7 @@ impl Tally {
             }
             let rule = self.rule(format!("{option} {pattern}"), true);
             // On a command line `#` begins no comment.
-            self.lines.push(Line { rule, pattern: meant(pattern.clone()) });
+            self.lines.push(Line::new(rule, meant(pattern.clone())));
         }
         Ok(())
     }
@@ -357,7 +366,9 @@ impl Tally {
             let pattern = match anchor(&line.pattern, root) {
                 Some(anchored) => anchored,
                 // It is meant for another source.
-                None if self.roots.iter().any(|other| anchor(&line.pattern, other).is_some()) => continue,
+                None if line.is_absolute && self.roots.iter().any(|other| anchor(&line.pattern, other).is_some()) => {
+                    continue;
+                }
                 None => line.pattern.clone(),
             };
             patterns.push(pattern);

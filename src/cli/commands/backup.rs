@@ -87,7 +87,7 @@ pub struct BackupArguments {
     #[arg(long, value_name = "NAME=CMD", value_parser = values::from_command)]
     pub from_command: Vec<FromCommand>,
     /// Take the paths as a command with its arguments, and save its output if it exits with status 0
-    #[arg(long, conflicts_with_all = ["stdin", "from_command"])]
+    #[arg(long, conflicts_with_all = ["stdin", "from_command", "files_from", "files_from_verbatim", "files_from_raw"])]
     pub stdin_from_command: bool,
     /// Read paths from a file, one per line, with wildcards and # comments; - reads standard input
     #[arg(long, value_name = "FILE")]
@@ -382,7 +382,12 @@ fn paths(session: &Session, arguments: &BackupArguments) -> Result<Vec<PathBuf>>
         verbatim: &arguments.files_from_verbatim,
         raw: &arguments.files_from_raw,
     };
-    named.extend(listed_paths(session, &lists)?);
+    let listed = listed_paths(session, &lists)?;
+    if !listed.is_empty() && arguments.source.is_none() {
+        let text = "the source is named by its paths: with --source NAME it stays the same when the list changes";
+        session.progress.finding(Severity::Note, text);
+    }
+    named.extend(listed);
     let mut all = on_disk(&named, &session.env.cwd);
     for path in &mut all {
         // A slash at the end means the directory that a link points to.
@@ -410,7 +415,7 @@ fn same(named: &Path, absolute: &Path, env: &Env) -> bool {
 fn streams(env: &Env, arguments: &BackupArguments) -> Result<Vec<StreamSource>> {
     let usage = |text: &str| Err(CliError::Usage(text.to_owned()));
     let mut streams = Vec::new();
-    let reads_stdin = arguments.stdin || arguments.paths.iter().any(|p| is_stdin(p));
+    let reads_stdin = arguments.stdin || !arguments.stdin_from_command && arguments.paths.iter().any(|p| is_stdin(p));
     match (&arguments.stdin_name, reads_stdin) {
         (_, true) if env.input_is_terminal => return usage("standard input is a terminal: pipe something into it"),
         (name, true) => {
