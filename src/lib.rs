@@ -3,7 +3,7 @@
 //! The modules, lowest first; each knows only those above it in this list:
 //!
 //! * [`primitives`]: identifiers, the codec, time and randomness, progress
-//! * [`crypto`], [`chunking`], [`compression`], [`store`], [`patterns`], [`process_group`]: each of them on its own
+//! * [`crypto`], [`chunking`], [`compression`], [`store`], [`parallel`], [`patterns`], [`process_group`]: each of them on its own
 //! * [`mod@format`]: the bytes of every object
 //! * [`mod@log`]: what a record of the commit log does, as a pure state machine; [`cache`]: the local SQLite index
 //! * [`repository`]: an open repository; [`source`]: what is backed up; [`destination`]: where a restore writes
@@ -21,6 +21,7 @@ pub mod destination;
 pub mod format;
 pub mod log;
 pub mod ops;
+pub mod parallel;
 pub mod patterns;
 pub mod primitives;
 pub mod process_group;

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 
+use crate::harness::files;
 use crate::program::{Mounted, Strongroom, noise, run};
 
 fn saved(sr: &Strongroom, path: &str) -> String {
@@ -166,15 +167,8 @@ fn what_was_found_damaged_is_stored_again_by_the_next_backup() {
     let sr = Strongroom::init();
     sr.write("d/a", noise(3_000_000));
     sr.expect(0, &["backup", "d"]);
-    let mut packs = Vec::new();
-    let mut folders = vec![sr.at("repo/data")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { packs.push(path) }
-        }
-    }
-    for pack in &packs {
+    for pack in files(&sr.at("repo/data")).into_keys().map(|name| sr.at("repo/data").join(name)) {
+        let pack = &pack;
         let mut bytes = fs::read(pack).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -200,18 +194,7 @@ fn small_streams_of_a_run_share_packs() {
     let mut arguments = vec!["backup"];
     dumps.iter().for_each(|dump| arguments.extend(["--from-command", dump]));
     sr.expect(0, &arguments);
-    let size = |sr: &Strongroom| -> u64 {
-        let mut folders = vec![sr.at("repo")];
-        let mut len = 0;
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                let is_folder = path.is_dir();
-                if is_folder { folders.push(path) } else { len += fs::metadata(path).unwrap().len() }
-            }
-        }
-        len
-    };
+    let size = |sr: &Strongroom| -> usize { files(&sr.at("repo")).into_values().map(|bytes| bytes.len()).sum() };
     let before = size(&sr);
     sr.expect(0, &arguments);
     let all = size(&sr) - before;
@@ -295,4 +278,17 @@ fn no_command_outlives_a_killed_program_for_long() {
         assert!(ended_at_once || text.contains("was still running, and was ended"), "{text}");
         assert!(!is_there(&pid), "{told}");
     }
+}
+
+/// All files of one directory were read before the first was stored, and held in memory: no more than the pipeline takes
+/// are handed to it.
+#[test]
+fn a_directory_with_more_files_than_are_read_at_once_is_saved() {
+    let sr = Strongroom::init();
+    for n in 0..8000 {
+        sr.write(&format!("d/{n}"), n.to_string());
+    }
+    let text = sr.expect(0, &["backup", "d"]);
+    assert!(text.contains("8,000 read"), "{text}");
+    assert_eq!(saved(&sr, "d/7999"), "7999");
 }

@@ -12,7 +12,7 @@ use walkdir::WalkDir;
 const LAYERS: [&[&str]; 9] = [
     &["primitives"],
     &["crypto"],
-    &["chunking", "compression", "patterns", "process_group", "store"],
+    &["chunking", "compression", "parallel", "patterns", "process_group", "store"],
     &["format"],
     &["cache", "log"],
     &["destination", "repository", "source"],

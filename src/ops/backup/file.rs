@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
 use crate::format::tree::{DataRun, Metadata};
 use crate::repository::write::run::ChunkClass;
 use crate::source::{Directory, FileKind, OwnerNames, Problem, SourceFile, Stat, changed, open_file, read_metadata};
@@ -17,18 +15,16 @@ use crate::source::{Directory, FileKind, OwnerNames, Problem, SourceFile, Stat, 
 use crate::primitives::progress::Change;
 use crate::primitives::system::System;
 
-use super::content::{Cutter, Group, Piece};
+use super::cut::{Cutter, Group, Piece};
 
 /// Files longer than this are read as streams.
 pub const BATCHED_LEN_MAX: u64 = 4 << 20;
-/// A batch is handed out when it holds so many bytes or files.
+/// About so many bytes are read in a batch.
 pub const BATCH_LEN: u64 = 4 << 20;
-/// See [`BATCH_LEN`].
-pub const BATCH_FILES: usize = 512;
 /// What is read first of a file that says it is empty.
 const UNSIZED_LEN: usize = 4096;
 /// How often a file that changes while it is read is read.
-pub const READS_MAX: u32 = 3;
+const READS_MAX: u32 = 3;
 /// A file that was changed so lately is still being written: reading it once more would find it changed again.
 const IN_USE: Duration = Duration::from_secs(1);
 
@@ -43,6 +39,13 @@ pub struct FileJob {
     pub name: Vec<u8>,
     /// What became of it.
     pub change: Change,
+}
+
+impl FileJob {
+    /// Where the file is.
+    pub fn file_path(&self) -> PathBuf {
+        self.path.0.join(name_of(&self.name))
+    }
 }
 
 /// Files to read at once.
@@ -110,45 +113,8 @@ pub struct ReadBatch {
     pub bytes: Vec<u8>,
 }
 
-/// Threads that read batches; each batch is answered on a channel of its own.
-pub struct Readers {
-    jobs: Option<Sender<(Batch, Sender<ReadBatch>)>>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-impl Readers {
-    /// Starts them.
-    pub fn start(threads: usize, cutter: &Cutter, owners: &Arc<OwnerNames>, system: &Arc<dyn System>) -> Self {
-        let (jobs, todo) = bounded::<(Batch, Sender<ReadBatch>)>(threads * 4);
-        let threads = (0..threads).map(|_| {
-            let (todo, cutter, owners, system) = (todo.clone(), cutter.clone(), owners.clone(), system.clone());
-            std::thread::spawn(move || {
-                for (batch, reply) in todo {
-                    // The one who asked may have given up meanwhile.
-                    let _ = reply.send(read_batch(batch, &cutter, &owners, &*system));
-                }
-            })
-        });
-        Self { jobs: Some(jobs), threads: threads.collect() }
-    }
-
-    /// Hands a batch out.
-    pub fn read(&self, batch: Batch) -> Receiver<ReadBatch> {
-        let (reply, result) = bounded(1);
-        // If the readers are gone, so is `reply`, and whoever waits for the result is told.
-        let _ = self.jobs.as_ref().expect("open until dropped").send((batch, reply));
-        result
-    }
-}
-
-impl Drop for Readers {
-    fn drop(&mut self) {
-        self.jobs = None;
-        self.threads.drain(..).for_each(|t| drop(t.join()));
-    }
-}
-
-fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames, system: &dyn System) -> ReadBatch {
+/// Reads a batch, one file after the other.
+pub fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames, system: &dyn System) -> ReadBatch {
     let mut bytes = Vec::with_capacity(BATCH_LEN as usize + (64 << 10));
     let mut files = Vec::with_capacity(batch.files.len());
     let mut open: Option<(u64, io::Result<Directory>)> = None;
@@ -159,7 +125,7 @@ fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames, system: &dyn S
         }
         let (_, directory) = open.as_ref().expect("set just now");
         let mut problems = Vec::new();
-        let path = job.path.0.join(name_of(&job.name));
+        let path = job.file_path();
         let read_ms = system.now_ms();
         let outcome = match directory {
             Ok(directory) => read_file(directory, &job.name, (cutter, owners), &mut bytes, &mut problems),
@@ -189,24 +155,24 @@ pub fn name_of(name: &[u8]) -> &Path {
 }
 
 /// A file opened for reading, with what was true of it then.
-pub struct Opened {
+struct Opened {
     /// The file.
-    pub file: SourceFile,
+    file: SourceFile,
     /// Its stat.
-    pub stat: Stat,
+    stat: Stat,
     /// Its holes.
-    pub sparse: Option<Vec<DataRun>>,
+    sparse: Option<Vec<DataRun>>,
 }
 
 /// Opens a file that must still be a regular one.
-pub fn open(directory: &Directory, name: &[u8]) -> io::Result<Opened> {
+fn open(directory: &Directory, name: &[u8]) -> io::Result<Opened> {
     let file = open_file(directory, name)?;
     let (stat, sparse) = look(&file)?;
     Ok(Opened { file, stat, sparse })
 }
 
 /// Stat and holes of an open file, as they are now.
-pub fn look(file: &SourceFile) -> io::Result<(Stat, Option<Vec<DataRun>>)> {
+fn look(file: &SourceFile) -> io::Result<(Stat, Option<Vec<DataRun>>)> {
     let stat = file.stat()?;
     if stat.kind != FileKind::File {
         return Err(rustix::io::Errno::STALE.into());
@@ -314,16 +280,77 @@ fn read_unsized(file: &SourceFile, bytes: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// Whether a file is still being written.
-pub fn is_in_use(stat: &Stat) -> bool {
+fn is_in_use(stat: &Stat) -> bool {
     let changed = UNIX_EPOCH + Duration::new(u64::try_from(stat.ctime.secs).unwrap_or(0), stat.ctime.nanos);
     // A clock that differs tells nothing.
     SystemTime::now().duration_since(changed).is_ok_and(|since| since < IN_USE)
 }
 
+/// A long file while it is read: as a stream, and again if it changes meanwhile.
+pub struct LongFile {
+    opened: Opened,
+    /// How often it was read.
+    reads: u32,
+}
+
+impl LongFile {
+    /// Opens a file that must still be a regular one.
+    pub fn open(directory: &Directory, name: &[u8]) -> io::Result<Self> {
+        Ok(Self { opened: open(directory, name)?, reads: 0 })
+    }
+
+    /// Its stat; after [`LongFile::judge`], the one that belongs to what was read.
+    pub fn stat(&self) -> &Stat {
+        &self.opened.stat
+    }
+
+    /// Reads it once, by its stat and holes at the beginning; returns how many bytes were read.
+    pub fn read(&self, cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool) -> io::Result<u64> {
+        stream_file(&self.opened, cutter, emit)
+    }
+
+    /// Whether what was just read is kept, and whether the file changed meanwhile; `None` if it is to be read again.
+    /// `read` bytes came from it and `stored` of them are stored.
+    pub fn judge(&mut self, read: u64, stored: u64) -> io::Result<Option<bool>> {
+        self.reads += 1;
+        let (after, sparse) = look(&self.opened.file)?;
+        let opened = &mut self.opened;
+        // What says that it is empty and is not is as long as it was.
+        let is_unsized = opened.stat.size == 0 && after.size == 0 && read > 0;
+        let complete = is_unsized || read == stored_len(opened.stat.size, opened.sparse.as_deref()) as u64;
+        let size = if is_unsized { read } else { opened.stat.size };
+        if complete && !changed(&opened.stat, &after) {
+            opened.stat.size = size;
+            return Ok(Some(false));
+        }
+        // Reading once more what is written all the time stores it once more, and finds it changed again.
+        if complete && (self.reads >= READS_MAX || is_in_use(&after)) {
+            // Sound as far as it goes: the length and holes that it had when it was read.
+            opened.stat = Stat { size, ..after };
+            return Ok(Some(true));
+        }
+        if self.reads > READS_MAX {
+            // It shrinks under our hands: keep just what was read.
+            opened.sparse = None;
+            opened.stat = Stat { size: stored, ..after };
+            return Ok(Some(true));
+        }
+        opened.stat = after;
+        opened.sparse = if self.reads >= READS_MAX { None } else { sparse };
+        Ok(None)
+    }
+
+    /// What is known of it once it is stored.
+    pub fn done(self, read_ms: i64, meta: Metadata, changed: bool) -> FileContent {
+        let Opened { stat, sparse, .. } = self.opened;
+        FileContent { stat, read_ms, meta, sparse, class: ChunkClass::Fine, pieces: Vec::new(), at: 0, changed }
+    }
+}
+
 /// Reads a long file as a stream of groups: once, from its stat and holes at the beginning.
 ///
 /// Returns how many bytes were read.
-pub fn stream_file(opened: &Opened, cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool) -> io::Result<u64> {
+fn stream_file(opened: &Opened, cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool) -> io::Result<u64> {
     opened.file.will_read_all();
     // One that says it is empty is read to its end.
     let size = if opened.stat.size == 0 { u64::MAX } else { opened.stat.size };

@@ -1,0 +1,244 @@
+//! Publishing what sources stored: each as a snapshot, small streams together, the last one with the end of the run.
+
+use crate::format::description::{self, Figures, RunDescription, SnapshotDescription};
+use crate::format::record::{Outcome, SnapshotEntry};
+use crate::primitives::ids::{ChunkId, SnapshotId};
+use crate::primitives::progress::Observer;
+use crate::primitives::system::random;
+use crate::repository::Repository;
+use crate::repository::write::run::{Publication, Run, program};
+use crate::source::exclude::RuleSummary;
+
+use super::{BackupError, BackupOptions, worst};
+
+/// Something that is saved as snapshots of its own: paths, or a stream.
+pub trait Source {
+    /// What it is called: in its snapshots, in messages, and in the certificates of credentials.
+    fn name(&self) -> &str;
+
+    /// Saves it through `writer`, which publishes its snapshot.
+    ///
+    /// A source that cannot be saved answers with [`SourceReport::failed`], and the others are saved all the same. An
+    /// error ends the run.
+    fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<SourceReport, BackupError>;
+}
+
+/// What came of one source.
+#[derive(Debug, Clone)]
+pub struct SourceReport {
+    /// Name of the source.
+    pub source: String,
+    /// Its snapshot; `None` if nothing was published.
+    pub snapshot: Option<SnapshotId>,
+    /// How complete it is; [`Outcome::Failed`] if nothing was published.
+    pub outcome: Outcome,
+    /// What was read and stored.
+    pub figures: Figures,
+    /// Why nothing was published.
+    pub error: Option<String>,
+    /// Exclusion rules that matched nothing.
+    pub rules_unmatched: Vec<String>,
+    /// What the exclusion rules left out.
+    pub rules: Vec<RuleSummary>,
+}
+
+impl SourceReport {
+    /// Of a source that was looked at, and of which nothing is published yet.
+    pub fn new(source: String, outcome: Outcome, figures: Figures) -> Self {
+        let (rules_unmatched, rules) = (Vec::new(), Vec::new());
+        Self { source, snapshot: None, outcome, figures, error: None, rules_unmatched, rules }
+    }
+
+    /// Of a source of which nothing was published.
+    pub fn failed(source: String, figures: Figures, error: String) -> Self {
+        Self { error: Some(error), ..Self::new(source, Outcome::Failed, figures) }
+    }
+}
+
+/// A run in progress: what its sources are stored and published through.
+pub struct SnapshotWriter<'a> {
+    pub(super) run: &'a mut Run,
+    pub(super) options: &'a BackupOptions,
+    pub(super) observer: &'a dyn Observer,
+    begun: &'a RunDescription,
+    /// Sources that are done.
+    reports: Vec<SourceReport>,
+    /// How many come after the one at hand.
+    left: usize,
+    /// Streams that are stored and not published yet.
+    waiting: Vec<Waiting>,
+}
+
+/// Streams that brought less than this wait for the next, so that they share packs and a record: 14 unchanged dumps cost
+/// what one does.
+const WAITING_LEN_MAX: u64 = 8 << 20;
+/// So long after the first of them began they are published in any case when one has ended, in milliseconds.
+const WAITING_TIME_MAX: i64 = 60_000;
+
+/// A stream that waits to be published.
+struct Waiting {
+    id: SnapshotId,
+    stored: Stored,
+    /// Which report is its.
+    report: usize,
+}
+
+/// A source that is stored and not published yet.
+pub(super) struct Stored {
+    pub described: SnapshotDescription,
+    pub root: ChunkId,
+    pub outcome: Outcome,
+    pub parents: Vec<SnapshotId>,
+    pub started_ms: i64,
+}
+
+impl<'a> SnapshotWriter<'a> {
+    /// For the sources of a run that was begun with this description.
+    pub(super) fn new(
+        run: &'a mut Run,
+        options: &'a BackupOptions,
+        observer: &'a dyn Observer,
+        begun: &'a RunDescription,
+    ) -> Self {
+        Self { run, options, observer, begun, reports: Vec::new(), left: 0, waiting: Vec::new() }
+    }
+
+    /// Stores the sources one after the other. What is stored is published, whatever comes after it.
+    pub(super) fn store(&mut self, sources: Vec<Box<dyn Source>>) -> Result<(), BackupError> {
+        self.left = sources.len();
+        let mut done = Ok(());
+        for source in sources {
+            self.left -= 1;
+            match source.store(self) {
+                Ok(report) => self.reports.push(report),
+                Err(e) => {
+                    done = Err(e);
+                    break;
+                }
+            }
+        }
+        let published = self.publish_waiting(false);
+        done.and(published.map(drop))
+    }
+
+    /// What came of the sources that are done.
+    pub(super) fn into_reports(self) -> Vec<SourceReport> {
+        self.reports
+    }
+
+    /// Publishes a source as a snapshot. The last one ends the run in the same record.
+    pub(super) fn publish(&mut self, stored: Stored) -> Result<SnapshotId, BackupError> {
+        let repository = self.run.repository().clone();
+        let id = self.run.snapshot_id();
+        let entry = self.entry(id, &stored, &repository);
+        let end = (self.left == 0).then(|| self.ending(stored.outcome, stored.described.figures));
+        let end = end.as_ref().map(|(outcome, described)| (*outcome, described));
+        self.run.publish(Publication { snapshots: vec![entry], end })?;
+        Ok(id)
+    }
+
+    /// Publishes a stream, perhaps later and together with others; says what it is called and what it cost, as far as
+    /// that is known.
+    pub(super) fn publish_soon(&mut self, stored: Stored) -> Result<(SnapshotId, Option<u64>), BackupError> {
+        let (id, report) = (self.run.snapshot_id(), self.reports.len());
+        self.waiting.push(Waiting { id, stored, report });
+        let new: u64 = self.waiting.iter().map(|w| w.stored.described.figures.bytes_new).sum();
+        let since = self.waiting[0].stored.started_ms;
+        let waits = self.run.repository().system.now_ms() - since < WAITING_TIME_MAX && new < WAITING_LEN_MAX;
+        if self.left > 0 && waits {
+            return Ok((id, None));
+        }
+        let cost = self.publish_waiting(self.left == 0)?;
+        Ok((id, cost))
+    }
+
+    /// Publishes the streams that wait, and ends the run in the same record if `ends` says so. Returns what the last of
+    /// them cost.
+    fn publish_waiting(&mut self, ends: bool) -> Result<Option<u64>, BackupError> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        if waiting.is_empty() {
+            return Ok(None);
+        }
+        let repository = self.run.repository().clone();
+        let before = self.run.bytes_published();
+        self.run.flush()?;
+        // What they share is told by what each of them brought.
+        let cost = self.run.bytes_flushed().saturating_sub(before);
+        let new: u64 = waiting.iter().map(|w| w.stored.described.figures.bytes_new).sum();
+        let (mut rest, count) = (cost, waiting.len() as u64);
+        for (n, w) in waiting.iter_mut().enumerate() {
+            let figures = &mut w.stored.described.figures;
+            let share = match new {
+                0 => cost / count,
+                new => (u128::from(cost) * u128::from(figures.bytes_new) / u128::from(new)) as u64,
+            };
+            figures.bytes_stored = if n as u64 + 1 == count { rest } else { share };
+            rest -= figures.bytes_stored;
+            if let Some(report) = self.reports.get_mut(w.report) {
+                report.figures.bytes_stored = figures.bytes_stored;
+            }
+        }
+        let last = waiting.last().expect("there is one");
+        let (outcome, cost) = (last.stored.outcome, last.stored.described.figures.bytes_stored);
+        let end = ends.then(|| self.ending(outcome, last.stored.described.figures));
+        let snapshots = waiting.iter().map(|w| self.entry(w.id, &w.stored, &repository)).collect();
+        let end = end.as_ref().map(|(outcome, described)| (*outcome, described));
+        self.run.publish(Publication { snapshots, end })?;
+        Ok(Some(cost))
+    }
+
+    fn entry(&self, id: SnapshotId, stored: &Stored, repository: &Repository) -> SnapshotEntry {
+        let (keys, described) = (repository.domain_keys(), &stored.described);
+        SnapshotEntry {
+            id,
+            time_ms: self.options.time_ms.unwrap_or(stored.started_ms),
+            root: stored.root,
+            outcome: stored.outcome,
+            parents: stored.parents.clone(),
+            host: keys.host(&described.host),
+            source: keys.source(&described.source),
+            description: description::seal(described, &self.run.secret().sealing(), random(&*repository.system)),
+        }
+    }
+
+    /// How the run ends with a source of this outcome, and what it says of itself.
+    fn ending(&self, outcome: Outcome, figures: Figures) -> (Outcome, RunDescription) {
+        let run_outcome = match (outcome, worst(&self.reports)) {
+            (o, w) if self.reports.is_empty() || w <= o => o,
+            (_, Outcome::Failed) => Outcome::Partial,
+            (_, w) => w,
+        };
+        let findings = self.reports.iter().filter_map(|r| r.error.clone()).collect();
+        (run_outcome, RunDescription { figures, findings, ..self.begun.clone() })
+    }
+
+    /// What every snapshot of this backup says alike.
+    pub(super) fn described(&self) -> SnapshotDescription {
+        let options = self.options;
+        SnapshotDescription {
+            host: options.host.clone(),
+            user: options.user.clone(),
+            tags: options.tags.clone(),
+            label: options.label.clone(),
+            program: program(),
+            ..SnapshotDescription::default()
+        }
+    }
+}
+
+/// Counters of the run before a source, so that the source's own share can be told.
+pub(super) struct CounterSnapshot {
+    new: u64,
+    stored: u64,
+}
+
+impl CounterSnapshot {
+    pub fn of(run: &Run) -> Self {
+        Self { new: run.bytes_new, stored: run.bytes_flushed() }
+    }
+
+    pub fn add_to(&self, run: &Run, figures: &mut Figures) {
+        figures.bytes_new = run.bytes_new - self.new;
+        figures.bytes_stored = run.bytes_flushed().saturating_sub(self.stored);
+    }
+}

@@ -1,0 +1,85 @@
+//! What a backup saves: its sources, what they are called, and whether this credential may speak for them.
+
+use crate::format::record::Role;
+use crate::format::tree::check_name;
+use crate::repository::{Repository, RepositoryError};
+use crate::source::{ExcludeRules, stat_root};
+
+use super::paths::PathsSource;
+use super::roots::source_of;
+use super::snapshot_writer::Source;
+use super::stream::{StreamSource, Streamed};
+use super::{BackupError, BackupOptions};
+
+/// The sources that the options name: all paths are one, and each stream is one.
+pub fn sources(
+    options: &BackupOptions,
+    rules: Option<ExcludeRules>,
+    streams: Vec<StreamSource>,
+) -> Vec<Box<dyn Source>> {
+    let mut names = names(options, &streams).into_iter();
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    if let (Some(rules), Some(name)) = (rules, (!options.paths.is_empty()).then(|| names.next()).flatten()) {
+        sources.push(Box::new(PathsSource { name, rules }));
+    }
+    sources.extend(streams.into_iter().zip(names).map(|(stream, name)| Box::new(Streamed { name, stream }) as Box<_>));
+    sources
+}
+
+/// What those sources are called, in the same order. `--source` names the paths, or a stream that is alone.
+pub fn names(options: &BackupOptions, streams: &[StreamSource]) -> Vec<String> {
+    let paths = (!options.paths.is_empty()).then(|| source_of(options));
+    let alone = options.paths.is_empty() && streams.len() == 1;
+    let of_stream = |stream: &StreamSource| match &options.source {
+        Some(source) if alone => source.clone(),
+        _ => stream.name().to_owned(),
+    };
+    paths.into_iter().chain(streams.iter().map(of_stream)).collect()
+}
+
+/// Checks what is named before anything is begun.
+pub fn check(options: &BackupOptions, streams: &[StreamSource]) -> Result<(), BackupError> {
+    if options.paths.is_empty() && streams.is_empty() {
+        return Err(BackupError::NoSources);
+    }
+    for stream in streams {
+        check_name(stream.name().as_bytes()).map_err(|_| BackupError::StreamName(stream.name().to_owned()))?;
+    }
+    // Of several paths one may be missing; if all are, nothing is begun.
+    let mut missing = None;
+    for path in &options.paths {
+        match stat_root(path) {
+            Ok(_) => return Ok(()),
+            Err(source) => drop(missing.get_or_insert(BackupError::Root { path: path.clone(), source })),
+        }
+    }
+    missing.map_or(Ok(()), Err)
+}
+
+/// Refuses what everyone would hold to be void before it is begun.
+pub fn check_allowed(
+    repository: &Repository,
+    host: &str,
+    sources: impl IntoIterator<Item = String>,
+) -> Result<(), BackupError> {
+    let not = |what: String| Err(RepositoryError::NotAllowed { what }.into());
+    let state = repository.state();
+    let Some(credential) = state.credentials.get(&repository.keys.id()) else { return Ok(()) };
+    let (certificate, keys) = (&credential.certificate, repository.domain_keys());
+    if certificate.role != Role::Backup {
+        return not("this credential is read-only".to_owned());
+    }
+    if !certificate.hosts.contains(&keys.host(host)) {
+        return not(format!(
+            "this credential may not speak for host {host:?}: `strongroom whoami` says for which, and --host names one"
+        ));
+    }
+    for source in sources {
+        if !certificate.sources.is_empty() && !certificate.sources.contains(&keys.source(&source)) {
+            return not(format!(
+                "this credential may not speak for source {source:?}: `strongroom whoami` says for which, and --source names one"
+            ));
+        }
+    }
+    Ok(())
+}
