@@ -6,12 +6,10 @@
 
 use std::collections::HashMap;
 
-use crossbeam_channel::unbounded;
-use parking_lot::Mutex;
-
 use crate::format::names::{self, ObjectName};
 use crate::format::state::State;
 use crate::log::orphaned;
+use crate::parallel;
 use crate::primitives::error_chain::error_chain;
 use crate::primitives::progress::{Observer, Unit};
 use crate::repository::{Repository, RepositoryError};
@@ -220,27 +218,19 @@ fn remove_all(
     observer: &dyn Observer,
 ) {
     observer.phase("removing versions", Some(going.len() as u64), Unit::Items);
-    let (send, todo) = unbounded();
-    going.into_iter().for_each(|g| send.send(g).expect("the receiver is here"));
-    drop(send);
-    let report = Mutex::new(report);
-    std::thread::scope(|scope| {
-        for _ in 0..REMOVALS_AT_ONCE {
-            scope.spawn(|| {
-                while let Ok((name, mut versions)) = todo.recv() {
-                    if observer.interrupted() {
-                        return;
-                    }
-                    markers_last(&mut versions);
-                    let removed = versions.iter().try_for_each(|version| store.remove_version(version));
-                    let mut report = report.lock();
-                    match removed {
-                        Ok(()) => report.removed += 1,
-                        Err(e) => report.refused.push((name, error_chain(&e))),
-                    }
-                    observer.advance(1);
-                }
-            });
+    let one = |(name, mut versions): (String, Vec<Version>)| {
+        if observer.interrupted() {
+            return None;
         }
-    });
+        markers_last(&mut versions);
+        let removed = versions.iter().try_for_each(|version| store.remove_version(version));
+        observer.advance(1);
+        Some((name, removed))
+    };
+    for (name, removed) in parallel::map(REMOVALS_AT_ONCE, going, one).into_iter().flatten() {
+        match removed {
+            Ok(()) => report.removed += 1,
+            Err(e) => report.refused.push((name, error_chain(&e))),
+        }
+    }
 }

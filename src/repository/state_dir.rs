@@ -18,13 +18,11 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::format::segment::{PackSummary, SegmentContent, encode_inline};
 use crate::primitives::fsync::sync_folder;
@@ -61,7 +59,7 @@ pub fn machine_id(root: &Path, system: &dyn System) -> Result<MachineId> {
             let id = MachineId(random(system));
             make_folder(root)?;
             // Of several processes that come here at once, one makes it.
-            let _changing = lock_file(&root.join(CHANGING), FlockOperation::LockExclusive)?;
+            let _changing = wait_for_lock(&root.join(CHANGING))?;
             if path.exists() {
                 return machine_id(root, system);
             }
@@ -200,7 +198,7 @@ impl LocalState {
     /// Waits until no other process changes what all share. It is held for moments only.
     fn changing(&self) -> Result<File> {
         let path = self.folder.join(CHANGING);
-        lock_file(&path, FlockOperation::LockExclusive)?.ok_or(RepositoryError::LocalDamaged { path })
+        wait_for_lock(&path)?.ok_or(RepositoryError::LocalDamaged { path })
     }
 
     /// The number by which this machine is known to repositories with a single writer; made when first asked for.
@@ -384,7 +382,7 @@ impl RunFolder {
 
     /// Removes the folder: the run is over.
     pub fn remove(self) -> Result<()> {
-        let _changing = lock_file(&self.changing, FlockOperation::LockExclusive)?;
+        let _changing = wait_for_lock(&self.changing)?;
         fs::remove_dir_all(&self.folder).map_err(RepositoryError::local(&self.folder))
     }
 }
@@ -403,24 +401,34 @@ fn make_folder(path: &Path) -> Result<()> {
 
 /// Locks the folder of a run; `None` if another process holds it.
 fn lock(folder: &Path) -> Result<Option<File>> {
-    lock_file(&folder.join("lock"), FlockOperation::NonBlockingLockExclusive)
+    let path = folder.join("lock");
+    let Some(file) = open_lock(&path)? else { return Ok(None) };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(RepositoryError::local(path)(e)),
+    }
 }
 
-fn lock_file(path: &Path, how: FlockOperation) -> Result<Option<File>> {
-    let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
-    let file = match open {
-        Ok(file) => file,
-        // Another process removed the folder between the listing and now.
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(RepositoryError::local(path)(e)),
-    };
+/// Waits until no other process holds the lock; `None` if its folder was removed meanwhile.
+fn wait_for_lock(path: &Path) -> Result<Option<File>> {
+    let Some(file) = open_lock(path)? else { return Ok(None) };
     loop {
-        match flock(&file, how) {
+        match file.lock() {
             Ok(()) => return Ok(Some(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(RepositoryError::local(path)(e.into())),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(RepositoryError::local(path)(e)),
         }
+    }
+}
+
+fn open_lock(path: &Path) -> Result<Option<File>> {
+    let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+    match open {
+        Ok(file) => Ok(Some(file)),
+        // Another process removed the folder between the listing and now.
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(RepositoryError::local(path)(e)),
     }
 }
 

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use walkdir::WalkDir;
+
 use super::directory::{Directory, NameAndInode};
 use super::exclude::{Decision, ExcludeRules};
 use super::listing::{Entry, Listing, stat_root};
@@ -151,7 +153,7 @@ impl<'a> Scanner<'a> {
         self.read_stats(listing, dir, names);
         match tag {
             Some((tag, rule)) => self.leave_all_but(listing, &tag, rule),
-            None => self.leave_out(listing, dir, buffer),
+            None => self.leave_out(listing, dir),
         }
     }
 
@@ -183,7 +185,7 @@ impl<'a> Scanner<'a> {
         self.rules.leave_contents(rule, bytes);
     }
 
-    fn leave_out(&self, listing: &mut Listing, dir: &Directory, buffer: &mut Vec<u8>) {
+    fn leave_out(&self, listing: &mut Listing, dir: &Directory) {
         if self.rules.keeps_all() {
             return;
         }
@@ -199,7 +201,7 @@ impl<'a> Scanner<'a> {
                 Decision::Keep => true,
                 Decision::Leave { rule } => {
                     if entry.stat.kind == FileKind::Directory && self.rules.measures(rule) {
-                        self.rules.add_bytes(rule, bytes_below(dir, entry, buffer));
+                        self.rules.add_bytes(rule, bytes_below(dir, entry));
                     }
                     false
                 }
@@ -208,24 +210,11 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Bytes of the regular files below a directory that is left out. What cannot be read is not counted.
-fn bytes_below(dir: &Directory, entry: &Entry, buffer: &mut Vec<u8>) -> u64 {
-    let Ok(top) = dir.open_child(&entry.name) else { return 0 };
-    let mut bytes = 0;
-    let mut open = vec![PathBuf::new()];
-    while let Some(below) = open.pop() {
-        let Ok(dir) = top.open_below(&below) else { continue };
-        for NameAndInode { name, .. } in dir.names(buffer).0 {
-            match dir.stat(&name) {
-                Ok(stat) if stat.kind == FileKind::File => bytes += stat.size,
-                Ok(stat) if stat.kind == FileKind::Directory && stat.device == entry.stat.device => {
-                    open.push(below.join(OsStr::from_bytes(&name)));
-                }
-                _ => {}
-            }
-        }
-    }
-    bytes
+/// Bytes of the regular files below a directory that is left out, on its file system. What cannot be read is not counted.
+fn bytes_below(dir: &Directory, entry: &Entry) -> u64 {
+    let files = WalkDir::new(dir.path().join(OsStr::from_bytes(&entry.name))).same_file_system(true).into_iter();
+    let files = files.flatten().filter(|found| found.file_type().is_file());
+    files.filter_map(|found| found.metadata().ok()).map(|meta| meta.len()).sum()
 }
 
 fn absolute_without_slash(root: &Path) -> PathBuf {

@@ -191,17 +191,8 @@ impl Random {
 
 /// Everything below `root`, in order, links not followed: directories before what they hold.
 fn entries(root: &Path) -> Vec<PathBuf> {
-    let mut found = vec![root.to_owned()];
-    let mut at = 0;
-    while at < found.len() {
-        if fs::symlink_metadata(&found[at]).unwrap().is_dir() {
-            let mut below: Vec<_> = fs::read_dir(&found[at]).unwrap().map(|e| e.unwrap().path()).collect();
-            below.sort();
-            found.extend(below);
-        }
-        at += 1;
-    }
-    found
+    let found = walkdir::WalkDir::new(root).sort_by_file_name();
+    found.into_iter().map(|entry| entry.unwrap().into_path()).collect()
 }
 
 fn remove(path: &Path) {

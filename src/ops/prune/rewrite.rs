@@ -1,6 +1,6 @@
 //! Doing what the plan says: what is needed of packs goes into new ones, and a record condemns the old ones.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,6 +13,7 @@ use crate::format::names::PackKind;
 use crate::format::pack::CompressedFrame;
 use crate::format::state::State;
 use crate::log::condemnable;
+use crate::parallel::{Task, Workers, cores};
 use crate::primitives::ids::{BlockId, ObjectHash, RunId};
 use crate::primitives::progress::{Observer, Severity};
 use crate::repository::read::frame::{OpenFrame, OpenPack};
@@ -51,11 +52,8 @@ struct FrameWork {
     sealed: bytes::Bytes,
 }
 
-/// What the fetcher hands on; no frame: the pack is through.
-struct Job {
-    name: ObjectHash,
-    work: Result<Option<FrameWork>, RepositoryError>,
-}
+/// What the fetcher hands on: of which pack, and what is being opened of it.
+type Opening = (ObjectHash, Task<Result<Opened, RepositoryError>>);
 
 /// What is needed for rewriting.
 pub struct Work<'a> {
@@ -103,55 +101,33 @@ impl Work<'_> {
         run: &mut Rewriting,
         names: &[ObjectHash],
     ) -> Result<(usize, HashSet<ObjectHash>), RepositoryError> {
-        let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
         let (repository, packs, marks, observer) = (self.repository, self.packs, &*self.marks, self.observer);
-        let (send_job, jobs) = bounded::<(u64, Job)>(2 * threads);
-        let (send_opened, opened) = bounded::<(u64, ObjectHash, Result<Opened, RepositoryError>)>(2 * threads);
+        let (send, opened) = bounded(4 * cores());
         let enough = AtomicBool::new(false);
         let (mut damaged, mut failed) = (Vec::new(), HashSet::new());
         let (took, bytes_read) = std::thread::scope(|scope| {
-            // Moved in here: when this thread returns, for whatever reason, the others see it and end.
+            // Moved in here: when this thread returns, for whatever reason, the fetcher sees it and ends.
             let opened = opened;
             let enough = &enough;
             let fetcher = scope.spawn(move || {
-                let mut fetcher = Fetcher { repository, packs, marks, send: send_job, sent: 0, bytes_read: 0 };
-                let mut took = 0;
-                for name in names {
-                    if enough.load(Relaxed) || observer.interrupted() || !fetcher.pack(name) {
-                        break;
-                    }
-                    took += 1;
-                }
-                (took, fetcher.bytes_read)
+                let openers = Workers::new(cores());
+                let mut fetcher = Fetcher { repository, packs, marks, openers, send, bytes_read: 0 };
+                let goes_on =
+                    |name: &&ObjectHash| !enough.load(Relaxed) && !observer.interrupted() && fetcher.pack(name);
+                (names.iter().take_while(goes_on).count(), fetcher.bytes_read)
             });
-            for _ in 0..threads {
-                let (jobs, send_opened) = (jobs.clone(), send_opened.clone());
-                scope.spawn(move || {
-                    for (number, Job { name, work }) in jobs {
-                        let opened = work.and_then(|work| open(repository, work));
-                        if send_opened.send((number, name, opened)).is_err() {
-                            return;
+            for (name, result) in opened.iter() {
+                let panicked = |_| RepositoryError::Worker("a thread that opens frames panicked".to_owned());
+                match result.wait().map_err(panicked)? {
+                    Ok(Opened::Piece(kind, piece)) => add(run, kind, piece)?,
+                    Ok(Opened::End) => observer.advance(packs.get(&name).map_or(0, |k| k.place.len)),
+                    // It stays as it is: `repair` looks after it.
+                    Err(e) if e.is_damage() => {
+                        if failed.insert(name) {
+                            damaged.push((name, e));
                         }
                     }
-                });
-            }
-            drop((jobs, send_opened));
-            let (mut waiting, mut next) = (BTreeMap::new(), 0);
-            for (number, name, result) in opened.iter() {
-                waiting.insert(number, (name, result));
-                while let Some((name, result)) = waiting.remove(&next) {
-                    next += 1;
-                    match result {
-                        Ok(Opened::Piece(kind, piece)) => add(run, kind, piece)?,
-                        Ok(Opened::End) => observer.advance(packs.get(&name).map_or(0, |k| k.place.len)),
-                        // It stays as it is: `repair` looks after it.
-                        Err(e) if e.is_damage() => {
-                            if failed.insert(name) {
-                                damaged.push((name, e));
-                            }
-                        }
-                        Err(e) => return Err(e),
-                    }
+                    Err(e) => return Err(e),
                 }
                 enough.store(run.packs_waiting() >= PACKS_PER_RECORD, Relaxed);
             }
@@ -325,8 +301,8 @@ fn add(run: &mut Rewriting, kind: PackKind, piece: Piece) -> Result<(), Reposito
 }
 
 /// Opens a frame, every id recomputed, and takes out what is kept.
-fn open(repository: &Repository, work: Option<FrameWork>) -> Result<Opened, RepositoryError> {
-    let Some(FrameWork { pack, number, positions, sealed }) = work else { return Ok(Opened::End) };
+fn open(repository: &Repository, work: FrameWork) -> Result<Opened, RepositoryError> {
+    let FrameWork { pack, number, positions, sealed } = work;
     let kind = pack.place.kind;
     let whole = pack.directory.frames.get(number as usize).is_some_and(|f| f.chunks.len() == positions.len());
     if !whole {
@@ -344,11 +320,11 @@ fn open(repository: &Repository, work: Option<FrameWork>) -> Result<Opened, Repo
 
 /// Reads what is needed of packs and hands it on, frame by frame.
 struct Fetcher<'a> {
-    repository: &'a Repository,
+    repository: &'a Arc<Repository>,
     packs: &'a Packs,
     marks: &'a Marks,
-    send: Sender<(u64, Job)>,
-    sent: u64,
+    openers: Workers,
+    send: Sender<Opening>,
     bytes_read: u64,
 }
 
@@ -356,15 +332,18 @@ impl Fetcher<'_> {
     /// One pack. Says whether anybody still wants more.
     fn pack(&mut self, name: &ObjectHash) -> bool {
         match self.frames(name) {
-            Ok(true) => self.hand_on(name, Ok(None)),
+            Ok(true) => self.hand_on(name, || Ok(Opened::End)),
             Ok(false) => false,
-            Err(e) => self.hand_on(name, Err(e)),
+            Err(e) => self.hand_on(name, || Err(e)),
         }
     }
 
-    fn hand_on(&mut self, name: &ObjectHash, work: Result<Option<FrameWork>, RepositoryError>) -> bool {
-        self.sent += 1;
-        self.send.send((self.sent - 1, Job { name: *name, work })).is_ok()
+    fn hand_on(
+        &self,
+        name: &ObjectHash,
+        open: impl FnOnce() -> Result<Opened, RepositoryError> + Send + 'static,
+    ) -> bool {
+        self.send.send((*name, self.openers.start(open))).is_ok()
     }
 
     fn frames(&mut self, name: &ObjectHash) -> Result<bool, RepositoryError> {
@@ -398,7 +377,8 @@ impl Fetcher<'_> {
             let of_frame = pack.range(number, number + 1)?;
             let sealed = sealed.slice((of_frame.start - range.start) as usize..(of_frame.end - range.start) as usize);
             let work = FrameWork { pack: pack.clone(), number, positions, sealed };
-            if !self.hand_on(name, Ok(Some(work))) {
+            let repository = self.repository.clone();
+            if !self.hand_on(name, move || open(&repository, work)) {
                 return Ok(false);
             }
         }

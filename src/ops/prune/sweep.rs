@@ -1,11 +1,9 @@
 //! Deleting what the log has condemned, and what no run can publish any more.
 
-use crossbeam_channel::unbounded;
-use parking_lot::Mutex;
-
 use crate::format::names::{self, ObjectName};
 use crate::format::record::Operation;
 use crate::log::{Sweepable, orphaned, sweepable};
+use crate::parallel;
 use crate::primitives::ids::{ObjectHash, RunId};
 use crate::primitives::progress::{Observer, Severity, Unit};
 use crate::repository::{Repository, RepositoryError};
@@ -147,33 +145,26 @@ fn delete(
     swept: &mut Swept,
     observer: &dyn Observer,
 ) -> Vec<Target> {
-    let (send, todo) = unbounded();
-    targets.into_iter().for_each(|t| send.send(t).expect("the receiver is here"));
-    drop(send);
-    let done = Mutex::new((Vec::new(), swept));
-    std::thread::scope(|scope| {
-        for _ in 0..DELETES_AT_ONCE {
-            scope.spawn(|| {
-                while let Ok((listed, target)) = todo.recv() {
-                    if observer.interrupted() {
-                        return;
-                    }
-                    let deleted = repository.store.delete(&listed.name);
-                    let mut done = done.lock();
-                    match deleted {
-                        Ok(()) => {
-                            done.1.objects += 1;
-                            done.1.bytes += listed.size;
-                            done.0.push(target);
-                        }
-                        Err(e) => done.1.refused.push((listed.name, e.to_string())),
-                    }
-                    observer.advance(1);
-                }
-            });
+    let one = |(listed, target): (Listed, Target)| {
+        if observer.interrupted() {
+            return None;
         }
-    });
-    done.into_inner().0
+        let deleted = repository.store.delete(&listed.name);
+        observer.advance(1);
+        Some((listed, target, deleted))
+    };
+    let mut gone = Vec::new();
+    for (listed, target, deleted) in parallel::map(DELETES_AT_ONCE, targets, one).into_iter().flatten() {
+        match deleted {
+            Ok(()) => {
+                swept.objects += 1;
+                swept.bytes += listed.size;
+                gone.push(target);
+            }
+            Err(e) => swept.refused.push((listed.name, e.to_string())),
+        }
+    }
+    gone
 }
 
 fn say(

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 
 use crate::crypto::keys::ContentHasher;
 use crate::destination::{Problem, RelativePath, Target, TargetError};
 use crate::format::tree::DataRun;
+use crate::parallel::{self, cores};
 use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::Reference;
 use crate::primitives::progress::{Change, Observer};
@@ -49,29 +49,16 @@ pub fn execute(
     for file in files.iter().filter(|f| f.stored == 0) {
         work.written(file, target.write_file(&file.path, &file.meta, file.file.size, &[]));
     }
-    let cores = std::thread::available_parallelism().map_or(2, |n| n.get()).max(2);
+    let cores = cores().max(2);
     // Where a request costs a journey, several are on their way at once.
     let threads = if repository.store.is_remote() { cores.max(REMOTE_THREADS) } else { cores };
-    let (sender, fetches) = bounded::<Fetch>(threads * 2);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            let (fetches, work) = (fetches.clone(), &work);
-            scope.spawn(move || {
-                for fetch in fetches {
-                    if work.observer.interrupted() || work.stopped() {
-                        continue;
-                    }
-                    if let Err(e) = work.fetch(fetch) {
-                        work.told().fatal.get_or_insert(e);
-                    }
-                }
-            });
+    parallel::for_each(threads, group(frames).into_iter(), |fetch| {
+        if work.observer.interrupted() || work.stopped() {
+            return;
         }
-        for fetch in group(frames) {
-            // The threads go on until the channel is closed, whatever happens.
-            let _ = sender.send(fetch);
+        if let Err(e) = work.fetch(fetch) {
+            work.told().fatal.get_or_insert(e);
         }
-        drop(sender);
     });
     let incomplete = |f: &&FileItem| f.failed.load(Ordering::Relaxed) || f.left.load(Ordering::Relaxed) > 0;
     for file in files.iter().filter(incomplete) {

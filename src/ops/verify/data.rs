@@ -1,13 +1,12 @@
 //! Reading everything: each pack's bytes against its name, each frame opened, each chunk id recomputed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-
-use crossbeam_channel::bounded;
-use parking_lot::Mutex;
 
 use crate::cache::locations::PackPlace;
 use crate::format::names;
 use crate::format::state::PackState;
+use crate::parallel::{self, cores};
 use crate::primitives::ids::ObjectHash;
 use crate::primitives::progress::{Observer, Unit};
 use crate::repository::{Repository, RepositoryError};
@@ -17,7 +16,6 @@ use super::{Part, VerifyReport};
 
 /// What is wrong with a pack: with all of it, or with some frames.
 struct PackDamage {
-    pack: PackPlace,
     what: String,
     frames: Option<Vec<u32>>,
 }
@@ -56,6 +54,17 @@ pub fn check(
     bad: &mut BadObject,
     observer: &dyn Observer,
 ) -> Result<(), RepositoryError> {
+    let packs = chosen(candidates(repository, report, bad)?, part);
+    let read = read_packs(repository, packs, budget_ms, observer)?;
+    settle(repository, read, report, bad)
+}
+
+/// Live packs that are not known to be bad, each with the record that says when it was read last.
+fn candidates(
+    repository: &Repository,
+    report: &mut VerifyReport,
+    bad: &BadObject,
+) -> Result<Vec<(u64, PackPlace)>, RepositoryError> {
     let state = repository.state();
     let mut packs = Vec::new();
     for (name, pack) in state.packs.iter().filter(|(_, p)| p.live()) {
@@ -69,71 +78,74 @@ pub fn check(
             }
         }
     }
-    let packs = chosen(packs, part);
-    let began_ms = repository.system.now_ms();
+    Ok(packs)
+}
+
+/// What came of reading a pack.
+enum Verdict {
+    Sound,
+    Damaged(PackDamage),
+    /// It must be brought back from an archive first: the object's name.
+    Archived(String),
+}
+
+fn read_packs(
+    repository: &Repository,
+    packs: Vec<PackPlace>,
+    budget_ms: Option<i64>,
+    observer: &dyn Observer,
+) -> Result<Vec<(PackPlace, Verdict)>, RepositoryError> {
     observer.phase("reading", Some(packs.iter().map(|p| p.len).sum()), Unit::Bytes);
-    let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
-    let (sender, todo) = bounded::<PackPlace>(1);
-    let (wrong, failure) = (Mutex::new(Vec::new()), Mutex::new(None));
-    let archived = Mutex::new(Vec::new());
-    let mut sent = 0;
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            let (todo, wrong, failure, archived) = (todo.clone(), &wrong, &failure, &archived);
-            scope.spawn(move || {
-                for pack in todo {
-                    if observer.interrupted() {
-                        continue;
-                    }
-                    let (len, row) = (pack.len, pack.row);
-                    match check_pack(repository, pack) {
-                        Ok(found) => locked(wrong).extend(found),
-                        Err(e) if e.archived().is_some() => {
-                            locked(archived).extend(e.archived().map(|name| (row, name.to_owned())));
-                        }
-                        Err(e) => drop(locked(failure).get_or_insert(e)),
-                    }
-                    observer.advance(len);
-                }
-            });
+    let began_ms = repository.system.now_ms();
+    let in_time = |_: &PackPlace| budget_ms.is_none_or(|budget| repository.system.now_ms() - began_ms < budget);
+    let read = |pack: PackPlace| {
+        if observer.interrupted() {
+            return Err(RepositoryError::Interrupted);
         }
-        for pack in &packs {
-            if budget_ms.is_some_and(|budget| repository.system.now_ms() - began_ms >= budget) {
-                break;
+        let verdict = match check_pack(repository, &pack) {
+            Ok(None) => Verdict::Sound,
+            Ok(Some(damage)) => Verdict::Damaged(damage),
+            Err(e) => match e.archived() {
+                Some(name) => Verdict::Archived(name.to_owned()),
+                None => return Err(e),
+            },
+        };
+        observer.advance(pack.len);
+        Ok((pack, verdict))
+    };
+    parallel::map_each(cores(), packs.into_iter().take_while(in_time), read).into_iter().collect()
+}
+
+/// Puts down what was found, and which packs are sound.
+fn settle(
+    repository: &Repository,
+    read: Vec<(PackPlace, Verdict)>,
+    report: &mut VerifyReport,
+    bad: &mut BadObject,
+) -> Result<(), RepositoryError> {
+    // What could not be compared with its segment was read, and is not vouched for.
+    let unknown: HashSet<ObjectHash> = repository.cache().without_content()?.into_iter().collect();
+    let mut wrong = Vec::new();
+    for (pack, verdict) in read {
+        match verdict {
+            Verdict::Archived(name) => {
+                report.archived.push(name);
+                continue;
             }
-            // The threads go on until the channel is closed.
-            let _ = sender.send(pack.clone());
-            sent += 1;
+            Verdict::Sound if unknown.contains(&pack.name) => {}
+            Verdict::Sound => report.sound.push(pack.name),
+            Verdict::Damaged(damage) => wrong.push((pack.clone(), damage)),
         }
-        drop(sender);
-    });
-    let packs = &packs[..sent];
-    if observer.interrupted() {
-        return Err(RepositoryError::Interrupted);
+        report.bytes_read += pack.len;
     }
-    if let Some(e) = failure.into_inner() {
-        return Err(e);
-    }
-    let mut archived = archived.into_inner();
-    archived.sort_by(|a, b| a.1.cmp(&b.1));
-    let unread: std::collections::HashSet<i64> = archived.iter().map(|(row, _)| *row).collect();
-    report.archived.extend(archived.into_iter().map(|(_, name)| name));
-    report.bytes_read += packs.iter().filter(|p| !unread.contains(&p.row)).map(|p| p.len).sum::<u64>();
-    let mut wrong = wrong.into_inner();
+    report.archived.sort_unstable();
     if !wrong.is_empty() {
         // What a prune has condemned meanwhile may be gone.
         let state = repository.refresh_by_name()?;
-        wrong.retain(|w| state.packs.get(&w.pack.name).is_some_and(PackState::live));
+        wrong.retain(|(pack, _)| state.packs.get(&pack.name).is_some_and(PackState::live));
     }
-    let affected: std::collections::HashSet<i64> = wrong.iter().map(|w| w.pack.row).collect();
-    // What could not be compared with its segment was read, and is not vouched for.
-    let unknown: std::collections::HashSet<ObjectHash> = repository.cache().without_content()?.into_iter().collect();
-    let is_sound =
-        |p: &&PackPlace| !affected.contains(&p.row) && !unread.contains(&p.row) && !unknown.contains(&p.name);
-    let sound = packs.iter().filter(is_sound);
-    report.sound.extend(sound.map(|p| p.name));
     repository.clear_suspects(&report.sound)?;
-    for PackDamage { pack, what, frames } in wrong {
+    for (pack, PackDamage { what, frames }) in wrong {
         let object = names::pack(pack.kind, pack.run, &pack.name);
         repository.note_suspect(&object);
         let finding = report.find(object, what);
@@ -146,13 +158,9 @@ pub fn check(
     Ok(())
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> parking_lot::MutexGuard<'_, T> {
-    mutex.lock()
-}
-
-fn check_pack(repository: &Repository, place: PackPlace) -> Result<Option<PackDamage>, RepositoryError> {
+fn check_pack(repository: &Repository, place: &PackPlace) -> Result<Option<PackDamage>, RepositoryError> {
     let object = names::pack(place.kind, place.run, &place.name);
-    let whole = |what: String| Ok(Some(PackDamage { pack: place.clone(), what, frames: None }));
+    let whole = |what: String| Ok(Some(PackDamage { what, frames: None }));
     let bytes = match repository.get(&object) {
         Ok(bytes) => bytes,
         Err(e) if e.is_damage() => return whole("it is missing".to_owned()),
@@ -188,7 +196,7 @@ fn check_pack(repository: &Repository, place: PackPlace) -> Result<Option<PackDa
     if !named_right {
         what.get_or_insert("its bytes do not match its name".to_owned());
     }
-    Ok(what.map(|what| PackDamage { pack: place, what, frames: Some(bad_frames) }))
+    Ok(what.map(|what| PackDamage { what, frames: Some(bad_frames) }))
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@
 //! ```
 //!
 //! Channels between the stages are short, so that memory stays bounded: the one who fills blocks waits when
-//! the store is slow. Blocks are gathered in the order in which they were closed, whatever order they were
-//! compressed in. A stage that fails takes its channels with it; the first failure is what the writer sees.
+//! the store is slow. The gatherer takes compressed blocks in the order in which they were closed. A stage that fails
+//! takes its channels with it; the first failure is what the writer sees.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -20,6 +19,7 @@ use crate::format::directory::ChunkEntry;
 use crate::format::names::{self, PackKind};
 use crate::format::pack::{CompressedFrame, Pack, PackWriter};
 use crate::format::segment::PackSummary;
+use crate::parallel::{Task, Workers, cores};
 use crate::primitives::ids::{Reference, RunId};
 use crate::primitives::system::random;
 
@@ -75,8 +75,8 @@ impl Shared {
 /// The stages, running.
 pub struct Packer {
     shared: Arc<Shared>,
-    frames: Option<Sender<(u64, PackKind, NewFrame)>>,
-    sent: u64,
+    compressors: Workers,
+    frames: Option<Sender<(PackKind, Task<CompressedFrame>)>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -91,7 +91,7 @@ pub struct PackerThreads {
 
 impl Default for PackerThreads {
     fn default() -> Self {
-        Self { compress: std::thread::available_parallelism().map_or(2, |n| n.get()), upload: 2 }
+        Self { compress: cores(), upload: 2 }
     }
 }
 
@@ -107,21 +107,17 @@ impl Packer {
         let repository = repository.clone();
         let shared =
             Arc::new(Shared { repository, run, secret, folder, finished: Mutex::default(), failure: Mutex::default() });
-        let (frames, to_compress) = bounded(threads.compress + 2);
-        let (compressed, to_gather) = bounded(threads.compress + 2);
+        let compressors = Workers::new(threads.compress);
+        let (frames, to_gather) = bounded(2 * threads.compress + 2);
         let (packs, to_upload) = bounded(1);
         let mut handles = Vec::new();
-        for _ in 0..threads.compress {
-            let (from, to) = (to_compress.clone(), compressed.clone());
-            handles.push(std::thread::spawn(move || compress_all(&from, &to)));
-        }
         let gathering = shared.clone();
         handles.push(std::thread::spawn(move || gather(&gathering, &to_gather, &packs)));
         for _ in 0..threads.upload {
             let (from, shared) = (to_upload.clone(), shared.clone());
             handles.push(std::thread::spawn(move || upload_all(&shared, &from)));
         }
-        Self { shared, frames: Some(frames), sent: 0, threads: handles }
+        Self { shared, compressors, frames: Some(frames), threads: handles }
     }
 
     /// Hands a frame over. Waits if the stages are busy.
@@ -130,10 +126,10 @@ impl Packer {
             // The cause was told when it happened.
             return Err(RepositoryError::Worker("packs could not be stored".to_owned()));
         };
-        if sender.send((self.sent, kind, frame)).is_err() {
+        let compressed = self.compressors.start(move || frame.compressed());
+        if sender.send((kind, compressed)).is_err() {
             return Err(self.failure());
         }
-        self.sent += 1;
         Ok(())
     }
 
@@ -180,33 +176,22 @@ impl Drop for Packer {
     }
 }
 
-fn compress_all(from: &Receiver<(u64, PackKind, NewFrame)>, to: &Sender<(u64, PackKind, CompressedFrame)>) {
-    for (number, kind, frame) in from {
-        if to.send((number, kind, frame.compressed())).is_err() {
-            return;
-        }
-    }
-}
-
-fn gather(shared: &Shared, from: &Receiver<(u64, PackKind, CompressedFrame)>, to: &Sender<(PackKind, Pack)>) {
-    let mut waiting = BTreeMap::new();
-    let mut next = 0;
+fn gather(shared: &Shared, from: &Receiver<(PackKind, Task<CompressedFrame>)>, to: &Sender<(PackKind, Pack)>) {
     let mut open: [Option<PackWriter>; 2] = [None, None];
-    for (number, kind, frame) in from {
-        waiting.insert(number, (kind, frame));
-        while let Some((kind, frame)) = waiting.remove(&next) {
-            next += 1;
-            let slot = &mut open[kind as usize];
-            let full = shared.repository.config.parameters.pack_len as usize;
-            if slot.as_ref().is_some_and(|pack| pack.len() + frame.bytes.len() > full) {
-                let pack = slot.take().expect("checked just now");
-                if to.send((kind, pack.finish())).is_err() {
-                    return;
-                }
+    for (kind, frame) in from {
+        let Ok(frame) = frame.wait() else {
+            return shared.fail(RepositoryError::Worker("a compressor panicked".to_owned()));
+        };
+        let slot = &mut open[kind as usize];
+        let full = shared.repository.config.parameters.pack_len as usize;
+        if slot.as_ref().is_some_and(|pack| pack.len() + frame.bytes.len() > full) {
+            let pack = slot.take().expect("checked just now");
+            if to.send((kind, pack.finish())).is_err() {
+                return;
             }
-            let salt = || random(&*shared.repository.system);
-            slot.get_or_insert_with(|| PackWriter::new(kind, &shared.secret.sealing(), salt())).add(frame);
         }
+        let salt = || random(&*shared.repository.system);
+        slot.get_or_insert_with(|| PackWriter::new(kind, &shared.secret.sealing(), salt())).add(frame);
     }
     for (kind, pack) in [PackKind::Data, PackKind::Meta].into_iter().zip(open) {
         if let Some(pack) = pack.filter(|p| !p.is_empty())

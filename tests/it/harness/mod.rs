@@ -279,20 +279,12 @@ pub fn copy_folder(from: &Path, to: &Path) {
 
 /// Every regular file below `root`, by its path from there.
 pub fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let name = path.strip_prefix(root).expect("it is below").to_owned();
-                found.insert(name, std::fs::read(&path).expect("a file that can be read"));
-            }
-        }
-    }
-    found
+    let entries = walkdir::WalkDir::new(root).into_iter().map(|entry| entry.expect("an entry"));
+    let of = |entry: walkdir::DirEntry| {
+        let name = entry.path().strip_prefix(root).expect("it is below").to_owned();
+        (name, std::fs::read(entry.path()).expect("a file that can be read"))
+    };
+    entries.filter(|entry| !entry.file_type().is_dir()).map(of).collect()
 }
 
 /// Names of the objects in a folder of the store.
