@@ -13,6 +13,8 @@ use crate::format::segment::{PackLocation, SegmentContent};
 use crate::primitives::codec::Reader;
 use crate::primitives::ids::{BlockId, ChunkId, ObjectHash, Reference, RunId};
 
+pub use super::rows::{FrameRow, PackRow};
+
 use super::chunk_ids::prefix;
 use super::error::Result;
 use super::{Cache, number, set_number};
@@ -24,7 +26,7 @@ const POSITION: &str = "position";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackPlace {
     /// Row in the cache.
-    pub row: i64,
+    pub row: PackRow,
     /// Name.
     pub name: ObjectHash,
     /// What it holds.
@@ -43,7 +45,7 @@ pub struct PackPlace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FramePlace {
     /// Row of its pack.
-    pub pack: i64,
+    pub pack: PackRow,
     /// Number within the pack.
     pub place: u32,
     /// Offset in the pack.
@@ -51,7 +53,7 @@ pub struct FramePlace {
     /// Sealed length.
     pub len: u32,
     /// Row in the cache.
-    pub row: i64,
+    pub row: FrameRow,
 }
 
 /// One location of a span of a block.
@@ -108,7 +110,7 @@ impl Cache {
                     continue;
                 }
                 for (n, frame) in directory.frames.iter().enumerate() {
-                    add_directory(transaction, location.kind, first_frame + n as i64, frame)?;
+                    add_directory(transaction, location.kind, first_frame.nth(n as u32), frame)?;
                     if location.kind == PackKind::Data {
                         let places = frame.places().zip(&frame.chunks);
                         entries.extend(places.map(|((block, n), c)| (prefix(&c.id), block, n)));
@@ -188,7 +190,7 @@ impl Cache {
     }
 
     /// A pack by its row.
-    pub fn pack(&self, row: i64) -> Result<Option<PackPlace>> {
+    pub fn pack(&self, row: PackRow) -> Result<Option<PackPlace>> {
         let connection = self.lock();
         read_pack(&connection, "id = ?1", params![row]).map_err(self.error())
     }
@@ -200,7 +202,7 @@ impl Cache {
     }
 
     /// The frames of a pack, in order.
-    pub fn frames(&self, pack: i64) -> Result<Vec<FramePlace>> {
+    pub fn frames(&self, pack: PackRow) -> Result<Vec<FramePlace>> {
         let connection = self.lock();
         let read = || -> rusqlite::Result<Vec<FramePlace>> {
             let mut statement = connection.prepare_cached(
@@ -231,7 +233,7 @@ impl Cache {
     }
 
     /// The directory of a frame, if it is here.
-    pub fn frame_directory(&self, row: i64) -> Result<Option<FrameDirectory>> {
+    pub fn frame_directory(&self, row: FrameRow) -> Result<Option<FrameDirectory>> {
         let connection = self.lock();
         let bytes: Option<Option<Vec<u8>>> = connection
             .prepare_cached("SELECT directory FROM frames WHERE id = ?1")
@@ -286,8 +288,8 @@ fn known_pack(
     transaction: &Transaction,
     location: &PackLocation,
     folded: Option<u64>,
-) -> rusqlite::Result<Option<(i64, i64)>> {
-    let known: Option<(i64, i64)> = transaction
+) -> rusqlite::Result<Option<(PackRow, FrameRow)>> {
+    let known: Option<(PackRow, FrameRow)> = transaction
         .prepare_cached("SELECT id, first_frame FROM packs WHERE name = ?1")?
         .query_row(params![location.name.0], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
@@ -298,14 +300,18 @@ fn known_pack(
     Ok(known)
 }
 
-fn add_pack(transaction: &Transaction, location: &PackLocation, folded: Option<u64>) -> rusqlite::Result<(i64, i64)> {
+fn add_pack(
+    transaction: &Transaction,
+    location: &PackLocation,
+    folded: Option<u64>,
+) -> rusqlite::Result<(PackRow, FrameRow)> {
     // No row is ever used twice: others may hold on to the row of a frame that is gone.
-    let first_frame: i64 = transaction
+    let first_frame: FrameRow = transaction
         .prepare_cached("SELECT coalesce((SELECT value FROM stamp WHERE key = 'next_frame'), 1)")?
         .query_row([], |row| row.get(0))?;
     transaction
         .prepare_cached("INSERT OR REPLACE INTO stamp(key, value) VALUES('next_frame', ?1)")?
-        .execute([first_frame + location.frames.len() as i64])?;
+        .execute([first_frame.nth(location.frames.len() as u32)])?;
     transaction
         .prepare_cached(
             "INSERT INTO packs(name, kind, run, len, directory_offset, directory_len, first_frame, frames,
@@ -322,14 +328,14 @@ fn add_pack(transaction: &Transaction, location: &PackLocation, folded: Option<u
             location.frames.len() as i64,
             folded.unwrap_or(0) as i64
         ])?;
-    let pack = transaction.last_insert_rowid();
+    let pack = PackRow(transaction.last_insert_rowid());
     let mut add_frame = transaction
         .prepare_cached("INSERT INTO frames(id, pack, place, offset, len, base) VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?;
     let mut add_block = transaction
         .prepare_cached("INSERT OR IGNORE INTO blocks(run, number, first, count, frame) VALUES(?1, ?2, ?3, ?4, ?5)")?;
     let mut offset = ENVELOPE_LEN as i64;
     for (n, frame) in location.frames.iter().enumerate() {
-        let row = first_frame + n as i64;
+        let row = first_frame.nth(n as u32);
         let base = frame.base.map(|base| {
             let mut bytes = Vec::new();
             encode_spans(&[base], &mut bytes);
@@ -347,7 +353,7 @@ fn add_pack(transaction: &Transaction, location: &PackLocation, folded: Option<u
 fn add_directory(
     transaction: &Transaction,
     kind: PackKind,
-    frame: i64,
+    frame: FrameRow,
     directory: &FrameDirectory,
 ) -> rusqlite::Result<()> {
     let mut bytes = Vec::new();

@@ -17,6 +17,7 @@ pub mod chunk_ids;
 mod error;
 pub mod file_cache;
 pub mod locations;
+mod rows;
 pub mod scan;
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};

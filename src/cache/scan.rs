@@ -9,7 +9,7 @@ use crate::primitives::ids::{BlockId, Reference, RunId};
 
 use super::Cache;
 use super::error::{CacheError, Result};
-use super::locations::{BlockPlace, FramePlace};
+use super::locations::{BlockPlace, FramePlace, FrameRow, PackRow};
 
 impl Cache {
     /// Hands every block of content with all its places to `each`, block by block.
@@ -45,7 +45,7 @@ impl Cache {
     /// Hands every frame of nodes with its directory to `each`: row of the pack, row of the frame.
     pub fn each_meta_frame<E: From<CacheError>>(
         &self,
-        mut each: impl FnMut(i64, i64, &FrameDirectory) -> Result<(), E>,
+        mut each: impl FnMut(PackRow, FrameRow, &FrameDirectory) -> Result<(), E>,
     ) -> Result<(), E> {
         let connection = self.scanner()?;
         let error = self.error();
@@ -57,8 +57,9 @@ impl Cache {
             .map_err(&error)?;
         let mut rows = statement.query([PackKind::Meta as i64]).map_err(&error)?;
         while let Some(row) = rows.next().map_err(&error)? {
-            let read =
-                || -> rusqlite::Result<(i64, i64, Option<Vec<u8>>)> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
+            let read = || -> rusqlite::Result<(PackRow, FrameRow, Option<Vec<u8>>)> {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            };
             let (pack, frame, bytes) = read().map_err(&error)?;
             let directory = bytes.and_then(|b| FrameDirectory::decode(&mut Reader::new(&b)).ok());
             match directory {
@@ -70,15 +71,15 @@ impl Cache {
     }
 
     /// The frames that were compressed against a base, and the base of each.
-    pub fn based_frames(&self) -> Result<Vec<(i64, Reference)>> {
+    pub fn based_frames(&self) -> Result<Vec<(FrameRow, Reference)>> {
         let connection = self.lock();
-        let read = || -> rusqlite::Result<Vec<(i64, Vec<u8>)>> {
+        let read = || -> rusqlite::Result<Vec<(FrameRow, Vec<u8>)>> {
             let mut statement =
                 connection.prepare_cached("SELECT id, base FROM frames WHERE base IS NOT NULL ORDER BY id")?;
             statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         };
         let rows = read().map_err(self.error())?;
-        let decode = |(row, bytes): (i64, Vec<u8>)| {
+        let decode = |(row, bytes): (FrameRow, Vec<u8>)| {
             let spans = decode_spans(&mut Reader::new(&bytes)).ok()?.0;
             Some((row, *spans.first()?))
         };
@@ -86,7 +87,7 @@ impl Cache {
     }
 
     /// What a frame holds of which blocks, in no order.
-    pub fn spans(&self, frame: i64) -> Result<Vec<Reference>> {
+    pub fn spans(&self, frame: FrameRow) -> Result<Vec<Reference>> {
         let connection = self.lock();
         let read = || -> rusqlite::Result<Vec<Reference>> {
             let mut statement =
@@ -97,7 +98,7 @@ impl Cache {
     }
 
     /// What a pack holds of which blocks, frame by frame.
-    pub fn pack_spans(&self, pack: i64) -> Result<Vec<BlockPlace>> {
+    pub fn pack_spans(&self, pack: PackRow) -> Result<Vec<BlockPlace>> {
         let connection = self.lock();
         let read = || -> rusqlite::Result<Vec<BlockPlace>> {
             let mut statement = connection.prepare_cached(

@@ -11,6 +11,8 @@ use clap::{ArgAction, Args};
 
 use crate::repository::state_dir::Head;
 
+use super::values;
+
 /// Options of all commands.
 #[derive(Args, Clone, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Global options")]
@@ -21,6 +23,12 @@ pub struct GlobalArguments {
     /// Set an option of the store, such as region=eu-central-1; may be given again
     #[arg(short, long, global = true, value_name = "KEY=VALUE")]
     pub option: Vec<String>,
+    /// Send no more than RATE a second to a server, such as 512K or 2M
+    #[arg(long, global = true, value_name = "RATE", value_parser = values::rate)]
+    pub limit_upload: Option<u64>,
+    /// Receive no more than RATE a second from a server
+    #[arg(long, global = true, value_name = "RATE", value_parser = values::rate)]
+    pub limit_download: Option<u64>,
     /// Read the passphrase from this file
     #[arg(short, long, global = true, value_name = "FILE")]
     pub password_file: Option<PathBuf>,

@@ -230,7 +230,8 @@ fn store_options(arguments: &GlobalArguments, env: &Env) -> Result<StoreOptions>
         Arc::new(move |name: &str| variables.get(OsStr::new(name)).and_then(|v| v.to_str()).map(str::to_owned));
     let errors = env.errors.clone();
     let notice = Arc::new(move |text: &str| errors.line(&format!("note: {}", escape(text.as_bytes()))));
-    Ok(StoreOptions { pairs, lookup, home: env.home.clone(), notice })
+    let (upload_rate, download_rate) = (arguments.limit_upload, arguments.limit_download);
+    Ok(StoreOptions { pairs, lookup, home: env.home.clone(), notice, upload_rate, download_rate })
 }
 
 /// This machine's credential: by option, or by variable unless the options name a passphrase.

@@ -29,6 +29,17 @@ pub fn size(text: &str) -> Result<u64, String> {
     if bytes.is_finite() && (0.0..9e18).contains(&bytes) { Ok(bytes as u64) } else { Err(bad()) }
 }
 
+/// Reads a number of bytes a second: a [`size`] with a unit. A bare number is refused: other tools take it for KiB.
+pub fn rate(text: &str) -> Result<u64, String> {
+    let bad = |why: &str| Err(format!("invalid rate {text:?}: {why} (examples: 512K, 2M)"));
+    match size(text) {
+        Ok(_) if text.trim().parse::<f64>().is_ok() => bad("a unit is missing; write K for KiB a second"),
+        Ok(rate) if rate < 1024 => bad("the least is 1K"),
+        Ok(rate) => Ok(rate),
+        Err(_) => bad("expected a size a second"),
+    }
+}
+
 /// Reads a span such as `15d`, `1y6mo`, `36h`: years, months, weeks, days, hours. `m` alone is refused: elsewhere it
 /// means minutes.
 pub fn span(text: &str) -> Result<Span, String> {
@@ -277,5 +288,14 @@ mod tests {
         for bad in ["pg_dump x", "mysqldump --opt=x", "=x", "a=", "a/b=x"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_rate_has_a_unit() {
+        assert_eq!(rate("512K"), Ok(512 << 10));
+        assert_eq!(rate("1.5 MiB"), Ok(3 << 19));
+        assert!(rate("500").unwrap_err().contains("write K for KiB"));
+        assert!(rate("12b").unwrap_err().contains("least"));
+        assert!(rate("fast").unwrap_err().contains("expected a size"));
     }
 }

@@ -85,20 +85,9 @@ pub fn copy_within(
         report.resumed = to.resume_runs(observer)?;
     }
     to.refresh()?;
-    // Others could claim that what they store is a copy; and what has holes is to be copied again.
-    let (state, own) = (to.state(), to.keys.id());
-    let trusted = |s: &Snapshot| {
-        let run = state.runs.get(&s.state.run).filter(|r| r.kind == RunKind::Copy);
-        !s.state.damaged && run.is_some_and(|r| r.writer == state.owner.id() || r.writer == own)
-    };
-    let there = to.snapshots()?.into_iter().filter(trusted);
-    let known: HashSet<SnapshotOrigin> = there.filter_map(|s| s.described.origin).collect();
-    let origin = |s: &Snapshot| SnapshotOrigin { repository: from.config.id, snapshot: s.id };
-    // What came from there needs not go back.
-    let same = from.config.id == to.config.id;
-    let came = |s: &Snapshot| !same && s.described.origin.as_ref().is_some_and(|o| o.repository == to.config.id);
+    let is_there = known_there(from, to)?;
     let (there, lacking): (Vec<&Snapshot>, Vec<&Snapshot>) =
-        snapshots.iter().filter(|s| s.doubt.is_none()).partition(|s| known.contains(&origin(s)) || came(s));
+        snapshots.iter().filter(|s| s.doubt.is_none()).partition(|s| is_there(s));
     // What would be signed there by whoever copies must have been said by who it says it was.
     report.doubted = snapshots.iter().filter(|s| s.doubt.is_some()).map(|s| s.id).collect();
     for id in &report.doubted {
@@ -125,7 +114,7 @@ pub fn copy_within(
         figures: Figures::default(),
     };
     let done: Result<(), RepositoryError> = lacking.into_iter().try_for_each(|snapshot| {
-        match work.snapshot(snapshot, origin(snapshot)).map_err(|e| from.within(&snapshot.id, e)) {
+        match work.snapshot(snapshot, origin(from, snapshot)).map_err(|e| from.within(&snapshot.id, e)) {
             Ok(id) => report.copied.push((snapshot.id, Some(id))),
             Err(e @ RepositoryError::Forgotten { .. }) => observer.finding(Severity::Note, &e.to_string()),
             Err(e) => return Err(e),
@@ -144,6 +133,26 @@ pub fn copy_within(
     done?;
     ended?;
     Ok(report)
+}
+
+fn origin(from: &Repository, snapshot: &Snapshot) -> SnapshotOrigin {
+    SnapshotOrigin { repository: from.config.id, snapshot: snapshot.id }
+}
+
+/// Tells which snapshots the other repository has: copies of them, or what they are copies of.
+fn known_there(from: &Repository, to: &Repository) -> Result<impl Fn(&Snapshot) -> bool, RepositoryError> {
+    // Others could claim that what they store is a copy; and what has holes is to be copied again.
+    let (state, own) = (to.state(), to.keys.id());
+    let trusted = |s: &Snapshot| {
+        let run = state.runs.get(&s.state.run).filter(|r| r.kind == RunKind::Copy);
+        !s.state.damaged && run.is_some_and(|r| r.writer == state.owner.id() || r.writer == own)
+    };
+    let copies = to.snapshots()?.into_iter().filter(trusted);
+    let known: HashSet<SnapshotOrigin> = copies.filter_map(|s| s.described.origin).collect();
+    // What came from there needs not go back.
+    let same = from.config.id == to.config.id;
+    let came = move |s: &Snapshot| !same && s.described.origin.as_ref().is_some_and(|o| o.repository == to.config.id);
+    Ok(move |s: &Snapshot| known.contains(&origin(from, s)) || came(s))
 }
 
 struct Work<'a> {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::cache::locations::MetaPlace;
+use crate::cache::locations::{FrameRow, MetaPlace, PackRow};
 use crate::format::list::ListNode;
 use crate::format::state::SnapshotState;
 use crate::format::tree::{Content, NodeKind, TreeNode};
@@ -61,14 +61,14 @@ pub struct Marks {
     /// Snapshots that were gone through.
     pub snapshots: HashSet<SnapshotId>,
     /// Nodes, and the row of the frame that each was read from: its id was recomputed there.
-    nodes: HashMap<ChunkId, i64>,
+    nodes: HashMap<ChunkId, FrameRow>,
     blocks: HashMap<BlockId, ChunkSet>,
     /// What could not be read, of snapshots that are known to have holes.
     pub holes: u64,
     /// Rows of packs that this credential may deduplicate against, and of others.
-    usable: HashMap<i64, bool>,
+    usable: HashMap<PackRow, bool>,
     /// Frames of nodes that were opened.
-    pub opened: HashSet<i64>,
+    pub opened: HashSet<FrameRow>,
 }
 
 impl Marks {
@@ -236,7 +236,7 @@ impl Marks {
     }
 
     /// Whether the node is needed, and kept in the frame of this row.
-    pub fn keeps_node(&self, id: &ChunkId, frame: i64) -> bool {
+    pub fn keeps_node(&self, id: &ChunkId, frame: FrameRow) -> bool {
         self.nodes.get(id) == Some(&frame)
     }
 

@@ -16,7 +16,7 @@ use crate::primitives::ids::{BlockId, ChunkId, ObjectHash, Reference, RunId};
 use super::Repository;
 use super::error::{RepositoryError, Result};
 use crate::cache::chunk_ids::ChunkFinder;
-use crate::cache::locations::FramePlace;
+use crate::cache::locations::{FramePlace, PackRow};
 
 /// Packs that one record vouches for.
 const VOUCHED_PER_RECORD: usize = 16_384;
@@ -28,7 +28,7 @@ pub struct ChunkIndex {
     /// Chunks of this run: number of the block, number of the chunk.
     own: HashMap<ChunkId, (u32, u32)>,
     expected: Option<Expected>,
-    packs: HashMap<i64, Option<ObjectHash>>,
+    packs: HashMap<PackRow, Option<ObjectHash>>,
     state: Arc<State>,
     hits: Hits,
 }
@@ -161,7 +161,7 @@ impl ChunkIndex {
 
 /// The pack's name, if this writer may deduplicate against it: live, and its own, the owner's or vouched for.
 fn usable(
-    packs: &mut HashMap<i64, Option<ObjectHash>>,
+    packs: &mut HashMap<PackRow, Option<ObjectHash>>,
     state: &State,
     run: RunId,
     repository: &Repository,

@@ -12,8 +12,10 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore};
 
+use super::bandwidth::Bandwidth;
 use super::object::{BackendOptions, ObjectStoreAdapter, runtime};
-use super::s3::{CONNECT_LIMIT, Connector};
+use super::options::StoreOptions;
+use super::s3::{CONNECT_LIMIT, Connector, Patience, RETRY_TIME};
 use super::{StoreError, Verb};
 
 /// How many requests at once.
@@ -25,7 +27,7 @@ pub fn is_cloud(location: &str) -> bool {
 }
 
 /// Opens the bucket or container at `location`. Nothing is asked of the server yet.
-pub fn open(location: &str) -> Result<ObjectStoreAdapter, StoreError> {
+pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter, StoreError> {
     let unusable = |why: &str| StoreError::Unusable { location: location.to_owned(), why: why.to_owned() };
     let (scheme, rest) = location.split_once("://").ok_or_else(|| unusable("write gs://BUCKET/PREFIX"))?;
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -33,7 +35,9 @@ pub fn open(location: &str) -> Result<ObjectStoreAdapter, StoreError> {
     if bucket.is_empty() || rest.contains('?') {
         return Err(unusable("write gs://BUCKET/PREFIX or az://CONTAINER/PREFIX; options come from the environment"));
     }
-    let connector = Connector::default();
+    let bandwidth = Bandwidth::new(options.upload_rate, options.download_rate, REQUESTS);
+    let patience = Patience::new(RETRY_TIME, options.notice.clone());
+    let connector = Connector::new(patience, Vec::new(), None, bandwidth.clone());
     let server = connector.server();
     let client = ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT_LIMIT);
     let other = |e: object_store::Error| StoreError::other(Verb::Open, location, e);
@@ -49,7 +53,7 @@ pub fn open(location: &str) -> Result<ObjectStoreAdapter, StoreError> {
     };
     let path = Path::parse(prefix).map_err(|e| unusable(&e.to_string()))?;
     let store: Arc<dyn ObjectStore> = if prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, path)) };
-    let backend = BackendOptions { server: Some(server), ..BackendOptions::default() };
+    let backend = BackendOptions { server: Some(server), bandwidth, ..BackendOptions::default() };
     Ok(ObjectStoreAdapter::with(runtime(location)?, store, location.to_owned(), REQUESTS, backend))
 }
 
@@ -61,7 +65,7 @@ mod tests {
     fn a_location_without_a_bucket_or_with_a_query_is_refused() {
         assert!(is_cloud("gs://b/x") && is_cloud("az://c") && !is_cloud("s3://b"));
         for bad in ["gs://", "gs:///x", "az://c/x?key=value"] {
-            assert!(matches!(open(bad), Err(StoreError::Unusable { .. })), "{bad}");
+            assert!(matches!(open(bad, &StoreOptions::default()), Err(StoreError::Unusable { .. })), "{bad}");
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Stores know nothing of keys, formats or the log, and verify nothing: whoever reads recomputes hashes. They
 //! do not retry what the user could decide about, and they never print.
 
+mod bandwidth;
 pub mod branch;
 mod cloud;
 mod counts;

@@ -16,16 +16,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use object_store::path::Path;
-use object_store::{Attribute, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{
+    Attribute, Error, GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
+};
 use parking_lot::Mutex;
 
 use crate::primitives::error_chain::error_chain;
 
 use tokio::sync::Semaphore;
 
+use super::bandwidth::{Bandwidth, collected, time_limit};
 use super::counts::Counters;
 use super::name::{is_name, is_within};
-use super::s3::{ARCHIVED, BucketVersions, Refusal, WireError, advice, is_full, limit};
+use super::s3::{ARCHIVED, BucketVersions, Refusal, WireError, advice, is_full};
 use super::{
     Created, Foreign, Listed, RequestCounts, Store, StoreError, Verb, Version, Versions, check_folder, check_name,
     check_range,
@@ -53,6 +56,7 @@ pub struct ObjectStoreAdapter {
     /// Whether an object was given a version.
     versioned: AtomicBool,
     patience: Duration,
+    bandwidth: Bandwidth,
 }
 
 /// What is particular to a store behind the adapter.
@@ -68,12 +72,15 @@ pub struct BackendOptions {
     pub versions: Option<Arc<BucketVersions>>,
     /// For how long a failing request is tried again.
     pub patience: Duration,
+    /// What downloads keep to; uploads keep to their rate as they are sent.
+    pub bandwidth: Bandwidth,
 }
 
 impl Default for BackendOptions {
     fn default() -> Self {
         let patience = Duration::from_secs(180);
-        Self { conditional: true, storage_class: None, server: None, versions: None, patience }
+        let bandwidth = Bandwidth::default();
+        Self { conditional: true, storage_class: None, server: None, versions: None, patience, bandwidth }
     }
 }
 
@@ -100,7 +107,7 @@ impl ObjectStoreAdapter {
         backend: BackendOptions,
     ) -> Self {
         let permits = Semaphore::new(requests_max.max(1));
-        let BackendOptions { conditional, storage_class, server, versions, patience } = backend;
+        let BackendOptions { conditional, storage_class, server, versions, patience, bandwidth } = backend;
         let (runtime, counters, conditional) = (Some(runtime), Counters::default(), AtomicBool::new(conditional));
         let versioned = AtomicBool::new(false);
         Self {
@@ -115,6 +122,7 @@ impl ObjectStoreAdapter {
             versions,
             versioned,
             patience,
+            bandwidth,
         }
     }
 
@@ -136,6 +144,12 @@ impl ObjectStoreAdapter {
             self.counters.count(verb);
             future.await
         })
+    }
+
+    /// The bytes of an answer, as fast as they may come.
+    async fn bytes(&self, answer: GetResult) -> object_store::Result<Bytes> {
+        let (len, line) = (answer.range.end - answer.range.start, self.bandwidth.download.as_deref());
+        in_time(time_limit(len, line), collected(answer.into_stream(), len, line)).await
     }
 
     fn head(&self, name: &str) -> Result<u64, StoreError> {
@@ -202,8 +216,7 @@ impl Store for ObjectStoreAdapter {
         let path = path(name)?;
         let answer = self.request(Verb::Get, async {
             let answer = self.inner.get(&path).await?;
-            let limit = limit(answer.meta.size);
-            in_time(limit, answer.bytes()).await
+            self.bytes(answer).await
         });
         let bytes = answer.map_err(|e| translate(Verb::Get, name, e))?;
         self.counters.down(bytes.len());
@@ -222,7 +235,7 @@ impl Store for ObjectStoreAdapter {
         let answer = self.request(Verb::GetRange, async {
             let options = GetOptions { range: Some(range.clone().into()), ..GetOptions::default() };
             let answer = self.inner.get_opts(&path, options).await?;
-            in_time(limit(len), answer.bytes()).await
+            self.bytes(answer).await
         });
         match answer {
             Ok(bytes) if bytes.len() as u64 == len => {

@@ -27,12 +27,23 @@ pub struct StoreOptions {
     pub home: Option<PathBuf>,
     /// Who is told that a store keeps the user waiting.
     pub notice: Notice,
+    /// No faster than this to a server, in bytes a second.
+    pub upload_rate: Option<u64>,
+    /// No faster than this from a server, in bytes a second.
+    pub download_rate: Option<u64>,
 }
 
 impl Default for StoreOptions {
     /// No pairs, an empty environment, no home.
     fn default() -> Self {
-        Self { pairs: BTreeMap::new(), lookup: Arc::new(|_| None), home: None, notice: quiet() }
+        Self {
+            pairs: BTreeMap::new(),
+            lookup: Arc::new(|_| None),
+            home: None,
+            notice: quiet(),
+            upload_rate: None,
+            download_rate: None,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{LocalStore, Store, StoreError, StoreOptions, cloud, s3};
 /// `now_ms` is the time, by which leftovers of crashed writers are told from files that are being written.
 pub fn open(location: &str, options: &StoreOptions, now_ms: i64) -> Result<Arc<dyn Store>, StoreError> {
     if cloud::is_cloud(location) {
-        return Ok(Arc::new(cloud::open(location)?));
+        return Ok(Arc::new(cloud::open(location, options)?));
     }
     if is_remote(location) {
         return Ok(Arc::new(s3::open(location, options)?));

@@ -4,7 +4,12 @@ use std::cell::Cell;
 use std::error::Error;
 use std::ffi::OsString;
 
-use crate::ops::repair::{RepairOptions, RepairReport, repair};
+use clap::Args;
+use serde_json::json;
+
+use crate::ops::repair::{Dropped, RepairOptions, RepairReport, repair};
+use crate::primitives::ids::{ObjectHash, SnapshotId};
+use crate::repository::state_dir::Head;
 use crate::repository::{Repository, RepositoryError};
 
 use super::super::context::Session;
@@ -15,8 +20,6 @@ use super::super::redact::command_line;
 use super::super::settings::Settings;
 use super::branches::{self, Consent};
 use super::verify::{DamageJson, told_finding};
-use crate::repository::state_dir::Head;
-use clap::Args;
 
 pub(super) const REPAIR_EXAMPLES: &str = "\
 Segments are written anew from the packs; what can be read of damaged packs moves to new ones; chunks that are gone are filled
@@ -54,6 +57,15 @@ pub struct RepairArguments {
     pub yes: bool,
 }
 
+/// Records that were written before the repair.
+#[derive(Default, PartialEq, Eq)]
+struct Settled {
+    /// Taken for garbage.
+    garbage: Option<u64>,
+    /// Accepts the history.
+    history: Option<u64>,
+}
+
 /// Goes on behind garbage at the end of the log, then repairs everything else.
 pub fn run(session: &Session, arguments: &RepairArguments, argv: &[OsString]) -> Result<Exit> {
     let settings = Settings::find(session.global, session.env, false)?;
@@ -75,18 +87,19 @@ pub fn run(session: &Session, arguments: &RepairArguments, argv: &[OsString]) ->
         host: session.env.host.clone(),
         command: command_line(argv),
     };
-    let (mut garbage, mut settled) = (None, None);
+    let mut settled = Settled::default();
     let report = session.with(&repository, |repository| {
         if arguments.accept_history {
-            settled = accept(session, arguments, repository, gave_up.get())?;
+            settled.history = accept(session, arguments, repository, gave_up.get())?;
         } else if repository.ends_in_garbage()? {
-            garbage = overrule(session, arguments, repository)?;
+            settled.garbage = overrule(session, arguments, repository)?;
         }
         session.listen()?;
         Ok(repair(repository, &options, &session.progress)?)
     })?;
     session.finish();
-    tell(session, arguments, (garbage, settled), &report)?;
+    let print = if session.global.json { print_json } else { print_report };
+    print(session, arguments, &settled, &report)?;
     let unmended = !report.damaged.is_empty() || (arguments.dry_run && !report.findings.is_empty());
     Ok(if unmended { Exit::Problems } else { Exit::Done })
 }
@@ -132,98 +145,90 @@ fn overrule(session: &Session, arguments: &RepairArguments, repository: &Reposit
     Ok(repository.overrule_garbage()?)
 }
 
-fn tell(
-    session: &Session,
-    arguments: &RepairArguments,
-    (garbage, settled): (Option<u64>, Option<u64>),
-    r: &RepairReport,
-) -> Result<()> {
-    if session.global.json {
-        let ids = |all: &[crate::primitives::ids::SnapshotId]| all.iter().map(|id| id.to_string()).collect::<Vec<_>>();
-        let dropped = r
-            .dropped
-            .iter()
-            .map(|d| serde_json::json!({ "old": d.old.to_string(), "new": d.new.to_string(), "lost": d.lost }));
-        return session.print_object(serde_json::json!({
-            "type": "repair",
-            "dry_run": arguments.dry_run,
-            "garbage_record": garbage,
-            "settled_by_record": settled,
-            "brought_back": r.brought_back,
-            "packs_found": r.found.iter().map(|p| p.to_string()).collect::<Vec<_>>(),
-            "findings": r.findings.iter().map(DamageJson::from).collect::<Vec<_>>(),
-            "directories": r.directories,
-            "chunks_saved": r.saved,
-            "chunks_filled_in": r.filled,
-            "packs_lost": r.lost.iter().map(|p| p.to_string()).collect::<Vec<_>>(),
-            "damaged": ids(&r.damaged),
-            "healed": ids(&r.healed),
-            "dropped": dropped.collect::<Vec<_>>(),
-            "checkpoint": r.checkpoint,
-        }));
-    }
+fn print_json(session: &Session, arguments: &RepairArguments, settled: &Settled, r: &RepairReport) -> Result<()> {
+    let ids = |all: &[SnapshotId]| all.iter().map(|id| id.to_string()).collect::<Vec<_>>();
+    let packs = |all: &[ObjectHash]| all.iter().map(|p| p.to_string()).collect::<Vec<_>>();
+    let dropped =
+        r.dropped.iter().map(|d| json!({ "old": d.old.to_string(), "new": d.new.to_string(), "lost": d.lost }));
+    session.print_object(json!({
+        "type": "repair",
+        "dry_run": arguments.dry_run,
+        "garbage_record": settled.garbage,
+        "settled_by_record": settled.history,
+        "brought_back": r.brought_back,
+        "packs_found": packs(&r.found),
+        "findings": r.findings.iter().map(DamageJson::from).collect::<Vec<_>>(),
+        "directories": r.directories,
+        "chunks_saved": r.saved,
+        "chunks_filled_in": r.filled,
+        "packs_lost": packs(&r.lost),
+        "damaged": ids(&r.damaged),
+        "healed": ids(&r.healed),
+        "dropped": dropped.collect::<Vec<_>>(),
+        "checkpoint": r.checkpoint,
+    }))
+}
+
+fn print_report(session: &Session, arguments: &RepairArguments, settled: &Settled, r: &RepairReport) -> Result<()> {
     for finding in &r.findings {
         told_finding(finding).iter().for_each(|line| session.env.eprint_line(line));
     }
     if !session.global.tells() {
         return Ok(());
     }
-    if let Some(number) = garbage {
+    if let Some(number) = settled.garbage {
         session.print(&format!("record {number} is garbage from now on; everyone goes on behind it"))?;
     }
-    if let Some(number) = settled {
+    if let Some(number) = settled.history {
         session.print(&format!("record {number} settles the history; everyone goes on from there"))?;
     }
-    let told = |n: u64, one: &str, many: &str, did: &str| (n > 0).then(|| format!("{} {did}", pluralize(n, one, many)));
-    let lines = [
-        told(
-            r.brought_back.len() as u64,
-            "object",
-            "objects",
-            match arguments.dry_run {
-                true => "that somebody deleted can be brought back from the bucket's versions",
-                false => "that somebody deleted brought back from the bucket's versions",
-            },
-        ),
-        told(
-            r.found.len() as u64,
-            "lost pack",
-            "lost packs",
-            if arguments.dry_run { "there again; a repair takes them in" } else { "found again and taken in" },
-        ),
-        told(r.directories, "directory", "directories", "written anew from the packs themselves"),
-        told(r.saved, "chunk", "chunks", "saved out of damaged packs"),
-        told(r.filled, "chunk", "chunks", "filled in from equal ones"),
-        told(r.lost.len() as u64, "pack", "packs", "declared lost; a prune removes what is left of them"),
-        told(r.healed.len() as u64, "snapshot", "snapshots", "whole again"),
-    ];
-    for line in lines.into_iter().flatten() {
+    for line in counted(r, arguments.dry_run) {
         session.print(&line)?;
     }
     for dropped in &r.dropped {
-        let lost: Vec<String> = dropped.lost.iter().take(10).map(|p| escape(p.as_bytes())).collect();
-        let more = dropped.lost.len().saturating_sub(lost.len());
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        session.print(&format!(
-            "{} is {} now, without {}{more}",
-            dropped.old.short(),
-            dropped.new.short(),
-            lost.join(", ")
-        ))?;
+        session.print(&dropped_line(dropped))?;
     }
+    let nothing = settled == &Settled::default()
+        && r.findings.is_empty()
+        && r.brought_back.is_empty()
+        && r.found.is_empty()
+        && r.damaged.is_empty();
     if !r.damaged.is_empty() {
         let ids: Vec<String> = r.damaged.iter().map(|id| id.short()).collect();
         session.print(&format!(
             "damaged snapshots: {}\nback these machines up again, then repair again: it fills in what comes back; --drop-lost gives up the rest",
             ids.join(", ")
         ))?;
-    } else if garbage.is_none()
-        && settled.is_none()
-        && r.findings.is_empty()
-        && r.brought_back.is_empty()
-        && r.found.is_empty()
-    {
+    } else if nothing {
         session.print("nothing to repair")?;
     }
     Ok(())
+}
+
+/// How much was done of what.
+fn counted(r: &RepairReport, dry_run: bool) -> Vec<String> {
+    let len = |all: usize| all as u64;
+    let brought_back = match dry_run {
+        true => "that somebody deleted can be brought back from the bucket's versions",
+        false => "that somebody deleted brought back from the bucket's versions",
+    };
+    let found = if dry_run { "there again; a repair takes them in" } else { "found again and taken in" };
+    let all = [
+        (len(r.brought_back.len()), "object", "objects", brought_back),
+        (len(r.found.len()), "lost pack", "lost packs", found),
+        (r.directories, "directory", "directories", "written anew from the packs themselves"),
+        (r.saved, "chunk", "chunks", "saved out of damaged packs"),
+        (r.filled, "chunk", "chunks", "filled in from equal ones"),
+        (len(r.lost.len()), "pack", "packs", "declared lost; a prune removes what is left of them"),
+        (len(r.healed.len()), "snapshot", "snapshots", "whole again"),
+    ];
+    let done = all.into_iter().filter(|(n, ..)| *n > 0);
+    done.map(|(n, one, many, what)| format!("{} {what}", pluralize(n, one, many))).collect()
+}
+
+fn dropped_line(dropped: &Dropped) -> String {
+    let lost: Vec<String> = dropped.lost.iter().take(10).map(|p| escape(p.as_bytes())).collect();
+    let more = dropped.lost.len().saturating_sub(lost.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{} is {} now, without {}{more}", dropped.old.short(), dropped.new.short(), lost.join(", "))
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crossbeam_channel::{Sender, bounded};
 
-use crate::cache::locations::{BlockPlace, PackPlace};
+use crate::cache::locations::{BlockPlace, FrameRow, PackPlace, PackRow};
 use crate::format::directory::FrameDirectory;
 use crate::format::names::PackKind;
 use crate::format::pack::CompressedFrame;
@@ -188,8 +188,8 @@ impl Work<'_> {
         // A pack that stays holds chunks for others: it is looked at until nothing changes.
         loop {
             let mut stays = Vec::new();
-            let mut known: HashMap<i64, bool> = HashMap::new();
-            let mut counts = |row: i64| -> Result<bool, RepositoryError> {
+            let mut known: HashMap<PackRow, bool> = HashMap::new();
+            let mut counts = |row: PackRow| -> Result<bool, RepositoryError> {
                 if let Some(known) = known.get(&row) {
                     return Ok(*known);
                 }
@@ -227,7 +227,7 @@ impl Work<'_> {
     }
 
     /// Whether the pack is of this run, the owner's, or vouched for.
-    fn is_trusted(&self, row: i64, own: &HashSet<ObjectHash>) -> Result<bool, RepositoryError> {
+    fn is_trusted(&self, row: PackRow, own: &HashSet<ObjectHash>) -> Result<bool, RepositoryError> {
         let Some(pack) = self.repository.cache().pack(row)? else { return Ok(false) };
         Ok(own.contains(&pack.name) || self.repository.may_deduplicate(&self.repository.state(), &pack.name))
     }
@@ -237,7 +237,7 @@ impl Work<'_> {
         &self,
         pack: &PackPlace,
         own: &HashSet<ObjectHash>,
-        counts: &mut dyn FnMut(i64) -> Result<bool, RepositoryError>,
+        counts: &mut dyn FnMut(PackRow) -> Result<bool, RepositoryError>,
     ) -> Result<bool, RepositoryError> {
         let cache = self.repository.cache();
         if pack.kind == PackKind::Meta {
@@ -391,7 +391,7 @@ fn kept_chunks(
     packs: &Packs,
     marks: &Marks,
     directory: &FrameDirectory,
-    frame: i64,
+    frame: FrameRow,
 ) -> Result<Vec<usize>, RepositoryError> {
     let mut kept = Vec::new();
     let mut at = 0;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::cache::locations::{BlockPlace, PackPlace};
+use crate::cache::locations::{BlockPlace, FrameRow, PackPlace, PackRow};
 use crate::format::directory::FrameDirectory;
 use crate::format::names::PackKind;
 use crate::format::record::{DeadChunks, DoomedPack};
@@ -42,8 +42,8 @@ fn is_doomed(doom: &Doom, block: &BlockId, n: u32) -> bool {
 
 /// All packs of the cache that the log knows, by their rows.
 pub struct Packs {
-    by_row: HashMap<i64, Known>,
-    rows: HashMap<ObjectHash, i64>,
+    by_row: HashMap<PackRow, Known>,
+    rows: HashMap<ObjectHash, PackRow>,
 }
 
 impl Packs {
@@ -92,7 +92,14 @@ impl Packs {
     }
 
     /// Whether the node at position `at` of a frame is to be kept there.
-    pub fn keeps_node(&self, marks: &Marks, pack: i64, frame: i64, directory: &FrameDirectory, at: usize) -> bool {
+    pub fn keeps_node(
+        &self,
+        marks: &Marks,
+        pack: PackRow,
+        frame: FrameRow,
+        directory: &FrameDirectory,
+        at: usize,
+    ) -> bool {
         let Some(known) = self.by_row.get(&pack) else { return true };
         let id = &directory.chunks[at].id;
         let anyway = || directory.places().nth(at).is_some_and(|(block, n)| known.stays_anyway(&block, n));
@@ -114,7 +121,7 @@ pub fn usage(
     packs: &Packs,
     marks: &Marks,
 ) -> Result<(Vec<PackUse>, u64), RepositoryError> {
-    let mut frames: HashMap<i64, FrameUse> = HashMap::new();
+    let mut frames: HashMap<FrameRow, FrameUse> = HashMap::new();
     let mut covered = 0u64;
     repository.cache().each_block::<RepositoryError>(|block, places| {
         let set = marks.block(&block);

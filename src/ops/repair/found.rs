@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::cache::locations::PackPlace;
+use crate::cache::locations::{PackPlace, PackRow};
 use crate::format::names;
 use crate::format::record::Operation;
 use crate::format::state::{DirectoryHome, PackState, State};
@@ -54,7 +54,7 @@ fn is_sound(
         return Ok(false);
     }
     let place = PackPlace {
-        row: 0,
+        row: PackRow(0),
         name: *name,
         kind: pack.kind,
         run: pack.run,

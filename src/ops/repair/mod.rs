@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::format::description::{Figures, RunDescription};
+use crate::format::names;
 use crate::format::record::{Operation, Outcome, RunKind};
 use crate::format::state::DirectoryHome;
 use crate::primitives::error_chain::error_chain;
@@ -43,6 +44,12 @@ pub struct RepairOptions {
     pub host: String,
     /// What was asked, as the run keeps it.
     pub command: String,
+}
+
+impl RepairOptions {
+    fn depth(&self) -> VerifyDepth {
+        if self.read_data { VerifyDepth::ReadData } else { VerifyDepth::Structure }
+    }
 }
 
 /// What came of it.
@@ -90,50 +97,16 @@ pub fn repair(
     let unasked = bring_back(repository, options, &mut report, observer)?;
     repository.refresh()?;
     report.found = found::lost_and_there(repository, observer)?;
-    if !options.dry_run {
-        report.found = found::take_in(repository, &report.found)?;
-    }
-    let depth = if options.read_data { VerifyDepth::ReadData } else { VerifyDepth::Structure };
-    let (mut found, mut bad) = survey(repository, depth, observer)?;
     if options.dry_run {
+        let (found, bad) = survey(repository, options.depth(), observer)?;
         report.findings = affected(repository, &bad, found, observer)?.findings;
-        report.damaged = repository.state().snapshots.iter().filter(|(_, s)| s.damaged).map(|(id, _)| *id).collect();
+        report.damaged = damaged_snapshots(repository).into_iter().collect();
         return Ok(report);
     }
+    report.found = found::take_in(repository, &report.found)?;
     let described = run_description(&options.host, &options.command);
     let mut run = PerhapsRewriting::new(repository, RunKind::Repair, &described);
-    // First what leads to everything else.
-    if !bad.segments.is_empty() {
-        report.findings.extend(found.findings.iter().filter(|f| f.object.starts_with("index/")).cloned());
-        report.directories = rebuild_segments(repository, &mut run, &bad, observer)?;
-        (found, bad) = survey(repository, depth, observer)?;
-    }
-    let unknown = unknown_packs(repository)?;
-    // To be lost is for ever.
-    if let Some(why) = unasked.filter(|_| !options.ignore_versions && !options.dry_run)
-        && !(bad.touched.is_empty() && unknown.is_empty())
-    {
-        let what = format!(
-            "packs are missing or damaged, and whether the bucket has older versions of them is not known, so nothing was \
-             declared lost ({why}); see to that first, or give them up with --ignore-versions"
-        );
-        return Err(RepositoryError::NotAllowed { what });
-    }
-    let before = affected(repository, &bad, found, observer)?;
-    let damaged_before: BTreeSet<SnapshotId> =
-        repository.state().snapshots.iter().filter(|(_, s)| s.damaged).map(|(id, _)| *id).collect();
-    if !bad.touched.is_empty() || !unknown.is_empty() || !damaged_before.is_empty() {
-        repository.sync_content(true)?;
-        let mut marks = Marks::default();
-        marks.mark_despite_holes(repository, observer)?;
-        if !bad.touched.is_empty() || !unknown.is_empty() {
-            run.get()?;
-        }
-        (report.saved, report.filled) = salvage::heal(repository, &mut run, &bad, &marks, observer)?;
-        run.commit()?;
-        settle(repository, &bad, &unknown, &damaged_before, &mut report, observer)?;
-    }
-    report.findings.extend(before.findings);
+    mend(repository, options, &mut run, unasked, &mut report, observer)?;
     if let Some(run) = run.begun() {
         let figures = Figures { bytes_stored: run.bytes_stored, ..Figures::default() };
         let outcome = if report.damaged.is_empty() { Outcome::Complete } else { Outcome::Warnings };
@@ -144,14 +117,64 @@ pub fn repair(
         let gone: HashSet<SnapshotId> = report.dropped.iter().map(|d| d.old).collect();
         report.damaged.retain(|id| !gone.contains(id));
     }
-    let damaged_checkpoint = report.findings.iter().any(|f| f.object.starts_with("checkpoint/"));
-    if damaged_checkpoint {
-        for finding in report.findings.iter().filter(|f| f.object.starts_with("checkpoint/")) {
+    let checkpoints: Vec<&Finding> =
+        report.findings.iter().filter(|f| f.object.starts_with(names::CHECKPOINT)).collect();
+    if !checkpoints.is_empty() {
+        for finding in checkpoints {
             repository.store.delete(&finding.object)?;
         }
         report.checkpoint = Some(repository.write_checkpoint()?);
     }
     Ok(report)
+}
+
+/// Replaces directories and chunks, and says in the log what cannot be replaced. `unasked` says why older versions of
+/// missing objects are not known, if they are not.
+fn mend(
+    repository: &Arc<Repository>,
+    options: &RepairOptions,
+    run: &mut PerhapsRewriting<'_>,
+    unasked: Option<String>,
+    report: &mut RepairReport,
+    observer: &dyn Observer,
+) -> Result<(), RepositoryError> {
+    let (mut found, mut bad) = survey(repository, options.depth(), observer)?;
+    // First what leads to everything else.
+    if !bad.segments.is_empty() {
+        report.findings.extend(found.findings.iter().filter(|f| f.object.starts_with(names::INDEX)).cloned());
+        report.directories = rebuild_segments(repository, run, &bad, observer)?;
+        (found, bad) = survey(repository, options.depth(), observer)?;
+    }
+    let unknown = unknown_packs(repository)?;
+    let nothing_lost = bad.touched.is_empty() && unknown.is_empty();
+    // To be lost is for ever.
+    if let Some(why) = unasked.filter(|_| !options.ignore_versions && !nothing_lost) {
+        let what = format!(
+            "packs are missing or damaged, and whether the bucket has older versions of them is not known, so nothing was \
+             declared lost ({why}); see to that first, or give them up with --ignore-versions"
+        );
+        return Err(RepositoryError::NotAllowed { what });
+    }
+    let before = affected(repository, &bad, found, observer)?;
+    let damaged_before = damaged_snapshots(repository);
+    if !nothing_lost || !damaged_before.is_empty() {
+        repository.sync_content(true)?;
+        let mut marks = Marks::default();
+        marks.mark_despite_holes(repository, observer)?;
+        if !nothing_lost {
+            run.get()?;
+        }
+        (report.saved, report.filled) = salvage::heal(repository, run, &bad, &marks, observer)?;
+        run.commit()?;
+        settle(repository, &bad, &unknown, &damaged_before, report, observer)?;
+    }
+    report.findings.extend(before.findings);
+    Ok(())
+}
+
+/// Snapshots of which the log says that data is missing.
+fn damaged_snapshots(repository: &Repository) -> BTreeSet<SnapshotId> {
+    repository.state().snapshots.iter().filter(|(_, s)| s.damaged).map(|(id, _)| *id).collect()
 }
 
 /// Makes current again what a bucket with versions still has. Returns why that is not known, if it is not.

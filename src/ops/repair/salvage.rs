@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quick_cache::unsync::Cache;
 
 use crate::cache::chunk_ids::ChunkFinder;
+use crate::cache::locations::{FrameRow, PackRow};
 use crate::format::directory::ChunkEntry;
 use crate::format::names::PackKind;
 use crate::format::state::DirectoryHome;
@@ -31,7 +32,7 @@ pub fn heal(
 ) -> Result<(u64, u64), RepositoryError> {
     let mut wanted: BTreeMap<(BlockId, u32), ChunkEntry> = BTreeMap::new();
     let mut saved = 0;
-    let mut rows: Vec<i64> = bad.touched.keys().copied().collect();
+    let mut rows: Vec<PackRow> = bad.touched.keys().copied().collect();
     rows.sort_unstable();
     observer.phase("saving", Some(rows.len() as u64), Unit::Items);
     for row in rows {
@@ -46,7 +47,7 @@ pub fn heal(
 fn save(
     repository: &Repository,
     run: &mut PerhapsRewriting<'_>,
-    row: i64,
+    row: PackRow,
     marks: &Marks,
     wanted: &mut BTreeMap<(BlockId, u32), ChunkEntry>,
 ) -> Result<u64, RepositoryError> {
@@ -168,7 +169,7 @@ fn find_equal(
     repository: &Repository,
     finder: &ChunkFinder,
     bad: &BadObject,
-    open: &mut Cache<i64, Arc<OpenFrame>>,
+    open: &mut Cache<FrameRow, Arc<OpenFrame>>,
     id: &ChunkId,
 ) -> Result<Option<(Arc<OpenFrame>, usize)>, RepositoryError> {
     finder.find(repository.cache(), id, &mut |block, n| {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
+use crate::cache::locations::PackRow;
 use crate::crypto::keys::ContentHasher;
 use crate::destination::{Problem, RelativePath, Target, TargetError};
 use crate::format::tree::DataRun;
@@ -32,7 +33,7 @@ const GAP_LEN_MAX: u64 = 256 << 10;
 
 /// Frames of one pack to fetch at once.
 struct Fetch {
-    pack: i64,
+    pack: PackRow,
     frames: Vec<(u32, Vec<Piece>)>,
 }
 
@@ -83,7 +84,7 @@ pub fn execute(
 }
 
 /// Puts frames of one pack that lie close together into one fetch.
-fn group(frames: std::collections::BTreeMap<(i64, u32), Vec<Piece>>) -> Vec<Fetch> {
+fn group(frames: std::collections::BTreeMap<(PackRow, u32), Vec<Piece>>) -> Vec<Fetch> {
     let mut fetches: Vec<Fetch> = Vec::new();
     for ((pack, frame), pieces) in frames {
         match fetches.last_mut() {
@@ -185,7 +186,7 @@ impl Work<'_> {
 
     /// Looks for the pieces of a frame that is damaged, or gone, in other packs; what is nowhere else makes its file
     /// fail.
-    fn elsewhere(&self, pieces: &[Piece], not_in: i64, damage: &RepositoryError) -> Result<(), RepositoryError> {
+    fn elsewhere(&self, pieces: &[Piece], not_in: PackRow, damage: &RepositoryError) -> Result<(), RepositoryError> {
         for piece in pieces {
             if !self.piece_elsewhere(piece, not_in)? {
                 self.told().archived.extend(damage.archived().map(str::to_owned));
@@ -196,7 +197,7 @@ impl Work<'_> {
     }
 
     /// Writes a piece from wherever its chunks are but in this pack; after a prune they may lie in several frames.
-    fn piece_elsewhere(&self, piece: &Piece, not_in: i64) -> Result<bool, RepositoryError> {
+    fn piece_elsewhere(&self, piece: &Piece, not_in: PackRow) -> Result<bool, RepositoryError> {
         let (mut rest, mut at) = (piece.reference, piece.at);
         while rest.count > 0 {
             let open = match self.repository.frame_of(&rest, Some(not_in)) {

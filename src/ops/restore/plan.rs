@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::Mutex;
 
-use crate::cache::locations::BlockPlace;
+use crate::cache::locations::{BlockPlace, PackRow};
 use crate::crypto::keys::ContentHasher;
 use crate::destination::{FileToken, RelativePath};
 use crate::format::tree::{FileNode, Metadata};
@@ -57,7 +57,7 @@ pub struct Plan {
     /// The files.
     pub files: Vec<FileItem>,
     /// Pieces by (row of the pack, number of the frame).
-    pub frames: BTreeMap<(i64, u32), Vec<Piece>>,
+    pub frames: BTreeMap<(PackRow, u32), Vec<Piece>>,
     pieces: usize,
     blocks: HashMap<BlockId, Vec<BlockPlace>>,
 }
@@ -167,7 +167,7 @@ fn add_ids(
 
 /// Finds the offsets of pieces in the middle of an extent: only after a prune does an extent lie in several
 /// frames, and then the lengths in the packs' directories tell.
-fn resolve_offsets(repository: &Repository, pieces: &mut [((i64, u32), Piece)]) -> Result<(), RepositoryError> {
+fn resolve_offsets(repository: &Repository, pieces: &mut [((PackRow, u32), Piece)]) -> Result<(), RepositoryError> {
     for i in 1..pieces.len() {
         if pieces[i].1.at != u64::MAX {
             continue;

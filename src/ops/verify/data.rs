@@ -202,13 +202,14 @@ fn check_pack(repository: &Repository, place: &PackPlace) -> Result<Option<PackD
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::locations::PackRow;
     use crate::format::names::PackKind;
     use crate::format::pack::DirectoryPlace;
     use crate::primitives::ids::RunId;
 
     fn packs() -> Vec<(u64, PackPlace)> {
         let pack = |n: u8| PackPlace {
-            row: i64::from(n),
+            row: PackRow(i64::from(n)),
             name: ObjectHash([n; 32]),
             kind: PackKind::Data,
             run: RunId(1),

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::cache::locations::PackRow;
 use crate::format::names::{self, ObjectName};
 use crate::format::state::{DirectoryHome, SegmentState};
 use crate::primitives::ids::ObjectHash;
@@ -16,18 +17,18 @@ use super::VerifyReport;
 #[derive(Debug, Default)]
 pub struct BadObject {
     /// Whole packs, by their row in the cache.
-    pub packs: HashMap<i64, usize>,
+    pub packs: HashMap<PackRow, usize>,
     /// Single frames: row of the pack, number of the frame.
-    pub frames: HashMap<(i64, u32), usize>,
+    pub frames: HashMap<(PackRow, u32), usize>,
     /// Packs about which there is a finding of any kind, by their row.
-    pub touched: HashMap<i64, usize>,
+    pub touched: HashMap<PackRow, usize>,
     /// Segments that cannot be read.
     pub segments: Vec<ObjectHash>,
 }
 
 impl BadObject {
     /// The finding for a frame, if it is bad.
-    pub fn finding(&self, pack: i64, frame: u32) -> Option<usize> {
+    pub fn finding(&self, pack: PackRow, frame: u32) -> Option<usize> {
         self.packs.get(&pack).or_else(|| self.frames.get(&(pack, frame))).copied()
     }
 }

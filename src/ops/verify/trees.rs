@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::cache::locations::BlockPlace;
+use crate::cache::locations::{BlockPlace, FrameRow};
 use crate::crypto::keys::ContentHasher;
 use crate::format::directory::FrameDirectory;
 use crate::format::envelope::FormatError;
@@ -83,7 +83,7 @@ struct Walk<'a> {
     blocks: HashMap<BlockId, Vec<BlockPlace>>,
     /// Findings for things that have no place at all.
     missing: HashMap<String, usize>,
-    directories: HashMap<i64, Arc<FrameDirectory>>,
+    directories: HashMap<FrameRow, Arc<FrameDirectory>>,
     /// Findings that were told of the file at hand.
     told: HashSet<usize>,
 }
@@ -254,7 +254,7 @@ impl Walk<'_> {
         Ok(None)
     }
 
-    fn directory(&mut self, row: i64) -> Result<Option<Arc<FrameDirectory>>, RepositoryError> {
+    fn directory(&mut self, row: FrameRow) -> Result<Option<Arc<FrameDirectory>>, RepositoryError> {
         if let Some(directory) = self.directories.get(&row) {
             return Ok(Some(directory.clone()));
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 
+use crate::cache::locations::FrameRow;
 use crate::format::directory::ChunkEntry;
 use crate::format::envelope::FormatError;
 use crate::format::tree::{Content, DataRun, FileNode};
@@ -24,15 +25,15 @@ const FRAMES: usize = 256;
 /// Reads files of one repository. Frames that were opened lately stay open.
 pub struct FileReader<'a> {
     repository: &'a Repository,
-    frames: Cache<i64, Arc<OpenFrame>, PlaintextLen>,
+    frames: Cache<FrameRow, Arc<OpenFrame>, PlaintextLen>,
 }
 
 /// Weighs a frame by what it takes in memory.
 #[derive(Clone)]
 struct PlaintextLen;
 
-impl Weighter<i64, Arc<OpenFrame>> for PlaintextLen {
-    fn weight(&self, _: &i64, frame: &Arc<OpenFrame>) -> u64 {
+impl Weighter<FrameRow, Arc<OpenFrame>> for PlaintextLen {
+    fn weight(&self, _: &FrameRow, frame: &Arc<OpenFrame>) -> u64 {
         frame.plaintext.len() as u64 + 1
     }
 }

@@ -1,10 +1,10 @@
 //! Reading blocks and nodes: fetch, open, decompress, and recompute every id before a byte is believed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 
 use crate::format::directory::{ChunkEntry, FrameDirectory, PackDirectory};
 use crate::format::envelope::{ENVELOPE_LEN, FormatError};
@@ -15,7 +15,7 @@ use crate::format::state::PackState;
 use crate::primitives::ids::{ChunkId, ObjectHash, Reference};
 use crate::store::StoreError;
 
-use crate::cache::locations::{BlockPlace, FramePlace, MetaPlace, PackPlace};
+use crate::cache::locations::{BlockPlace, FramePlace, FrameRow, MetaPlace, PackPlace, PackRow};
 use crate::repository::Repository;
 use crate::repository::dedup::is_dead;
 use crate::repository::error::{RepositoryError, Result};
@@ -26,9 +26,11 @@ use super::locate::missing_block;
 /// Frames of nodes that are read at once from a server.
 const META_WINDOW: u32 = 16;
 /// Opened frames of meta packs held in memory, in bytes of plaintext.
-const FRAMES_LEN_MAX: usize = 64 << 20;
+const FRAMES_LEN_MAX: u64 = 64 << 20;
 /// Opened packs (key and directory) held in memory, in bytes.
-const PACKS_LEN_MAX: usize = 64 << 20;
+const PACKS_LEN_MAX: u64 = 64 << 20;
+/// How many of each fit, roughly.
+const ITEMS_EXPECTED: usize = 1024;
 
 /// A pack whose key was found and whose directory was read.
 pub struct OpenPack {
@@ -83,11 +85,19 @@ impl OpenFrame {
     }
 }
 
-/// What was opened lately.
-#[derive(Default)]
+/// What was opened lately. Two threads that want the same pack open it once.
 pub struct ReadCache {
-    packs: Mutex<Recent<i64, Arc<OpenPack>>>,
-    frames: Mutex<Recent<i64, Arc<OpenFrame>>>,
+    packs: Cache<PackRow, Arc<OpenPack>, Weight>,
+    frames: Cache<FrameRow, Arc<OpenFrame>, Weight>,
+}
+
+impl Default for ReadCache {
+    fn default() -> Self {
+        Self {
+            packs: Cache::with_weighter(ITEMS_EXPECTED, PACKS_LEN_MAX, Weight),
+            frames: Cache::with_weighter(ITEMS_EXPECTED, FRAMES_LEN_MAX, Weight),
+        }
+    }
 }
 
 impl std::fmt::Debug for ReadCache {
@@ -96,50 +106,20 @@ impl std::fmt::Debug for ReadCache {
     }
 }
 
-/// Values by key; the least recently used go first.
-struct Recent<K, V> {
-    values: HashMap<K, (u64, usize, V)>,
-    clock: u64,
-    weight: usize,
-}
+/// What an opened thing takes in memory, in bytes.
+#[derive(Clone)]
+struct Weight;
 
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self { values: HashMap::new(), clock: 0, weight: 0 }
+impl Weighter<PackRow, Arc<OpenPack>> for Weight {
+    fn weight(&self, _: &PackRow, pack: &Arc<OpenPack>) -> u64 {
+        pack.weight() as u64
     }
 }
 
-impl<K: std::hash::Hash + Eq + Copy, V: Clone> Recent<K, V> {
-    fn get(&mut self, key: &K) -> Option<V> {
-        self.clock += 1;
-        let (used, _, value) = self.values.get_mut(key)?;
-        *used = self.clock;
-        Some(value.clone())
+impl Weighter<FrameRow, Arc<OpenFrame>> for Weight {
+    fn weight(&self, _: &FrameRow, frame: &Arc<OpenFrame>) -> u64 {
+        frame.plaintext.len() as u64
     }
-
-    fn put(&mut self, key: K, weight: usize, value: V, weight_max: usize) {
-        self.clock += 1;
-        self.weight += weight;
-        if let Some((_, old, _)) = self.values.insert(key, (self.clock, weight, value)) {
-            self.weight -= old;
-        }
-        if self.weight > weight_max {
-            // Half of it goes at once, so that the sorting is paid for by many puts.
-            let mut ages: Vec<(u64, K)> = self.values.iter().map(|(k, v)| (v.0, *k)).collect();
-            ages.sort_unstable_by_key(|a| a.0);
-            for (_, key) in ages {
-                if self.weight <= weight_max / 2 {
-                    break;
-                }
-                let (_, weight, _) = self.values.remove(&key).expect("the keys were taken from the map");
-                self.weight -= weight;
-            }
-        }
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> parking_lot::MutexGuard<'_, T> {
-    mutex.lock()
 }
 
 impl Repository {
@@ -162,7 +142,7 @@ impl Repository {
 
     /// The frame that holds the first chunk of `reference`, and where it was read: every place but those in the pack
     /// `not_in` is tried before it is called damaged or missing.
-    pub fn frame_of(&self, reference: &Reference, not_in: Option<i64>) -> Result<(FramePlace, OpenFrame)> {
+    pub fn frame_of(&self, reference: &Reference, not_in: Option<PackRow>) -> Result<(FramePlace, OpenFrame)> {
         match self.where_it_is_now(|| self.frame_as_known(reference, not_in, true)) {
             Err(e) if e.is_missing() => {
                 // The next backup looks what else is missing.
@@ -176,7 +156,7 @@ impl Repository {
     fn frame_as_known(
         &self,
         reference: &Reference,
-        not_in: Option<i64>,
+        not_in: Option<PackRow>,
         may_have_base: bool,
     ) -> Result<(FramePlace, OpenFrame)> {
         self.at_each_location(reference, |BlockPlace { frame: place, .. }| {
@@ -250,18 +230,15 @@ impl Repository {
     }
 
     fn meta_frame(&self, place: FramePlace, directory: &FrameDirectory) -> Result<Arc<OpenFrame>> {
-        let known = locked(&self.read_cache.frames).get(&place.row);
         let pack = self.open_pack(place.pack)?;
-        let frame = match known {
-            Some(frame) => frame,
-            None if self.store.is_remote() => self.read_meta_window(&pack, place)?,
-            None => Arc::new(self.read_frame(&pack, place.place)?),
-        };
+        let frame = self.read_cache.frames.get_or_insert_with(&place.row, || match self.store.is_remote() {
+            true => self.read_meta_window(&pack, place),
+            false => Ok(Arc::new(self.read_frame(&pack, place.place)?)),
+        })?;
         if frame.directory.chunks != directory.chunks {
             // The ids that led here are not those of the pack itself.
             return Err(pack.damaged(FormatError::Malformed("its directory differs from the segment's".to_owned())));
         }
-        locked(&self.read_cache.frames).put(place.row, frame.plaintext.len(), frame.clone(), FRAMES_LEN_MAX);
         Ok(frame)
     }
 
@@ -280,8 +257,8 @@ impl Repository {
                 Ok(frame) if number == place.place => wanted = Some(Arc::new(frame)),
                 Ok(frame) => {
                     // Rows of the frames of a pack follow each other.
-                    let row = place.row - i64::from(place.place) + i64::from(number);
-                    locked(&self.read_cache.frames).put(row, frame.plaintext.len(), Arc::new(frame), FRAMES_LEN_MAX);
+                    let row = FrameRow(place.row.0 - i64::from(place.place)).nth(number);
+                    self.read_cache.frames.insert(row, Arc::new(frame));
                 }
                 Err(e) if number == place.place => return Err(e),
                 // Whoever needs it will be told.
@@ -292,15 +269,12 @@ impl Repository {
     }
 
     /// Opens a pack of the cache: finds its key and reads its directory.
-    pub fn open_pack(&self, row: i64) -> Result<Arc<OpenPack>> {
-        if let Some(pack) = locked(&self.read_cache.packs).get(&row) {
-            return Ok(pack);
-        }
-        let missing = || RepositoryError::Missing { name: format!("a pack of the cache ({row})") };
-        let place = self.cache.pack(row)?.ok_or_else(missing)?;
-        let pack = Arc::new(self.open_pack_at(place)?);
-        locked(&self.read_cache.packs).put(row, pack.weight(), pack.clone(), PACKS_LEN_MAX);
-        Ok(pack)
+    pub fn open_pack(&self, row: PackRow) -> Result<Arc<OpenPack>> {
+        self.read_cache.packs.get_or_insert_with(&row, || {
+            let missing = || RepositoryError::Missing { name: format!("a pack of the cache ({row})") };
+            let place = self.cache.pack(row)?.ok_or_else(missing)?;
+            Ok(Arc::new(self.open_pack_at(place)?))
+        })
     }
 
     fn open_pack_at(&self, place: PackPlace) -> Result<OpenPack> {
@@ -336,7 +310,7 @@ impl Repository {
     }
 
     /// Opens a pack of which not everything can be read: its directory is taken from the cache.
-    pub fn open_pack_as_known(&self, row: i64) -> Result<OpenPack> {
+    pub fn open_pack_as_known(&self, row: PackRow) -> Result<OpenPack> {
         let missing = || RepositoryError::Missing { name: format!("a pack of the cache ({row})") };
         let place = self.cache.pack(row)?.ok_or_else(missing)?;
         let object = names::pack(place.kind, place.run, &place.name);
@@ -359,7 +333,7 @@ impl Repository {
         }
         let (kind, run, len) = (pack.kind, pack.run, pack.len);
         let place = PackPlace {
-            row: 0,
+            row: PackRow(0),
             name: *name,
             kind,
             run,

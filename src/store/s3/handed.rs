@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 
 use crate::primitives::error_chain::error_chain;
 
+use super::super::bandwidth::Bandwidth;
 use super::super::options::{StoreOptions, quiet};
 use super::NO_CREDENTIALS;
 use super::http::{Connector, told};
@@ -162,7 +163,7 @@ impl HandedCredentials {
         let options = ClientOptions::new().with_timeout_disabled().with_allow_http(true);
         let options = options.with_connect_timeout(CONNECT_LIMIT);
         // One try: what does not answer is not there.
-        let connector = Connector::new(Patience::new(Duration::ZERO, quiet()), Vec::new(), None);
+        let connector = Connector::new(Patience::new(Duration::ZERO, quiet()), Vec::new(), None, Bandwidth::default());
         Ok(Self { source, client: connector.connect(&options)?, known: Mutex::new(None) })
     }
 

@@ -13,22 +13,15 @@ use parking_lot::Mutex;
 
 use crate::primitives::error_chain::error_chain;
 
+use super::super::bandwidth::{Bandwidth, Line, time_limit};
 use super::super::options::{StoreOptions, quiet};
+use super::paced::PacedClient;
 use super::patience::Patience;
 use super::wire::{Refusal, WireError, hopeless};
 use super::{CONNECT_LIMIT, page};
 
-/// What any request is given, beside the time for its bytes.
-const LIMIT_LEAST: Duration = Duration::from_secs(60);
-/// The slowest line that is still waited for, in bytes a second.
-const SLOWEST: u64 = 64 << 10;
 /// For how long a store is asked again if nobody says otherwise.
 pub const RETRY_TIME: Duration = Duration::from_secs(180);
-
-/// How long a request may take that moves this many bytes.
-pub fn limit(len: u64) -> Duration {
-    LIMIT_LEAST + Duration::from_secs(len / SLOWEST)
-}
 
 /// What a server last said it was.
 pub type Server = Arc<Mutex<Option<String>>>;
@@ -42,18 +35,19 @@ pub struct Connector {
     patience: Patience,
     /// The proxy that the environment names, without what is secret of it.
     proxy: Option<String>,
+    bandwidth: Bandwidth,
 }
 
 impl Default for Connector {
     fn default() -> Self {
-        Self::new(Patience::new(RETRY_TIME, quiet()), Vec::new(), None)
+        Self::new(Patience::new(RETRY_TIME, quiet()), Vec::new(), None, Bandwidth::default())
     }
 }
 
 impl Connector {
-    /// Clients that ask for so long, and trust these certificates, in PEM form, beside the system's.
-    pub fn new(patience: Patience, certificates: Vec<u8>, proxy: Option<String>) -> Self {
-        Self { server: Server::default(), certificates, patience, proxy }
+    /// Clients that ask for so long, trust these certificates, in PEM form, beside the system's, and keep to these rates.
+    pub fn new(patience: Patience, certificates: Vec<u8>, proxy: Option<String>, bandwidth: Bandwidth) -> Self {
+        Self { server: Server::default(), certificates, patience, proxy, bandwidth }
     }
 
     /// Where the server's name will be.
@@ -78,7 +72,7 @@ impl HttpConnector for Connector {
         let unfit = |e: reqwest::Error| Error::Generic { store: "HTTP client", source: Box::new(e) };
         let certificates = reqwest::Certificate::from_pem_bundle(&self.certificates).map_err(unfit)?;
         let allows_http = options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|v| v == "true");
-        let inner = reqwest::Client::builder()
+        let client = reqwest::Client::builder()
             .user_agent(concat!("strongroom/", env!("CARGO_PKG_VERSION")))
             // Another place would be asked without a signature, and its answer be taken for the store's word.
             .redirect(reqwest::redirect::Policy::none())
@@ -88,8 +82,14 @@ impl HttpConnector for Connector {
             .https_only(!allows_http)
             .build()
             .map_err(unfit)?;
+        let line = self.bandwidth.upload.clone();
+        let inner = match line.clone() {
+            Some(line) => HttpClient::new(PacedClient { client, line }),
+            None => HttpClient::new(client),
+        };
         Ok(HttpClient::new(Limited {
-            inner: HttpClient::new(inner),
+            inner,
+            line,
             server: self.server.clone(),
             patience: self.patience.clone(),
             proxy: self.proxy.clone(),
@@ -100,6 +100,8 @@ impl HttpConnector for Connector {
 #[derive(Debug)]
 struct Limited {
     inner: HttpClient,
+    /// What its uploads keep to.
+    line: Option<Arc<Line>>,
     server: Server,
     patience: Patience,
     proxy: Option<String>,
@@ -108,7 +110,7 @@ struct Limited {
 #[async_trait::async_trait]
 impl HttpService for Limited {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let limit = limit(request.body().content_length() as u64);
+        let limit = time_limit(request.body().content_length() as u64, self.line.as_deref());
         let (host, key) = (request.uri().authority().map(ToString::to_string), request.uri().to_string());
         let scheme = request.uri().scheme_str().unwrap_or_default().to_owned();
         let key = format!("{} {key}", request.method());
@@ -235,6 +237,10 @@ mod tests {
 
     /// What a client makes of these answers, each on a connection of its own.
     fn asked(answers: &'static [&'static str], target: &str) -> Vec<Result<u16, String>> {
+        asked_by(&Connector::default(), answers, target)
+    }
+
+    fn asked_by(connector: &Connector, answers: &'static [&'static str], target: &str) -> Vec<Result<u16, String>> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || {
@@ -245,7 +251,7 @@ mod tests {
                 client.write_all(answer.as_bytes()).unwrap();
             }
         });
-        let client = Connector::default().connect(&ClientOptions::new().with_allow_http(true)).unwrap();
+        let client = connector.connect(&ClientOptions::new().with_allow_http(true)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let ask = |_: &&str| {
             let request = http::Request::get(format!("http://{address}{target}")).body(Vec::new().into()).unwrap();
@@ -312,16 +318,76 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_on_a_slow_line_has_minutes_and_a_record_one() {
-        assert_eq!(limit(0), Duration::from_secs(60));
-        assert_eq!(limit(32 << 20), Duration::from_secs(60 + 512));
-    }
-
-    #[test]
     fn a_proxy_is_named_without_its_password() {
         let lookup = Arc::new(|name: &str| (name == "HTTPS_PROXY").then(|| "http://me:secret@proxy:3128/".to_owned()));
         let options = StoreOptions { lookup, ..StoreOptions::default() };
         assert_eq!(proxy(&options, "https://s3.example.org").as_deref(), Some("proxy:3128"));
         assert_eq!(proxy(&options, "http://s3.example.org"), None);
+    }
+
+    /// A body that keeps to a rate is the same for the server: its length stands in front of it.
+    #[test]
+    fn a_body_that_keeps_to_a_rate_arrives_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut all = Vec::new();
+            let mut buffer = [0; 4096];
+            while !all.ends_with(b"END") {
+                let n = client.read(&mut buffer).unwrap();
+                assert!(n > 0, "{}", String::from_utf8_lossy(&all));
+                all.extend_from_slice(&buffer[..n]);
+            }
+            client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            all
+        });
+        let patience = Patience::new(RETRY_TIME, quiet());
+        let connector = Connector::new(patience, Vec::new(), None, Bandwidth::new(Some(100 << 20), None, 1));
+        let client = connector.connect(&ClientOptions::new().with_allow_http(true)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let body = [vec![b'x'; 300_000], b"END".to_vec()].concat();
+        let request = http::Request::put(format!("http://{address}/bucket/key"))
+            .header("content-length", body.len())
+            .body(body.clone().into())
+            .unwrap();
+        let answer = runtime.block_on(client.execute(request)).unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+        let arrived = server.join().unwrap();
+        let at = arrived.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8_lossy(&arrived[..at]).to_lowercase();
+        assert!(head.contains("content-length: 300003") && !head.contains("transfer-encoding"), "{head}");
+        assert!(arrived[at + 4..] == body);
+    }
+
+    /// Whether `object_store` tries again is told by the kind of the error: it is the same with a rate and without.
+    #[test]
+    fn errors_are_of_the_same_kind_with_a_rate() {
+        let kind = |bandwidth: Bandwidth, answer: &'static [u8]| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = std::thread::spawn(move || {
+                let (mut client, _) = listener.accept().unwrap();
+                let _ = client.read(&mut [0; 4096]).unwrap();
+                client.write_all(answer).unwrap();
+            });
+            let connector = Connector::new(Patience::new(RETRY_TIME, quiet()), Vec::new(), None, bandwidth);
+            let client = connector.connect(&ClientOptions::new().with_allow_http(true)).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let request = http::Request::put(format!("http://{address}/bucket/key"));
+            let request = request.header("content-length", 3).body(b"abc".to_vec().into()).unwrap();
+            let kind = runtime.block_on(async {
+                match client.execute(request).await {
+                    Err(e) => e.kind(),
+                    Ok(answer) => answer.into_body().bytes().await.unwrap_err().kind(),
+                }
+            });
+            server.join().unwrap();
+            kind
+        };
+        for answer in [&b""[..], b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"] {
+            let paced = Bandwidth::new(Some(1 << 30), None, 1);
+            assert_eq!(kind(paced, answer), kind(Bandwidth::default(), answer), "{answer:?}");
+        }
     }
 }

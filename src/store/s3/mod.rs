@@ -5,6 +5,7 @@
 //! * [`profile`]: the credentials files that `object_store` does not read
 //! * [`handed`]: credentials that are handed out to web identities, containers and instances
 //! * [`http`]: requests with limits, and what an answer is worth
+//! * [`paced`]: requests that keep to a rate
 //! * [`page`]: pages of listings
 //! * [`patience`]: how long a server is asked again
 //! * [`wire`]: what goes wrong between here and the server
@@ -15,6 +16,7 @@ mod advice;
 mod handed;
 mod http;
 mod location;
+mod paced;
 mod page;
 mod patience;
 mod profile;
@@ -34,14 +36,15 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
+use super::bandwidth::Bandwidth;
 use super::object::{BackendOptions, ObjectStoreAdapter};
 use super::options::StoreOptions;
 use super::{StoreError, Verb};
 
 pub use advice::{ARCHIVED, advice, is_full};
 use handed::{HandedCredentials, Source, is_secret, is_visible};
-pub use http::{Connector, limit};
-use patience::Patience;
+pub use http::{Connector, RETRY_TIME};
+pub use patience::Patience;
 use profile::ProfileCredentials;
 pub use settings::KEYS;
 use settings::Settings;
@@ -67,7 +70,8 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
     let runtime = super::object::runtime(&settings.shown())?;
     let patience = Patience::new(Duration::from_secs(settings.retry_seconds), options.notice.clone());
     let proxy = http::proxy(options, settings.endpoint.as_deref().unwrap_or("https://"));
-    let connector = Connector::new(patience.clone(), certificates(&settings)?, proxy);
+    let bandwidth = Bandwidth::new(options.upload_rate, options.download_rate, settings.requests);
+    let connector = Connector::new(patience.clone(), certificates(&settings)?, proxy, bandwidth.clone());
     let server = connector.server();
     let client = client_options(&settings);
     let unfit = |e: object_store::Error| StoreError::other(Verb::Open, &settings.shown(), e);
@@ -120,6 +124,7 @@ pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter
         server: Some(server),
         versions: Some(Arc::new(versions)),
         patience: patience.limit(),
+        bandwidth,
     };
     Ok(ObjectStoreAdapter::with(runtime, store, settings.shown(), settings.requests, backend))
 }

@@ -1,6 +1,7 @@
 //! From a location, options and environment to what is meant.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use super::super::StoreError;
 use super::super::options::StoreOptions;
@@ -27,7 +28,7 @@ pub const KEYS: [(&str, &str); 15] = [
     ("skip-signature", "true: no credentials"),
 ];
 
-const REQUESTS: usize = 8;
+const REQUESTS: u64 = 8;
 const RETRY_SECONDS: u64 = 180;
 
 /// What is meant.
@@ -56,106 +57,38 @@ pub struct Settings {
 impl Settings {
     /// Reads `s3://bucket/prefix?key=value`, or `s3:https://host/bucket/prefix` as other tools write it.
     pub fn parse(location: &str, options: &StoreOptions) -> Result<Self, StoreError> {
-        let unusable = |why: String| unusable(location, why);
         let (path, query) = location.split_once('?').unwrap_or((location, ""));
-        let mut pairs = BTreeMap::new();
-        for (key, value) in url::form_urlencoded::parse(query.as_bytes()).into_owned() {
-            if pairs.get(&key).is_some_and(|known| *known != value) {
-                return Err(unusable(format!("option {key} has two values")));
-            }
-            pairs.insert(key, value.trim().to_owned());
-        }
-        pairs.extend(options.pairs.clone());
-        if let Some(unknown) = pairs.keys().find(|k| !KEYS.iter().any(|(known, _)| known == k)) {
-            let known: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
-            return Err(unusable(format!("there is no option {unknown:?}; there are {}", known.join(", "))));
-        }
-        let Place { bucket, prefix, endpoint: in_path, region: in_host } = location::parse(path).map_err(unusable)?;
-        let profile_by_option = pairs.contains_key("profile");
-        let profile = pairs.remove("profile").or_else(|| options.variable("AWS_PROFILE"));
+        let mut given = Given::find(location, query, options)?;
+        let Place { bucket, prefix, endpoint: in_path, region: in_host } =
+            location::parse(path).map_err(|why| given.unusable(why))?;
+        let profile_by_option = given.pairs.contains_key("profile");
+        let profile = given.take("profile").or_else(|| options.variable("AWS_PROFILE"));
         let of_profile = |key: &str| profile::setting(options, profile.as_deref(), key);
-        let named = |text: String| location::endpoint(&text, &bucket).map_err(unusable);
-        let endpoint = match (pairs.remove("endpoint").map(named).transpose()?, in_path) {
-            (Some(option), Some(path)) if option != path => {
-                return Err(unusable(format!(
-                    "the location names the server {path}, and option endpoint names {option}"
-                )));
-            }
-            (Some(option), None) if is_amazon(path) => {
-                return Err(unusable(format!("the location names Amazon, and option endpoint names {option}")));
-            }
-            (option, path) => option.or(path),
-        };
-        let elsewhere = || {
+        let endpoint = given.endpoint(path, &bucket, in_path, || {
             let variable = options.first_variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
-            variable.or_else(|| of_profile("endpoint_url")).map(named).transpose()
-        };
-        let endpoint = match endpoint {
-            // A location that names Amazon's server means it.
-            None if !is_amazon(path) => elsewhere()?,
-            endpoint => endpoint,
-        };
-        let region = (pairs.remove("region"))
+            variable.or_else(|| of_profile("endpoint_url"))
+        })?;
+        let region = (given.take("region"))
             .or(in_host)
             .or_else(|| options.first_variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]))
             .or_else(|| of_profile("region"));
-        let words = [("region", &region), ("storage-class", &pairs.get("storage-class").cloned())];
-        for (key, value) in words {
-            let is_word =
-                |v: &String| !v.is_empty() && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-            if let Some(value) = value.as_ref().filter(|v| !is_word(v)) {
-                return Err(unusable(format!("{value:?} cannot be a {}", key.replace('-', " "))));
-            }
-        }
-        let flag = |pairs: &mut BTreeMap<String, String>, key: &str, default: bool| match pairs.remove(key).as_deref() {
-            None => Ok(default),
-            Some("true" | "yes" | "1") => Ok(true),
-            Some("false" | "no" | "0") => Ok(false),
-            Some(_) => Err(unusable(format!("option {key} is true or false"))),
-        };
-        let allow_http = flag(&mut pairs, "allow-http", false)?;
+        given.check_word("region", region.as_deref())?;
+        let storage_class = given.take("storage-class");
+        given.check_word("storage class", storage_class.as_deref())?;
+        let allow_http = given.flag("allow-http", false)?;
         if endpoint.as_ref().is_some_and(|e| e.starts_with("http://") && !allow_http && !is_loopback(e)) {
             let why = "http:// would send everything unprotected, names and sizes of objects and the keys' ids among it: \
                        use https://, or --option allow-http=true in a network that you trust";
-            return Err(unusable(why.to_owned()));
+            return Err(given.unusable(why));
         }
-        let style = pairs.remove("style");
-        let virtual_hosted = match style.as_deref() {
-            Some("virtual") => true,
-            Some("path") => false,
+        let virtual_hosted = match given.one_of("style", &["path", "virtual"])? {
+            Some(style) => style == "virtual",
             // Names with dots do not fit the certificates of Amazon's virtual hosts.
             None => endpoint.is_none() && !bucket.contains('.'),
-            Some(_) => return Err(unusable("option style is path or virtual".to_owned())),
         };
-        let number = |pairs: &mut BTreeMap<String, String>,
-                      key: &str,
-                      default: u64,
-                      range: std::ops::RangeInclusive<u64>| {
-            match pairs.remove(key).map(|v| v.parse::<u64>()) {
-                None => Ok(default),
-                Some(Ok(n)) if range.contains(&n) => Ok(n),
-                Some(_) => Err(unusable(format!("option {key} is a number from {} to {}", range.start(), range.end()))),
-            }
-        };
-        let requests = number(&mut pairs, "requests", REQUESTS as u64, 1..=256)? as usize;
-        let retry_seconds = number(&mut pairs, "retry-timeout", RETRY_SECONDS, 0..=280)?;
-        let checksum = pairs.remove("checksum");
-        if checksum.as_deref().is_some_and(|c| !["sha256", "crc64nvme"].contains(&c)) {
-            return Err(unusable("option checksum is sha256 or crc64nvme".to_owned()));
-        }
-        let mut encryption = Vec::new();
-        let names = [
-            ("sse", "aws_server_side_encryption"),
-            ("sse-kms-key", "aws_sse_kms_key_id"),
-            ("sse-bucket-key", "aws_sse_bucket_key_enabled"),
-        ];
-        for (key, name) in names {
-            if pairs.get(key).is_some_and(|value| !is_visible(value)) {
-                return Err(unusable(format!("option {key} holds a blank or another character that it cannot have")));
-            }
-            encryption.extend(pairs.remove(key).map(|value| (name, value)));
-        }
         Ok(Self {
+            // Plain http to this very machine harms nobody.
+            allow_http: allow_http || endpoint.as_deref().is_some_and(is_loopback),
             bucket,
             prefix,
             endpoint,
@@ -163,23 +96,15 @@ impl Settings {
             virtual_hosted,
             profile,
             profile_by_option,
-            ca: pairs.remove("ca").or_else(|| options.variable("AWS_CA_BUNDLE")),
-            allow_http,
-            requests,
-            retry_seconds,
-            encryption,
-            storage_class: pairs.remove("storage-class"),
-            checksum,
-            conditional: flag(&mut pairs, "conditional", true)?,
-            skip_signature: flag(&mut pairs, "skip-signature", false)?,
-        }
-        .with_loopback())
-    }
-
-    /// Plain http to this very machine harms nobody.
-    fn with_loopback(mut self) -> Self {
-        self.allow_http |= self.endpoint.as_deref().is_some_and(is_loopback);
-        self
+            ca: given.take("ca").or_else(|| options.variable("AWS_CA_BUNDLE")),
+            requests: given.number("requests", REQUESTS, 1..=256)? as usize,
+            retry_seconds: given.number("retry-timeout", RETRY_SECONDS, 0..=280)?,
+            encryption: given.encryption()?,
+            storage_class,
+            checksum: given.one_of("checksum", &["sha256", "crc64nvme"])?,
+            conditional: given.flag("conditional", true)?,
+            skip_signature: given.flag("skip-signature", false)?,
+        })
     }
 
     /// The location as people are shown it.
@@ -211,6 +136,117 @@ impl Settings {
     /// That the location cannot be used, and why.
     pub fn unusable(&self, why: String) -> StoreError {
         unusable(&self.shown(), why)
+    }
+}
+
+/// The options of a location. What is taken of them is gone.
+struct Given<'a> {
+    location: &'a str,
+    pairs: BTreeMap<String, String>,
+}
+
+impl<'a> Given<'a> {
+    /// Those of the query, and those beside the location, which are stronger.
+    fn find(location: &'a str, query: &str, options: &StoreOptions) -> Result<Self, StoreError> {
+        let mut given = Self { location, pairs: BTreeMap::new() };
+        for (key, value) in url::form_urlencoded::parse(query.as_bytes()).into_owned() {
+            if given.pairs.get(&key).is_some_and(|known| *known != value) {
+                return Err(given.unusable(format!("option {key} has two values")));
+            }
+            given.pairs.insert(key, value.trim().to_owned());
+        }
+        given.pairs.extend(options.pairs.clone());
+        if let Some(unknown) = given.pairs.keys().find(|k| !KEYS.iter().any(|(known, _)| known == k)) {
+            let known: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
+            return Err(given.unusable(format!("there is no option {unknown:?}; there are {}", known.join(", "))));
+        }
+        Ok(given)
+    }
+
+    fn unusable(&self, why: impl Into<String>) -> StoreError {
+        unusable(self.location, why.into())
+    }
+
+    fn take(&mut self, key: &str) -> Option<String> {
+        self.pairs.remove(key)
+    }
+
+    /// The server: an option's, the location's (`in_path`), or what `elsewhere` names.
+    fn endpoint(
+        &mut self,
+        path: &str,
+        bucket: &str,
+        in_path: Option<String>,
+        elsewhere: impl FnOnce() -> Option<String>,
+    ) -> Result<Option<String>, StoreError> {
+        let option = self.take("endpoint");
+        let named = |text: String| location::endpoint(&text, bucket).map_err(|why| self.unusable(why));
+        match (option.map(named).transpose()?, in_path) {
+            (Some(option), Some(path)) if option != path => {
+                Err(self.unusable(format!("the location names the server {path}, and option endpoint names {option}")))
+            }
+            (Some(option), None) if is_amazon(path) => {
+                Err(self.unusable(format!("the location names Amazon, and option endpoint names {option}")))
+            }
+            // A location that names Amazon's server means it.
+            (None, None) if !is_amazon(path) => elsewhere().map(named).transpose(),
+            (option, path) => Ok(option.or(path)),
+        }
+    }
+
+    fn check_word(&self, what: &str, value: Option<&str>) -> Result<(), StoreError> {
+        let is_word = |v: &str| !v.is_empty() && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        match value.filter(|v| !is_word(v)) {
+            Some(value) => Err(self.unusable(format!("{value:?} cannot be a {what}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn flag(&mut self, key: &str, default: bool) -> Result<bool, StoreError> {
+        match self.take(key).as_deref() {
+            None => Ok(default),
+            Some("true" | "yes" | "1") => Ok(true),
+            Some("false" | "no" | "0") => Ok(false),
+            Some(_) => Err(self.unusable(format!("option {key} is true or false"))),
+        }
+    }
+
+    fn number(&mut self, key: &str, default: u64, range: RangeInclusive<u64>) -> Result<u64, StoreError> {
+        match self.take(key).map(|v| v.parse::<u64>()) {
+            None => Ok(default),
+            Some(Ok(n)) if range.contains(&n) => Ok(n),
+            Some(_) => {
+                let (first, last) = range.into_inner();
+                Err(self.unusable(format!("option {key} is a number from {first} to {last}")))
+            }
+        }
+    }
+
+    fn one_of(&mut self, key: &str, values: &[&str]) -> Result<Option<String>, StoreError> {
+        let value = self.take(key);
+        match value.as_deref().is_none_or(|v| values.contains(&v)) {
+            true => Ok(value),
+            false => Err(self.unusable(format!("option {key} is {}", values.join(" or ")))),
+        }
+    }
+
+    /// Keys and values of the encryption that is asked for, as `object_store` calls them.
+    fn encryption(&mut self) -> Result<Vec<(&'static str, String)>, StoreError> {
+        const NAMES: [(&str, &str); 3] = [
+            ("sse", "aws_server_side_encryption"),
+            ("sse-kms-key", "aws_sse_kms_key_id"),
+            ("sse-bucket-key", "aws_sse_bucket_key_enabled"),
+        ];
+        let mut encryption = Vec::new();
+        for (key, name) in NAMES {
+            let Some(value) = self.take(key) else { continue };
+            if !is_visible(&value) {
+                let why = format!("option {key} holds a blank or another character that it cannot have");
+                return Err(self.unusable(why));
+            }
+            encryption.push((name, value));
+        }
+        Ok(encryption)
     }
 }
 
