@@ -9,8 +9,6 @@
 //! * [`repository`]: an open repository; [`source`]: what is backed up; [`destination`]: where a restore writes
 //! * [`ops`]: one module an operation
 //! * [`cli`]: the program
-#![forbid(unsafe_code)]
-#![warn(missing_docs)]
 
 pub mod cache;
 pub mod chunking;

@@ -10,7 +10,7 @@ use super::error::{CliError, Result};
 use super::output::text::escape;
 
 /// Files that list paths.
-pub struct PathLists<'a> {
+pub(super) struct PathLists<'a> {
     /// One path a line, with wildcards and comments.
     pub patterns: &'a [PathBuf],
     /// One path a line, as it is.
@@ -20,7 +20,7 @@ pub struct PathLists<'a> {
 }
 
 /// What the files list, as it would be given on the command line.
-pub fn listed_paths(session: &Session, lists: &PathLists) -> Result<Vec<PathBuf>> {
+pub(super) fn listed_paths(session: &Session, lists: &PathLists) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for file in lists.patterns {
         let bytes = read(session, file)?;

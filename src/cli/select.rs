@@ -18,7 +18,7 @@ use crate::cli::args::{FilterArguments, SnapshotArguments};
 use crate::cli::values::{self, DayMeans};
 
 /// A snapshot, or a part of one.
-pub struct Chosen {
+pub(super) struct Chosen {
     /// The snapshot.
     pub snapshot: Snapshot,
     /// Path from its root; empty for all of it.
@@ -26,7 +26,7 @@ pub struct Chosen {
 }
 
 /// The filter that the options make.
-pub fn filter(arguments: &FilterArguments, env: &Env) -> SnapshotFilter {
+pub(super) fn filter(arguments: &FilterArguments, env: &Env) -> SnapshotFilter {
     let tags = |set: &String| set.split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect();
     SnapshotFilter {
         hosts: arguments.host.clone(),
@@ -44,7 +44,7 @@ fn path_bytes(path: &Path, env: &Env) -> Vec<u8> {
 }
 
 /// What the options name, without asking the repository.
-pub fn parse(arguments: &SnapshotArguments, env: &Env) -> Result<(SnapshotName, Vec<u8>)> {
+pub(super) fn parse(arguments: &SnapshotArguments, env: &Env) -> Result<(SnapshotName, Vec<u8>)> {
     let spec = arguments.snapshot.as_deref().map(SnapshotSpec::parse).transpose().map_err(CliError::Usage)?;
     let at = arguments.at.as_deref().map(|text| values::time(text, DayMeans::End, &env.zone));
     let at = at.transpose().map_err(CliError::Usage)?;
@@ -60,7 +60,7 @@ pub fn parse(arguments: &SnapshotArguments, env: &Env) -> Result<(SnapshotName, 
 }
 
 /// The snapshot that is meant.
-pub fn choose(repository: &Repository, arguments: &SnapshotArguments, env: &Env) -> Result<Chosen> {
+pub(super) fn choose(repository: &Repository, arguments: &SnapshotArguments, env: &Env) -> Result<Chosen> {
     let (name, path) = parse(arguments, env)?;
     choose_part(repository, arguments, (name, path), env)
 }
@@ -93,7 +93,7 @@ fn choose_part(
 }
 
 /// The snapshot that is meant, with a path that may also be given by itself, as in `ls ID PATH`.
-pub fn choose_at(
+pub(super) fn choose_at(
     repository: &Repository,
     arguments: &SnapshotArguments,
     path: Option<&OsStr>,
@@ -119,7 +119,7 @@ fn is_related(one: &[u8], other: &[u8]) -> bool {
 }
 
 /// The path of the only file of the snapshot, below `path`.
-pub fn only_file(repository: &Repository, chosen: &Chosen) -> Result<Vec<u8>> {
+pub(super) fn only_file(repository: &Repository, chosen: &Chosen) -> Result<Vec<u8>> {
     let mut files = Vec::new();
     let mut count = 0u64;
     list::list(repository, &chosen.snapshot, &chosen.path, true, &mut |path, node| {

@@ -14,7 +14,7 @@ use super::signals::Signals;
 
 /// What was written.
 #[derive(Clone, Default)]
-pub struct Written(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -29,19 +29,19 @@ impl Write for Written {
 
 impl Written {
     /// Takes what was written so far.
-    pub fn take(&self) -> String {
+    pub(super) fn take(&self) -> String {
         let bytes = std::mem::take(&mut *self.0.lock());
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
 /// Surroundings with nothing in them.
-pub fn env() -> Env {
+pub(super) fn env() -> Env {
     recorded().0
 }
 
 /// Surroundings, what they print, and what they complain about.
-pub fn recorded() -> (Env, Written, Written) {
+pub(super) fn recorded() -> (Env, Written, Written) {
     let (out, errors) = (Written::default(), Written::default());
     let env = Env {
         variables: BTreeMap::new(),

@@ -303,8 +303,11 @@ fn entries_of(dir: &OwnedFd) -> Result<Vec<(Vec<u8>, FileType)>, Errno> {
     Ok(entries)
 }
 
-// The fields' types differ between architectures.
-#[allow(clippy::unnecessary_cast, clippy::cast_possible_truncation)]
+#[allow(
+    clippy::unnecessary_cast,
+    clippy::cast_possible_truncation,
+    reason = "the fields' types differ between architectures"
+)]
 fn mtime(stat: &Stat) -> FileTime {
     FileTime { secs: stat.st_mtime as i64, nanos: stat.st_mtime_nsec as u32 }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::primitives::codec::{CodecError, Reader, Write};
+use crate::primitives::codec::{CodecError, Reader, Write, len32};
 use crate::primitives::ids::{BlockId, Extent, RunId};
 
 /// Gathers the blocks of one node.
@@ -19,7 +19,7 @@ impl BlocksTable {
     /// Adds a block unless it is there.
     pub fn add(&mut self, block: BlockId) {
         if !self.index.contains_key(&block) {
-            self.index.insert(block, self.blocks.len() as u32);
+            self.index.insert(block, len32(self.blocks.len()));
             self.blocks.push(block);
         }
     }

@@ -17,7 +17,7 @@ pub fn encode(state: &State, owner: &Signer, sealing: &Sealing, salt: [u8; 32]) 
     let body = minicbor::to_vec(state).expect("writing to memory does not fail");
     let packed = zstd::bulk::compress(&body, 3).expect("the buffer is as large as zstd asks for");
     let mut content = Vec::with_capacity(packed.len() + 4 + SIGNATURE_LEN);
-    content.u32(body.len() as u32);
+    content.len32(body.len());
     content.raw(&packed);
     let signature = owner.sign(CONTEXT, &content);
     content.raw(&signature);

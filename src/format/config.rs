@@ -133,7 +133,7 @@ impl Config {
     pub fn encode(&self, owner: &Signer, salt: [u8; 32]) -> Vec<u8> {
         let mut out = Envelope::clear(Kind::Config, salt).encode().to_vec();
         let body = minicbor::to_vec(self).expect("writing to memory does not fail");
-        out.u32(body.len() as u32);
+        out.len32(body.len());
         out.raw(&body);
         let signature = owner.sign(CONTEXT, &out);
         out.raw(&signature);

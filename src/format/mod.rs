@@ -3,6 +3,8 @@
 //! Pure: nothing here reads or writes a store. One file per kind, described to the byte in the section of
 //! `docs/FORMAT.md` of the same name.
 
+#![warn(clippy::cast_possible_truncation)]
+
 pub mod blocks_table;
 pub mod checkpoint;
 pub mod config;

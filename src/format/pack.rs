@@ -14,9 +14,9 @@
 
 use crate::compression::{Codec, compress, decompress};
 use crate::crypto::aead::{ObjectKey, TAG_LEN};
-use crate::primitives::codec::{Reader, Write};
+use crate::primitives::codec::{Reader, Write, len32};
 use crate::primitives::ids::{ObjectHash, Reference};
-use crate::primitives::padding::padme;
+use crate::primitives::padding::padme_len;
 
 use super::directory::{ChunkEntry, FrameDirectory, PackDirectory};
 use super::envelope::{ENVELOPE_LEN, Envelope, FormatError, Kind};
@@ -24,7 +24,7 @@ use super::names::PackKind;
 use super::sealed::Sealing;
 
 /// A pack is padded to at least this many bytes.
-pub const PACK_LEN_MIN: u64 = 64 << 10;
+pub const PACK_LEN_MIN: usize = 64 << 10;
 /// Length of the sealed trailer at the end of a pack.
 pub const TRAILER_LEN: usize = 16 + TAG_LEN;
 
@@ -91,7 +91,7 @@ impl PackWriter {
         let from = self.bytes.len();
         self.bytes.extend_from_slice(&frame.bytes);
         self.key.seal(self.directory.frames.len() as u64, &mut self.bytes, from);
-        let sealed_len = (self.bytes.len() - from) as u32;
+        let sealed_len = len32(self.bytes.len() - from);
         let CompressedFrame { codec, spans, chunks, .. } = frame;
         self.directory_len += 8 + 20 * spans.len() + (ChunkEntry::ENCODED_LEN_MAX) * chunks.len();
         self.directory.frames.push(FrameDirectory { sealed_len, codec, base: None, spans, chunks });
@@ -101,15 +101,15 @@ impl PackWriter {
     pub fn finish(mut self) -> Pack {
         let offset = self.bytes.len();
         self.directory.encode(&mut self.bytes);
-        let least = (self.bytes.len() + TAG_LEN + TRAILER_LEN) as u64;
-        let total = padme(least.max(PACK_LEN_MIN)) as usize;
+        let least = self.bytes.len() + TAG_LEN + TRAILER_LEN;
+        let total = padme_len(least.max(PACK_LEN_MIN));
         self.bytes.resize(total - TAG_LEN - TRAILER_LEN, 0);
         self.key.seal(PLACE_DIRECTORY, &mut self.bytes, offset);
-        let len = (self.bytes.len() - offset) as u32;
+        let len = len32(self.bytes.len() - offset);
         let trailer = self.bytes.len();
         self.bytes.u64(offset as u64);
         self.bytes.u32(len);
-        self.bytes.u32(self.directory.frames.len() as u32);
+        self.bytes.len32(self.directory.frames.len());
         self.key.seal(PLACE_TRAILER, &mut self.bytes, trailer);
         let name = ObjectHash(*blake3::hash(&self.bytes).as_bytes());
         let place = DirectoryPlace { offset: offset as u64, len };
@@ -215,7 +215,8 @@ impl PackReader {
 
     /// Decompresses a frame that was opened.
     pub fn plaintext(text: Vec<u8>, directory: &FrameDirectory, prefix: &[u8]) -> Result<Vec<u8>, FormatError> {
-        let raw_len = directory.raw_len() as usize;
+        let too_long = |_| FormatError::Malformed("a frame is longer than memory".to_owned());
+        let raw_len = usize::try_from(directory.raw_len()).map_err(too_long)?;
         if directory.codec == Codec::Stored && text.len() == raw_len {
             return Ok(text);
         }
@@ -246,13 +247,13 @@ mod tests {
     fn read(bytes: &[u8], secret: &Secret) -> Result<Vec<Vec<u8>>, FormatError> {
         let reader = PackReader::new(PackKind::Data, bytes, |_| Ok(secret.clone()))?;
         let place = reader.trailer(&bytes[bytes.len() - TRAILER_LEN..], bytes.len() as u64)?;
-        let at = place.offset as usize;
+        let at = usize::try_from(place.offset).unwrap();
         let directory = reader.directory(&bytes[at..at + place.len as usize], place)?;
         let mut offset = ENVELOPE_LEN;
         let mut frames = vec![];
         for (i, f) in directory.frames.iter().enumerate() {
             let end = offset + f.sealed_len as usize;
-            frames.push(reader.frame(i as u32, bytes[offset..end].to_vec(), f, b"")?);
+            frames.push(reader.frame(len32(i), bytes[offset..end].to_vec(), f, b"")?);
             offset = end;
         }
         Ok(frames)
@@ -261,7 +262,7 @@ mod tests {
     #[test]
     fn a_pack_comes_back_and_has_a_padded_length() {
         let (pack, secret) = pack();
-        assert_eq!(pack.bytes.len() as u64, PACK_LEN_MIN);
+        assert_eq!(pack.bytes.len(), PACK_LEN_MIN);
         let frames = read(&pack.bytes, &secret).unwrap();
         assert_eq!(frames, [vec![0; 5000], vec![1; 5000], vec![2; 5000]]);
     }

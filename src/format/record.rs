@@ -465,7 +465,7 @@ impl SignedRecord {
         head.array()?;
         let version = head.u32()?;
         if version > RECORD_VERSION {
-            return Err(FormatError::Newer { version: version.min(u32::from(u16::MAX)) as u16 });
+            return Err(FormatError::Newer { version: u16::try_from(version).unwrap_or(u16::MAX) });
         }
         let record: Record = minicbor::decode(&body)?;
         Ok(Self { record, hash: hash(bytes), body, signature })

@@ -10,7 +10,7 @@ use crate::crypto::aead::TAG_LEN;
 use crate::crypto::keys::{Domain, Epoch};
 use crate::crypto::secret::Secret;
 use crate::primitives::codec::{Reader, Write};
-use crate::primitives::padding::padme;
+use crate::primitives::padding::padme_len;
 
 use super::envelope::{ENVELOPE_LEN, Envelope, FormatError, Kind, Suite};
 
@@ -46,10 +46,10 @@ impl Sealing<'_> {
 pub fn seal_value(kind: Kind, sealing: &Sealing, salt: [u8; 32], content: &[u8], len_min: usize) -> Vec<u8> {
     let (envelope, key) = sealing.envelope(kind, salt);
     let least = ENVELOPE_LEN + 4 + content.len() + TAG_LEN;
-    let total = padme(least.max(len_min) as u64) as usize;
+    let total = padme_len(least.max(len_min));
     let mut out = Vec::with_capacity(total + 32);
     out.raw(&envelope.encode());
-    out.u32(content.len() as u32);
+    out.len32(content.len());
     out.raw(content);
     out.resize(total - TAG_LEN, 0);
     key.seal(0, &mut out, ENVELOPE_LEN);

@@ -13,7 +13,7 @@ use crate::crypto::aead::TAG_LEN;
 use crate::crypto::secret::Secret;
 use crate::primitives::codec::{CodecError, Reader, Write};
 use crate::primitives::ids::{ObjectHash, Reference, RunId};
-use crate::primitives::padding::padme;
+use crate::primitives::padding::padme_len;
 
 use super::directory::{PackDirectory, decode_spans, encode_spans};
 use super::envelope::{ENVELOPE_LEN, Envelope, FormatError, Kind};
@@ -248,9 +248,9 @@ pub fn seal(packs: &[PackSummary], sealing: &Sealing, salt: [u8; 32]) -> Segment
     for (i, text) in texts.iter().enumerate() {
         let from = bytes.len();
         // Each part's own length first, so that it can be padded.
-        bytes.u32(text.len() as u32);
+        bytes.len32(text.len());
         bytes.raw(text);
-        let padded = padme((bytes.len() - from + TAG_LEN) as u64) as usize - TAG_LEN;
+        let padded = padme_len(bytes.len() - from + TAG_LEN) - TAG_LEN;
         bytes.resize(from + padded, 0);
         key.seal(i as u64, &mut bytes, from);
         parts[i] = (bytes.len() - from) as u64;
@@ -327,7 +327,7 @@ mod tests {
         let segment = seal(&summaries(), &sealing, [5; 32]);
         let whole = open(&segment.bytes, &secret, &segment.parts).unwrap();
         assert_eq!(whole.locations.len(), 2);
-        let part0 = &segment.bytes[128..128 + segment.parts[0] as usize];
+        let part0 = &segment.bytes[128..128 + usize::try_from(segment.parts[0]).unwrap()];
         assert!(open_part(&segment.bytes, &secret, 0, part0).is_ok());
         assert_eq!(open_part(&segment.bytes, &secret, 1, part0), Err(FormatError::Forged));
         assert!(open(&segment.bytes, &secret, &[0, 0, 0]).is_err());

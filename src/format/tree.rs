@@ -575,7 +575,7 @@ mod tests {
             .into_iter()
             .enumerate()
             .map(|(i, kind)| Node {
-                name: vec![b'a' + i as u8, 0xff],
+                name: vec![b'a' + u8::try_from(i).unwrap(), 0xff],
                 meta: if i % 2 == 0 { meta.clone() } else { linked.clone() },
                 kind,
             })

@@ -25,7 +25,7 @@ impl<'a, K: Ord + Copy, V: Clone> Layer<'a, K, V> {
     }
 
     /// The entry as it is after the operations so far.
-    pub fn get(&self, key: &K) -> Option<&V> {
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
         match self.changed.get(key) {
             Some(value) => value.as_ref(),
             None => self.base.get(key),
@@ -33,28 +33,28 @@ impl<'a, K: Ord + Copy, V: Clone> Layer<'a, K, V> {
     }
 
     /// Whether there is such an entry.
-    pub fn has(&self, key: &K) -> bool {
+    pub(super) fn has(&self, key: &K) -> bool {
         self.get(key).is_some()
     }
 
     /// Sets an entry.
-    pub fn put(&mut self, key: K, value: V) {
+    pub(super) fn put(&mut self, key: K, value: V) {
         self.changed.insert(key, Some(value));
     }
 
     /// All entries as they are after the operations so far.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         let below = self.base.iter().filter(|(key, _)| !self.changed.contains_key(key));
         below.chain(self.changed.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))))
     }
 
     /// Takes an entry away.
-    pub fn remove(&mut self, key: K) {
+    pub(super) fn remove(&mut self, key: K) {
         self.changed.insert(key, None);
     }
 
     /// The entry, to be changed; copied from below if it was not yet.
-    pub fn edit(&mut self, key: &K) -> Option<&mut V> {
+    pub(super) fn edit(&mut self, key: &K) -> Option<&mut V> {
         if !self.changed.contains_key(key) {
             let value = self.base.get(key)?.clone();
             self.changed.insert(*key, Some(value));
@@ -91,7 +91,7 @@ pub(super) struct Staged<'a> {
 
 impl<'a> Staged<'a> {
     /// Nothing done yet. The writer must be known to `state`.
-    pub fn new(state: &'a State, record: &Record) -> Self {
+    pub(super) fn new(state: &'a State, record: &Record) -> Self {
         Self {
             base: state,
             number: record.number,
@@ -115,71 +115,71 @@ impl<'a> Staged<'a> {
     }
 
     /// Id of the owner.
-    pub fn owner(&self) -> CredentialId {
+    pub(super) fn owner(&self) -> CredentialId {
         self.base.owner.id()
     }
 
     /// The writer's certificate; `None` if the owner signs, who may speak for all.
-    pub fn certificate(&self) -> Option<&'a Certificate> {
+    pub(super) fn certificate(&self) -> Option<&'a Certificate> {
         self.certificate
     }
 
     /// What the owner has settled before this record.
-    pub fn settled_before(&self) -> &'a Settlement {
+    pub(super) fn settled_before(&self) -> &'a Settlement {
         &self.base.settled
     }
 
     /// Refuses everyone but the owner.
-    pub fn owner_only(&self, what: &'static str) -> Result<(), VoidReason> {
+    pub(super) fn owner_only(&self, what: &'static str) -> Result<(), VoidReason> {
         let owner = self.certificate.is_none_or(|c| c.role == Role::Owner);
         if owner { Ok(()) } else { Err(VoidReason::NotAllowed { writer: self.writer, what }) }
     }
 
     /// The run, if it is open.
-    pub fn open_run(&self, run: RunId) -> Result<&RunState, VoidReason> {
+    pub(super) fn open_run(&self, run: RunId) -> Result<&RunState, VoidReason> {
         self.runs.get(&run).filter(|r| r.over.is_none()).ok_or(VoidReason::RunNotOpen(run))
     }
 
     /// The run, if it is open and the signer's own.
-    pub fn own_open_run(&self, run: RunId) -> Result<&RunState, VoidReason> {
+    pub(super) fn own_open_run(&self, run: RunId) -> Result<&RunState, VoidReason> {
         let found = self.open_run(run)?;
         if found.writer == self.writer { Ok(found) } else { Err(VoidReason::RunOfAnother(run)) }
     }
 
     /// The oldest run but `run` that is open. Looks at every run.
-    pub fn oldest_other_open_run(&self, run: RunId) -> Option<RunId> {
+    pub(super) fn oldest_other_open_run(&self, run: RunId) -> Option<RunId> {
         let ids = self.base.open_runs().map(|(id, _)| id).chain(self.runs.changed.keys().copied());
         ids.filter(|id| *id != run && self.open_run(*id).is_ok()).min()
     }
 
     /// The snapshot, if it exists.
-    pub fn snapshot(&mut self, id: &SnapshotId) -> Result<&mut SnapshotState, VoidReason> {
+    pub(super) fn snapshot(&mut self, id: &SnapshotId) -> Result<&mut SnapshotState, VoidReason> {
         self.snapshots.edit(id).ok_or(VoidReason::UnknownSnapshot(*id))
     }
 
     /// The pack, if its blocks can be counted on.
-    pub fn live_pack(&mut self, name: &ObjectHash) -> Result<&mut PackState, VoidReason> {
+    pub(super) fn live_pack(&mut self, name: &ObjectHash) -> Result<&mut PackState, VoidReason> {
         self.packs.edit(name).filter(|p| p.live()).ok_or(VoidReason::PackNotLive(*name))
     }
 
     /// The pack, if it was not condemned; it may be lost.
-    pub fn uncondemned_pack(&mut self, name: &ObjectHash) -> Result<&mut PackState, VoidReason> {
+    pub(super) fn uncondemned_pack(&mut self, name: &ObjectHash) -> Result<&mut PackState, VoidReason> {
         self.packs.edit(name).filter(|p| p.condemned.is_none()).ok_or(VoidReason::PackNotLive(*name))
     }
 
     /// Whether the id was ever published.
-    pub fn snapshot_was_published(&self, id: &SnapshotId) -> bool {
+    pub(super) fn snapshot_was_published(&self, id: &SnapshotId) -> bool {
         self.snapshots.has(id) || self.forgotten.contains(id) || self.base.forgotten.contains(id)
     }
 
     /// Takes a snapshot away, for ever.
-    pub fn forget(&mut self, id: SnapshotId) {
+    pub(super) fn forget(&mut self, id: SnapshotId) {
         self.snapshots.remove(id);
         self.forgotten.insert(id);
     }
 
     /// All that is to be changed.
-    pub fn finish(self, operation: OperationId) -> Changes {
+    pub(super) fn finish(self, operation: OperationId) -> Changes {
         Changes {
             epoch: self.epoch,
             epochs: self.epochs,
@@ -213,7 +213,7 @@ pub(super) struct Changes {
 
 impl Changes {
     /// Does it.
-    pub fn apply(self, state: &mut State) {
+    pub(super) fn apply(self, state: &mut State) {
         state.epoch = self.epoch;
         state.epochs.extend(self.epochs);
         replace(&mut state.credentials, self.credentials);

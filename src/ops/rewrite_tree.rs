@@ -8,7 +8,7 @@ use crate::repository::write::run::Run;
 use crate::repository::write::trees::TreeBuilder;
 
 /// What becomes of the entries.
-pub trait Rebuild {
+pub(super) trait Rebuild {
     /// The run that stores the new trees.
     fn run(&mut self) -> &mut Run;
 
@@ -39,7 +39,7 @@ struct Level {
 }
 
 /// Writes a tree again; returns what its root is called now.
-pub fn rebuild(work: &mut impl Rebuild, root: &ChunkId) -> Result<ChunkId, RepositoryError> {
+pub(super) fn rebuild(work: &mut impl Rebuild, root: &ChunkId) -> Result<ChunkId, RepositoryError> {
     if let Some(known) = work.known(root) {
         return Ok(known);
     }

@@ -6,6 +6,15 @@
 
 use super::ids::{BlockId, ChunkId, Reference, RunId};
 
+/// A length within an object, or a number of things in it, as it is written.
+///
+/// # Panics
+///
+/// If it is 4 GiB or more, which no object is: rather no object than one with a wrong length.
+pub fn len32(len: usize) -> u32 {
+    u32::try_from(len).expect("objects are shorter than 4 GiB")
+}
+
 /// A block has at most so many chunks.
 pub const BLOCK_CHUNKS_MAX: u32 = 1 << 20;
 
@@ -197,6 +206,10 @@ pub trait Write {
     fn u32(&mut self, v: u32) {
         self.raw(&v.to_le_bytes());
     }
+    /// Appends a length or a number of things in four bytes; objects are shorter than 4 GiB.
+    fn len32(&mut self, len: usize) {
+        self.u32(len32(len));
+    }
     /// Appends eight bytes, little-endian.
     fn u64(&mut self, v: u64) {
         self.raw(&v.to_le_bytes());
@@ -204,10 +217,10 @@ pub trait Write {
     /// Appends a varint in its shortest form.
     fn varint(&mut self, mut v: u64) {
         while v >= 0x80 {
-            self.u8(v as u8 | 0x80);
+            self.u8((v & 0x7f) as u8 | 0x80);
             v >>= 7;
         }
-        self.u8(v as u8);
+        self.u8((v & 0x7f) as u8);
     }
     /// Appends a zigzag varint.
     fn signed(&mut self, v: i64) {

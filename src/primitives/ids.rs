@@ -24,7 +24,7 @@ pub fn write_hex(f: &mut dyn fmt::Write, bytes: &[u8]) -> fmt::Result {
 
 /// Decodes lower- or upper-case hex; `None` for an odd length or a digit that is none.
 pub fn parse_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |c: u8| (c as char).to_digit(16).map(|d| d as u8);
+    let digit = |c: u8| (c as char).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let bytes = text.as_bytes();
     if !bytes.len().is_multiple_of(2) {
         return None;

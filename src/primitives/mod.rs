@@ -3,6 +3,8 @@
 //! Identifiers, the byte cursor, sizes of padded objects, clock and randomness, and the observer through which long work
 //! reports its progress. This layer knows nothing of stores, keys or formats.
 
+#![warn(clippy::cast_possible_truncation)]
+
 pub mod codec;
 pub mod error_chain;
 pub mod fsync;

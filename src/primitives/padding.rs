@@ -15,6 +15,11 @@ pub fn padme(len: u64) -> u64 {
     len.saturating_add(mask) & !mask
 }
 
+/// As [`padme`], of what is in memory.
+pub fn padme_len(len: usize) -> usize {
+    usize::try_from(padme(len as u64)).expect("a padded length is not much longer")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

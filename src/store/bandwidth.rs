@@ -20,7 +20,7 @@ const PIECE_LEN: (u64, u64) = (1 << 10, 64 << 10);
 
 /// The rates that uploads and downloads keep to; none is kept by default.
 #[derive(Debug, Clone, Default)]
-pub struct Bandwidth {
+pub(super) struct Bandwidth {
     /// From here to the server.
     pub upload: Option<Arc<Line>>,
     /// From the server to here.
@@ -29,21 +29,21 @@ pub struct Bandwidth {
 
 impl Bandwidth {
     /// Rates in bytes a second, which this many requests share at the most.
-    pub fn new(upload: Option<u64>, download: Option<u64>, requests: usize) -> Self {
+    pub(super) fn new(upload: Option<u64>, download: Option<u64>, requests: usize) -> Self {
         let line = |rate: u64| Arc::new(Line::new(rate, requests));
         Self { upload: upload.map(line), download: download.map(line) }
     }
 }
 
 /// How long a request may take that moves this many bytes, on a line with a limit or without one.
-pub fn time_limit(len: u64, line: Option<&Line>) -> Duration {
+pub(super) fn time_limit(len: u64, line: Option<&Line>) -> Duration {
     let slowest = line.map_or(SLOWEST, |line| SLOWEST.min(line.rate / line.requests)).max(1);
     LIMIT_LEAST + Duration::from_secs(len / slowest)
 }
 
 /// One direction of a connection, with a rate.
 #[derive(Debug)]
-pub struct Line {
+pub(super) struct Line {
     /// Bytes a second.
     rate: u64,
     /// How many share it.
@@ -58,7 +58,7 @@ impl Line {
     }
 
     /// Waits until so many bytes have passed, behind those who came before.
-    pub async fn pass(&self, len: usize) {
+    pub(super) async fn pass(&self, len: usize) {
         let until = {
             let (mut free_at, now) = (self.free_at.lock(), Instant::now());
             let start = free_at.map_or(now, |free| free.max(now));
@@ -70,7 +70,7 @@ impl Line {
     }
 
     /// The bytes in pieces, each handed out when it may pass.
-    pub fn paced(self: Arc<Self>, bytes: Vec<Bytes>) -> impl Stream<Item = Bytes> + Send + 'static {
+    pub(super) fn paced(self: Arc<Self>, bytes: Vec<Bytes>) -> impl Stream<Item = Bytes> + Send + 'static {
         let piece_len = (self.rate / 8).clamp(PIECE_LEN.0, PIECE_LEN.1) as usize;
         let pieces = bytes.into_iter().flat_map(move |bytes| {
             let starts = (0..bytes.len()).step_by(piece_len);
@@ -87,7 +87,7 @@ impl Line {
 }
 
 /// All bytes of an answer, no faster than `line` lets them through.
-pub async fn collected<E>(
+pub(super) async fn collected<E>(
     answer: impl Stream<Item = Result<Bytes, E>>,
     len: u64,
     line: Option<&Line>,

@@ -22,12 +22,12 @@ use super::{StoreError, Verb};
 const REQUESTS: usize = 8;
 
 /// Whether the location is one of these clouds'.
-pub fn is_cloud(location: &str) -> bool {
+pub(super) fn is_cloud(location: &str) -> bool {
     location.starts_with("gs://") || location.starts_with("az://")
 }
 
 /// Opens the bucket or container at `location`. Nothing is asked of the server yet.
-pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter, StoreError> {
+pub(super) fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter, StoreError> {
     let unusable = |why: &str| StoreError::Unusable { location: location.to_owned(), why: why.to_owned() };
     let (scheme, rest) = location.split_once("://").ok_or_else(|| unusable("write gs://BUCKET/PREFIX"))?;
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));

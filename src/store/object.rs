@@ -61,7 +61,7 @@ pub struct ObjectStoreAdapter {
 
 /// What is particular to a store behind the adapter.
 #[derive(Debug, Clone)]
-pub struct BackendOptions {
+pub(super) struct BackendOptions {
     /// Whether the store knows "only if it is absent". If not, only one writer at a time may use it.
     pub conditional: bool,
     /// Storage class of what lies below `data/`.

@@ -10,7 +10,7 @@ use super::{Broken, Setup};
 
 /// Where a backup stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Backup {
+pub(crate) enum Backup {
     Idle,
     /// It has looked for its block before it began, with a cache that may be old.
     Looked {
@@ -42,7 +42,7 @@ impl World {
         }
     }
 
-    pub fn backup(&mut self, i: usize, setup: &Setup) -> Option<()> {
+    pub(crate) fn backup(&mut self, i: usize, setup: &Setup) -> Option<()> {
         let (pack, snapshot) = (10 + i as u8, 10 + i as u8);
         // Content of block 0, or a block of its own with the same content.
         let own: Block = 10 + i as u8;

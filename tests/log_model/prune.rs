@@ -12,7 +12,7 @@ use super::{Broken, Setup};
 
 /// Where a prune stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Prune {
+pub(crate) enum Prune {
     Idle,
     /// What was needed, by which snapshots, and which packs are to go.
     Marked {
@@ -51,28 +51,10 @@ pub enum Prune {
 }
 
 impl World {
-    pub fn prune(&mut self, i: usize, setup: &Setup) -> Option<()> {
+    pub(crate) fn prune(&mut self, i: usize, setup: &Setup) -> Option<()> {
         let pack = 20 + i as u8;
         match self.prunes[i].clone() {
-            Prune::Idle => {
-                let needed = self.needed();
-                let snapshots = self.log.snapshots.keys().copied().collect();
-                // Of two places of a block one prune keeps the first, the other the second.
-                let live: Vec<Pack> = self.packs.keys().copied().filter(|p| *p < 10 && self.is_live(*p)).collect();
-                let elsewhere = |p: &Pack, b: &Block| live.iter().any(|q| q != p && self.packs[q].0.contains(b));
-                let kept = if i == 0 { live.first() } else { live.last() };
-                let goes = |p: &&Pack| {
-                    let blocks = &self.packs[*p].0;
-                    blocks.iter().any(|b| !needed.contains(b))
-                        || (Some(*p) != kept && blocks.iter().any(|b| elsewhere(p, b)))
-                };
-                let lost = self.packs.keys().filter(|p| self.is_lost(**p)).copied();
-                let going: BTreeSet<Pack> = live.iter().filter(goes).copied().chain(lost).collect();
-                if going.is_empty() {
-                    return None;
-                }
-                self.prunes[i] = Prune::Marked { needed, snapshots, going };
-            }
+            Prune::Idle => self.prunes[i] = self.marked(i)?,
             Prune::Marked { needed, snapshots, going } => {
                 append(&mut self.log, vec![begin(RunKind::Prune)]);
                 self.prunes[i] = Prune::Begun { run: RunId(self.log.number), needed, snapshots, going };
@@ -115,23 +97,7 @@ impl World {
                 self.prunes[i] = Prune::Stored { run, needed, snapshots, going };
             }
             Prune::Stored { run, needed, snapshots, going } => {
-                let brings = self.packs.contains_key(&pack);
-                let new: &[Pack] = if brings { &[pack] } else { &[] };
-                let condemned = self.condemned(run, &needed, &snapshots, &going, new, setup.broken);
-                let operation = Operation::Rewrite {
-                    run,
-                    packs: new.iter().map(|p| entry(*p, run)).collect(),
-                    segments: vec![],
-                    inline: inline(new),
-                    condemned_packs: condemned.iter().map(|p| name(*p)).collect(),
-                    condemned_segments: vec![],
-                };
-                let done = self.reopened(run, setup.broken, |w| {
-                    if setup.broken == Broken::CondemnsWithoutDoom {
-                        w.condemn_unsaid(&condemned);
-                    }
-                    append(&mut w.log, vec![operation])
-                });
+                let done = self.rewrite(pack, run, (&needed, &snapshots, &going), setup);
                 self.prunes[i] = if done { Prune::Rewritten { run } } else { Prune::Done };
             }
             Prune::Rewritten { run } => {
@@ -143,12 +109,59 @@ impl World {
         Some(())
     }
 
+    /// What prune `i` finds to do; `None` if there is nothing.
+    fn marked(&self, i: usize) -> Option<Prune> {
+        let needed = self.needed();
+        let snapshots = self.log.snapshots.keys().copied().collect();
+        // Of two places of a block one prune keeps the first, the other the second.
+        let live: Vec<Pack> = self.packs.keys().copied().filter(|p| *p < 10 && self.is_live(*p)).collect();
+        let elsewhere = |p: &Pack, b: &Block| live.iter().any(|q| q != p && self.packs[q].0.contains(b));
+        let kept = if i == 0 { live.first() } else { live.last() };
+        let goes = |p: &&Pack| {
+            let blocks = &self.packs[*p].0;
+            blocks.iter().any(|b| !needed.contains(b)) || (Some(*p) != kept && blocks.iter().any(|b| elsewhere(p, b)))
+        };
+        let lost = self.packs.keys().filter(|p| self.is_lost(**p)).copied();
+        let going: BTreeSet<Pack> = live.iter().filter(goes).copied().chain(lost).collect();
+        if going.is_empty() {
+            return None;
+        }
+        Some(Prune::Marked { needed, snapshots, going })
+    }
+
+    /// Brings the new pack in and condemns the old ones; whether that was allowed.
+    fn rewrite(
+        &mut self,
+        pack: Pack,
+        run: RunId,
+        (needed, snapshots, going): (&BTreeSet<Block>, &BTreeSet<SnapshotId>, &BTreeSet<Pack>),
+        setup: &Setup,
+    ) -> bool {
+        let brings = self.packs.contains_key(&pack);
+        let new: &[Pack] = if brings { &[pack] } else { &[] };
+        let condemned = self.condemned(run, needed, snapshots, going, new, setup.broken);
+        let operation = Operation::Rewrite {
+            run,
+            packs: new.iter().map(|p| entry(*p, run)).collect(),
+            segments: vec![],
+            inline: inline(new),
+            condemned_packs: condemned.iter().map(|p| name(*p)).collect(),
+            condemned_segments: vec![],
+        };
+        self.reopened(run, setup.broken, |w| {
+            if setup.broken == Broken::CondemnsWithoutDoom {
+                w.condemn_unsaid(&condemned);
+            }
+            append(&mut w.log, vec![operation])
+        })
+    }
+
     fn is_lost(&self, pack: Pack) -> bool {
         self.log.packs.get(&name(pack)).is_some_and(|p| p.lost.is_some() && p.condemned.is_none())
     }
 
     /// Doom and Rewrite in one, as no valid transition allows: whoever began before knows nothing of it.
-    pub fn condemn_unsaid(&mut self, condemned: &BTreeSet<Pack>) {
+    pub(crate) fn condemn_unsaid(&mut self, condemned: &BTreeSet<Pack>) {
         for pack in condemned {
             if let Some(known) = self.log.packs.get_mut(&name(*pack)) {
                 known.doom = Some(Doom { number: 0, dead: BTreeMap::new() });
@@ -157,7 +170,7 @@ impl World {
     }
 
     /// What a prune takes along from the packs that are to go: what is needed and in no other pack that stays.
-    pub fn moved(&self, needed: &BTreeSet<Block>, going: &BTreeSet<Pack>, _: usize) -> BTreeSet<Block> {
+    pub(crate) fn moved(&self, needed: &BTreeSet<Block>, going: &BTreeSet<Pack>, _: usize) -> BTreeSet<Block> {
         let stays = |b: &Block| {
             let holds = |(p, (blocks, _)): (&Pack, &(BTreeSet<Block>, RunId))| {
                 blocks.contains(b) && self.is_live(*p) && !going.contains(p)
@@ -169,7 +182,7 @@ impl World {
     }
 
     /// What a prune may condemn at its record's place in the log.
-    pub fn condemned(
+    pub(crate) fn condemned(
         &self,
         run: RunId,
         needed: &BTreeSet<Block>,

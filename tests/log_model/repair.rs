@@ -13,7 +13,7 @@ const FILLED: Pack = 30;
 
 /// What a repair said is hurt, and for which log that holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Hurt {
+pub(crate) struct Hurt {
     snapshots: BTreeSet<SnapshotId>,
     live: BTreeSet<ObjectHash>,
     damaged: BTreeSet<SnapshotId>,
@@ -21,7 +21,7 @@ pub struct Hurt {
 
 /// Where a repair stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Repair {
+pub(crate) enum Repair {
     Idle,
     /// It has read everything.
     Looked {
@@ -53,7 +53,7 @@ pub enum Repair {
 }
 
 impl World {
-    pub fn repair(&mut self, setup: &Setup) -> Option<()> {
+    pub(crate) fn repair(&mut self, setup: &Setup) -> Option<()> {
         match self.repair.clone() {
             Repair::Idle => {
                 let live = self.packs.keys().filter(|p| self.is_live(**p));

@@ -17,23 +17,23 @@ use super::backup::Backup;
 use super::prune::Prune;
 use super::repair::Repair;
 
-pub const OWNER: Verifier = Verifier([1; 32]);
+pub(crate) const OWNER: Verifier = Verifier([1; 32]);
 
 /// A block, by number.
-pub type Block = u8;
+pub(crate) type Block = u8;
 /// A pack, by number; its name follows from it.
-pub type Pack = u8;
+pub(crate) type Pack = u8;
 
-pub fn name(pack: Pack) -> ObjectHash {
+pub(crate) fn name(pack: Pack) -> ObjectHash {
     ObjectHash([pack; 32])
 }
 
-pub fn snapshot_id(n: u8) -> SnapshotId {
+pub(crate) fn snapshot_id(n: u8) -> SnapshotId {
     SnapshotId([n; 16])
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct World {
+pub(crate) struct World {
     pub log: State,
     /// Packs in the store.
     pub there: BTreeSet<Pack>,
@@ -75,7 +75,7 @@ impl Signed for Plain {
 }
 
 /// Appends a record of the owner's, if it is valid; says whether it was.
-pub fn append(log: &mut State, operations: Vec<Operation>) -> bool {
+pub(crate) fn append(log: &mut State, operations: Vec<Operation>) -> bool {
     let number = log.number + 1;
     let mut operation = [0; 16];
     operation[..8].copy_from_slice(&number.to_be_bytes());
@@ -99,28 +99,28 @@ pub fn append(log: &mut State, operations: Vec<Operation>) -> bool {
     step(log, &entry).expect("a record of our own").is_valid()
 }
 
-pub fn text() -> ByteVec {
+pub(crate) fn text() -> ByteVec {
     ByteVec::from(vec![])
 }
 
-pub fn begin(kind: RunKind) -> Operation {
+pub(crate) fn begin(kind: RunKind) -> Operation {
     Operation::Begin { kind, host: KeyedTag([1; 16]), description: text() }
 }
 
-pub fn end(run: RunId) -> Operation {
+pub(crate) fn end(run: RunId) -> Operation {
     Operation::End { run, outcome: Outcome::Complete, description: text() }
 }
 
-pub fn entry(pack: Pack, run: RunId) -> PackEntry {
+pub(crate) fn entry(pack: Pack, run: RunId) -> PackEntry {
     PackEntry { name: name(pack), kind: PackKind::Data, len: 1, run }
 }
 
-pub fn inline(packs: &[Pack]) -> Option<InlineDirectories> {
+pub(crate) fn inline(packs: &[Pack]) -> Option<InlineDirectories> {
     let packs: Vec<ObjectHash> = packs.iter().map(|p| name(*p)).collect();
     (!packs.is_empty()).then(|| InlineDirectories { packs, bytes: text() })
 }
 
-pub fn publish(run: RunId, packs: &[Pack], snapshot: Option<(u8, Vec<SnapshotId>)>) -> Operation {
+pub(crate) fn publish(run: RunId, packs: &[Pack], snapshot: Option<(u8, Vec<SnapshotId>)>) -> Operation {
     let snapshots = snapshot.map(|(n, parents)| SnapshotEntry {
         id: snapshot_id(n),
         time_ms: 0,
@@ -141,22 +141,22 @@ pub fn publish(run: RunId, packs: &[Pack], snapshot: Option<(u8, Vec<SnapshotId>
 }
 
 impl World {
-    pub fn is_live(&self, pack: Pack) -> bool {
+    pub(crate) fn is_live(&self, pack: Pack) -> bool {
         self.log.packs.get(&name(pack)).is_some_and(|p| p.live())
     }
 
     /// Whether a live pack holds the block, as the log has it.
-    pub fn is_held(&self, block: Block) -> bool {
+    pub(crate) fn is_held(&self, block: Block) -> bool {
         self.packs.iter().any(|(pack, (blocks, _))| blocks.contains(&block) && self.is_live(*pack))
     }
 
-    pub fn needed(&self) -> BTreeSet<Block> {
+    pub(crate) fn needed(&self) -> BTreeSet<Block> {
         self.log.snapshots.keys().flat_map(|id| self.needs[id].iter().copied()).collect()
     }
 
     /// The promise: all that live snapshots need is in packs that exist and are live; and one of which that does not hold is
     /// said to have holes. (What is damaged and not yet found is beyond any log.)
-    pub fn keeps_its_promise(&self) -> bool {
+    pub(crate) fn keeps_its_promise(&self) -> bool {
         let held = |block: &Block| {
             let holds = |(pack, (blocks, _)): (&Pack, &(BTreeSet<Block>, RunId))| {
                 blocks.contains(block) && self.is_live(*pack) && self.there.contains(pack)
@@ -168,22 +168,22 @@ impl World {
     }
 
     /// Whether a pack that was published cannot be counted on any more, through nobody's doing.
-    pub fn has_lost(&self) -> bool {
+    pub(crate) fn has_lost(&self) -> bool {
         self.log.packs.values().any(|p| p.lost.is_some()) || self.log.snapshots.values().any(|s| s.damaged)
     }
 
-    pub fn is_open(&self, run: RunId) -> bool {
+    pub(crate) fn is_open(&self, run: RunId) -> bool {
         self.log.runs.get(&run).is_some_and(|r| r.over.is_none())
     }
 
     /// Whether the block was found dead in some pack before: then nobody counts on it.
-    pub fn is_doomed(&self, block: Block) -> bool {
+    pub(crate) fn is_doomed(&self, block: Block) -> bool {
         let id = BlockId { run: RunId(0), number: u32::from(block) };
         self.log.packs.values().any(|p| p.doom.as_ref().is_some_and(|d| d.dead.contains_key(&id)))
     }
 
     /// Lets a run that was closed go on for one record, which no valid transition allows.
-    pub fn reopened<T>(&mut self, run: RunId, broken: Broken, work: impl FnOnce(&mut Self) -> T) -> T {
+    pub(crate) fn reopened<T>(&mut self, run: RunId, broken: Broken, work: impl FnOnce(&mut Self) -> T) -> T {
         let over = self.log.runs.get(&run).and_then(|r| r.over).filter(|_| broken == Broken::ClosedRunGoesOn);
         if over.is_some() {
             self.log.runs.get_mut(&run).expect("known").over = None;
@@ -195,17 +195,17 @@ impl World {
         done
     }
 
-    pub fn delete(&mut self, pack: Pack) {
+    pub(crate) fn delete(&mut self, pack: Pack) {
         let allowed = sweepable(&self.log).packs.contains(&name(pack)) || self.is_orphan(pack);
         self.deleted_too_early |= !allowed;
         self.there.remove(&pack);
     }
 
-    pub fn is_orphan(&self, pack: Pack) -> bool {
+    pub(crate) fn is_orphan(&self, pack: Pack) -> bool {
         orphaned(&self.log, self.packs[&pack].1, &name(pack))
     }
 
-    pub fn swept(&mut self) -> Option<()> {
+    pub(crate) fn swept(&mut self) -> Option<()> {
         let gone = |n: &ObjectHash| !self.there.contains(&n.0[0]);
         let packs: Vec<ObjectHash> = sweepable(&self.log).packs.into_iter().filter(gone).collect();
         if packs.is_empty() {

@@ -168,7 +168,7 @@ pub struct BackupArguments {
 
 /// `type: "backup"`.
 #[derive(Debug, Serialize)]
-pub struct BackupJson {
+pub(crate) struct BackupJson {
     /// `backup`.
     pub r#type: &'static str,
     /// Whether nothing was stored.
@@ -196,7 +196,7 @@ pub struct BackupJson {
 
 /// What came of one source.
 #[derive(Debug, Serialize)]
-pub struct SourceJson {
+pub(crate) struct SourceJson {
     /// Its name.
     pub source: String,
     /// Id of its snapshot, if one was published.
@@ -219,7 +219,7 @@ pub struct SourceJson {
 
 /// What one exclusion rule left out.
 #[derive(Debug, Serialize)]
-pub struct RuleJson {
+pub(crate) struct RuleJson {
     /// The rule.
     pub rule: String,
     /// Entries.
@@ -245,7 +245,7 @@ impl From<&SourceReport> for SourceJson {
 }
 
 /// Makes the backup. `argv` is the command line without secrets.
-pub fn run(session: &Session, arguments: &BackupArguments, argv: String) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &BackupArguments, argv: String) -> Result<Exit> {
     let env = session.env;
     let mut settings = Settings::find(session.global, env, arguments.init)?;
     let mut options = options(session, &settings, arguments, argv)?;

@@ -19,7 +19,7 @@ use super::super::time::show;
 
 /// What was agreed to beforehand.
 #[derive(Debug, Clone, Copy)]
-pub struct Consent {
+pub(crate) struct Consent {
     /// Nothing is to be changed.
     pub dry_run: bool,
     /// Nothing is to be asked.
@@ -27,7 +27,7 @@ pub struct Consent {
 }
 
 /// Lists the branches, or makes one of them the history.
-pub fn run(
+pub(crate) fn run(
     session: &Session,
     consent: Consent,
     settings: &Settings,

@@ -41,7 +41,7 @@ pub struct CatArguments {
 }
 
 /// Streams the file.
-pub fn run(session: &Session, arguments: &CatArguments) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &CatArguments) -> Result<Exit> {
     session.with_repository(|repository| {
         let chosen = choose_at(repository, &arguments.snapshot, arguments.file.as_deref(), session.env)?;
         match &arguments.to_command {
@@ -52,7 +52,7 @@ pub fn run(session: &Session, arguments: &CatArguments) -> Result<Exit> {
 }
 
 /// Streams the file into a command. Without a path, the snapshot has one file.
-pub fn feed(
+pub(crate) fn feed(
     session: &Session,
     repository: &Repository,
     chosen: &Chosen,

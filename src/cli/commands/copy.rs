@@ -39,7 +39,7 @@ pub struct CopyArguments {
 }
 
 /// Copies the snapshots that are named, or all that the filter lets through.
-pub fn run(session: &Session, arguments: &CopyArguments, argv: &[OsString]) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &CopyArguments, argv: &[OsString]) -> Result<Exit> {
     let env = session.env;
     let options = CopyOptions { dry_run: arguments.dry_run, host: env.host.clone(), command: command_line(argv) };
     let target = Settings::other(&arguments.to, &arguments.other, session.global, env)?;

@@ -83,7 +83,7 @@ pub struct CredentialRevokeArguments {
 }
 
 /// Does what the subcommand says.
-pub fn run(session: &Session, command: &CredentialCommand) -> Result<Exit> {
+pub(crate) fn run(session: &Session, command: &CredentialCommand) -> Result<Exit> {
     match command {
         CredentialCommand::Add(arguments) => add(session, arguments),
         CredentialCommand::List => list(session),
@@ -282,7 +282,7 @@ fn revoke(session: &Session, arguments: &CredentialRevokeArguments) -> Result<Ex
 }
 
 /// Says what this credential is, and what it may do.
-pub fn whoami(session: &Session) -> Result<Exit> {
+pub(crate) fn whoami(session: &Session) -> Result<Exit> {
     let settings = Settings::find(session.global, session.env, false)?;
     let repository = settings.open(session.global, session.env)?;
     session.with(&repository, |repository| say(session, &settings, repository))?;

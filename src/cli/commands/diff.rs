@@ -35,7 +35,7 @@ pub struct DiffArguments {
 }
 
 /// Compares.
-pub fn run(session: &Session, arguments: &DiffArguments) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &DiffArguments) -> Result<Exit> {
     session.with_repository(|repository| {
         let chosen = |text: &std::ffi::OsString| {
             let snapshot = Some(text.clone());

@@ -48,7 +48,7 @@ pub struct FindArguments {
 }
 
 /// Finds; exit 1 if nothing is found, as `grep` does.
-pub fn run(session: &Session, arguments: &FindArguments) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &FindArguments) -> Result<Exit> {
     let pattern = |text: &String| {
         let glob = GlobBuilder::new(text).literal_separator(true).case_insensitive(arguments.ignore_case).build();
         let glob = glob.map_err(|e| CliError::Usage(e.to_string()))?;

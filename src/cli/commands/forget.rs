@@ -152,7 +152,7 @@ const GROUP_LEN_MAX: usize = 4 * SHOWN_LEN_MAX;
 const FEW: usize = 10;
 
 /// By what snapshots are grouped, for the operation.
-pub fn group_by(arguments: &[GroupArgument]) -> Vec<GroupBy> {
+pub(crate) fn group_by(arguments: &[GroupArgument]) -> Vec<GroupBy> {
     let group = |g: &GroupArgument| match g {
         GroupArgument::Host => Some(GroupBy::Host),
         GroupArgument::Source => Some(GroupBy::Source),
@@ -164,7 +164,7 @@ pub fn group_by(arguments: &[GroupArgument]) -> Vec<GroupBy> {
 }
 
 /// Forgets what the policy does not keep.
-pub fn run(session: &Session, arguments: &ForgetArguments, argv: &[OsString]) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &ForgetArguments, argv: &[OsString]) -> Result<Exit> {
     let specs = arguments.snapshots.iter().map(|text| SnapshotSpec::parse(std::ffi::OsStr::new(text)));
     let specs = specs.collect::<std::result::Result<Vec<_>, String>>().map_err(CliError::Usage)?;
     let mut options = ForgetOptions {
@@ -360,7 +360,7 @@ fn tell(session: &Session, report: &ForgetReport, dry_run: bool, group_by: &[Gro
 }
 
 /// Protects snapshots, or takes that back.
-pub fn hold(session: &Session, arguments: &HoldArguments, hold: bool) -> Result<Exit> {
+pub(crate) fn hold(session: &Session, arguments: &HoldArguments, hold: bool) -> Result<Exit> {
     let specs: std::result::Result<Vec<SnapshotSpec>, String> =
         arguments.snapshots.iter().map(|text| SnapshotSpec::parse(std::ffi::OsStr::new(text))).collect();
     let specs = specs.map_err(CliError::Usage)?;

@@ -44,7 +44,7 @@ pub struct InitArguments {
 
 /// `type: "init"`: a repository was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct InitJson {
+pub(crate) struct InitJson {
     /// `init`.
     pub r#type: &'static str,
     /// Id of the repository.
@@ -57,7 +57,7 @@ pub struct InitJson {
 }
 
 /// Makes the repository that is configured.
-pub fn run(session: &Session, arguments: &InitArguments) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &InitArguments) -> Result<Exit> {
     let settings = Settings::find(session.global, session.env, false)?;
     // Nobody is asked for a new passphrase of what is there already.
     if settings.exists(session.env)? {
@@ -112,7 +112,7 @@ fn parameters(arguments: &InitArguments) -> Parameters {
 
 /// Makes the repository if there is none: `backup --init`. A default one gets a passphrase of its own if none was
 /// given, in a file.
-pub fn make_if_missing(session: &Session, settings: &mut Settings) -> Result<Option<InitJson>> {
+pub(crate) fn make_if_missing(session: &Session, settings: &mut Settings) -> Result<Option<InitJson>> {
     if settings.exists(session.env)? {
         return Ok(None);
     }

@@ -51,7 +51,7 @@ pub struct KeyRemoveArguments {
 }
 
 /// Does what the subcommand says.
-pub fn run(session: &Session, command: &KeyCommand) -> Result<Exit> {
+pub(crate) fn run(session: &Session, command: &KeyCommand) -> Result<Exit> {
     match command {
         KeyCommand::Add(arguments) => add(session, arguments),
         KeyCommand::List => list(session),

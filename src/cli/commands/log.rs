@@ -31,7 +31,7 @@ pub struct LogArguments {
 
 /// `type: "record"`: a line of `log`.
 #[derive(Debug, Serialize)]
-pub struct RecordJson {
+pub(crate) struct RecordJson {
     /// `record`.
     pub r#type: &'static str,
     /// Its number.
@@ -61,7 +61,7 @@ pub struct RecordJson {
 }
 
 /// Prints the records, oldest first.
-pub fn run(session: &Session, arguments: &LogArguments) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &LogArguments) -> Result<Exit> {
     if arguments.head {
         return head(session);
     }

@@ -38,7 +38,7 @@ pub struct LsArguments {
 }
 
 /// Lists the entries, one a line.
-pub fn run(session: &Session, arguments: &LsArguments) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &LsArguments) -> Result<Exit> {
     session.with_repository(|repository| {
         let mut named = arguments.snapshot.clone();
         if named.snapshot.is_none() && named.at.is_none() {

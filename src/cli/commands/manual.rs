@@ -26,7 +26,7 @@ pub struct ManArguments {
 }
 
 /// Prints completions for a shell.
-pub fn completions(session: &Session, arguments: &CompletionsArguments) -> Result<Exit> {
+pub(crate) fn completions(session: &Session, arguments: &CompletionsArguments) -> Result<Exit> {
     let mut out = Vec::new();
     clap_complete::generate(arguments.shell, &mut Arguments::command(), "strongroom", &mut out);
     session.print(&String::from_utf8_lossy(&out))?;
@@ -34,7 +34,7 @@ pub fn completions(session: &Session, arguments: &CompletionsArguments) -> Resul
 }
 
 /// Writes a manual page for each command into a folder.
-pub fn man(session: &Session, arguments: &ManArguments) -> Result<Exit> {
+pub(crate) fn man(session: &Session, arguments: &ManArguments) -> Result<Exit> {
     let folder = &session.env.cwd.join(&arguments.output);
     std::fs::create_dir_all(folder).map_err(CliError::file("make", folder))?;
     clap_mangen::generate_to(Arguments::command(), folder).map_err(CliError::file("write manual pages to", folder))?;

@@ -1,25 +1,25 @@
 //! One file for each command: its arguments, its run, its text and its JSON.
 
-pub mod backup;
-pub mod branches;
-pub mod cat;
-pub mod copy;
-pub mod credential;
-pub mod diff;
-pub mod find;
-pub mod forget;
-pub mod init;
-pub mod key;
-pub mod log;
-pub mod ls;
-pub mod manual;
-pub mod prune;
-pub mod repair;
-pub mod restore;
-pub mod snapshots;
-pub mod stats;
-pub mod unlock;
-pub mod verify;
+pub(super) mod backup;
+pub(super) mod branches;
+pub(super) mod cat;
+pub(super) mod copy;
+pub(super) mod credential;
+pub(super) mod diff;
+pub(super) mod find;
+pub(super) mod forget;
+pub(super) mod init;
+pub(super) mod key;
+pub(super) mod log;
+pub(super) mod ls;
+pub(super) mod manual;
+pub(super) mod prune;
+pub(super) mod repair;
+pub(super) mod restore;
+pub(super) mod snapshots;
+pub(super) mod stats;
+pub(super) mod unlock;
+pub(super) mod verify;
 
 use std::ffi::OsString;
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Instant;
 
-use crate::ops::prune::plan::{Amount, MaxUnused};
+use crate::ops::prune::plan::{Amount, MaxUnused, Plan};
 use crate::ops::prune::{PruneOptions, PruneReport, prune};
 
 use super::super::context::Session;
@@ -54,7 +54,7 @@ pub struct PruneCommand {
 }
 
 /// Prunes.
-pub fn run(session: &Session, arguments: &PruneArguments, dry_run: bool, argv: &[OsString]) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &PruneArguments, dry_run: bool, argv: &[OsString]) -> Result<Exit> {
     let env = session.env;
     let options = PruneOptions {
         max_unused: arguments.max_unused,
@@ -75,7 +75,7 @@ pub fn run(session: &Session, arguments: &PruneArguments, dry_run: bool, argv: &
     if session.global.json {
         session.print_object(in_json(&report, dry_run, took_ms, findings))?;
     } else if session.global.tells() {
-        session.print(&told(&report, dry_run, took_ms))?;
+        session.print(&summary(&report, dry_run, took_ms))?;
     }
     Ok(if report.has_problems() { Exit::Problems } else { Exit::Done })
 }
@@ -128,44 +128,56 @@ fn in_json(r: &PruneReport, dry_run: bool, took_ms: u64, findings: FindingsJson)
     })
 }
 
-fn told(r: &PruneReport, dry_run: bool, took_ms: u64) -> String {
-    let would = if dry_run { "would " } else { "" };
+fn summary(r: &PruneReport, dry_run: bool, took_ms: u64) -> String {
+    let mut lines = vec![freed(r, dry_run), unused(&r.plan)];
+    lines.extend(moved(r, dry_run));
+    lines.extend(deleted(r, dry_run));
+    lines.extend(told_versions(r, dry_run));
+    lines.push(format!(
+        "read {}, wrote {}, with {} in {}",
+        size(r.requests.bytes_down),
+        size(r.requests.bytes_up),
+        match r.requests.total() {
+            1 => "1 request".to_owned(),
+            n => format!("{} requests", count(n)),
+        },
+        duration(took_ms)
+    ));
+    lines.join("\n")
+}
+
+fn freed(r: &PruneReport, dry_run: bool) -> String {
+    let (would, d, about) = if dry_run { ("would ", "", "about ") } else { ("", "d", "") };
+    let (before, after) = (r.before.1, r.after.1);
+    match before.checked_sub(after) {
+        _ if r.plan.deleted.packs + r.plan.rewritten.packs + r.swept.objects == 0 => {
+            format!("nothing to remove; the repository has {}", size(before))
+        }
+        Some(freed) => format!("{would}free{d} {about}{}; the repository has {about}{}", size(freed), size(after)),
+        None => format!("{would}free{d} nothing yet; the repository has {about}{}", size(after)),
+    }
+}
+
+fn unused(plan: &Plan) -> String {
+    let unused = format!("{} of {} in packs are unused", size(plan.unused_before), size(plan.before.bytes));
+    match plan.unused_after {
+        0 => unused,
+        after => format!("{unused}; {} stay unused (--max-unused)", size(after)),
+    }
+}
+
+/// What was done with packs and runs.
+fn moved(r: &PruneReport, dry_run: bool) -> Vec<String> {
     let plan = &r.plan;
     let packs = |n: u64| pluralize(n, "pack", "packs");
-    let (before, after) = (r.before.1, r.after.1);
-    let about = if dry_run { "about " } else { "" };
-    let does_nothing = plan.deleted.packs + plan.rewritten.packs + r.swept.objects == 0;
-    let mut lines = vec![match before.checked_sub(after) {
-        _ if does_nothing => format!("nothing to remove; the repository has {}", size(before)),
-        Some(freed) => format!(
-            "{}free{} {about}{}; the repository has {about}{}",
-            would,
-            if dry_run { "" } else { "d" },
-            size(freed),
-            size(after)
-        ),
-        None => format!(
-            "{would}free{} nothing yet; the repository has {about}{}",
-            if dry_run { "" } else { "d" },
-            size(after)
-        ),
-    }];
-    lines.push(match plan.unused_after {
-        0 => format!("{} of {} in packs are unused", size(plan.unused_before), size(plan.before.bytes)),
-        after => format!(
-            "{} of {} in packs are unused; {} stay unused (--max-unused)",
-            size(plan.unused_before),
-            size(plan.before.bytes),
-            size(after)
-        ),
-    });
+    let (would, remove, rewrite) =
+        if dry_run { ("would ", "would remove", "rewrite") } else { ("", "removed", "rewrote") };
+    let mut lines = Vec::new();
     if plan.deleted.packs + plan.rewritten.packs > 0 {
         lines.push(format!(
-            "{} {} ({}) and {} {} ({} to about {})",
-            if dry_run { "would remove" } else { "removed" },
+            "{remove} {} ({}) and {rewrite} {} ({} to about {})",
             packs(plan.deleted.packs),
             size(plan.deleted.bytes),
-            if dry_run { "rewrite" } else { "rewrote" },
             packs(plan.rewritten.packs),
             size(plan.rewritten.bytes),
             size(plan.written_bytes),
@@ -186,29 +198,20 @@ fn told(r: &PruneReport, dry_run: bool, took_ms: u64) -> String {
     if r.vouched > 0 {
         lines.push(format!("verified {}: other machines may deduplicate against them now", packs(r.vouched)));
     }
+    lines
+}
+
+fn deleted(r: &PruneReport, dry_run: bool) -> Vec<String> {
+    let objects = |n: u64| pluralize(n, "object", "objects");
+    let mut lines = Vec::new();
     if r.swept.waiting > 0 {
-        lines.push(format!("{} within the grace period", pluralize(r.swept.waiting, "object", "objects")));
+        lines.push(format!("{} within the grace period", objects(r.swept.waiting)));
     }
     if r.swept.objects > 0 {
-        lines.push(format!(
-            "{} {} ({})",
-            if dry_run { "would delete" } else { "deleted" },
-            pluralize(r.swept.objects, "object", "objects"),
-            size(r.swept.bytes)
-        ));
+        let delete = if dry_run { "would delete" } else { "deleted" };
+        lines.push(format!("{delete} {} ({})", objects(r.swept.objects), size(r.swept.bytes)));
     }
-    lines.extend(told_versions(r, dry_run));
-    lines.push(format!(
-        "read {}, wrote {}, with {} in {}",
-        size(r.requests.bytes_down),
-        size(r.requests.bytes_up),
-        match r.requests.total() {
-            1 => "1 request".to_owned(),
-            n => format!("{} requests", count(n)),
-        },
-        duration(took_ms)
-    ));
-    lines.join("\n")
+    lines
 }
 
 fn told_versions(r: &PruneReport, dry_run: bool) -> Vec<String> {

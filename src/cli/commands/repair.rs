@@ -67,7 +67,7 @@ struct Settled {
 }
 
 /// Goes on behind garbage at the end of the log, then repairs everything else.
-pub fn run(session: &Session, arguments: &RepairArguments, argv: &[OsString]) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &RepairArguments, argv: &[OsString]) -> Result<Exit> {
     let settings = Settings::find(session.global, session.env, false)?;
     if let Some(chosen) = &arguments.from_versions {
         let consent = Consent { dry_run: arguments.dry_run, yes: arguments.yes };

@@ -118,7 +118,7 @@ pub struct RestoreArguments {
 
 /// `type: "restore"`.
 #[derive(Debug, Serialize)]
-pub struct RestoreJson {
+pub(crate) struct RestoreJson {
     /// `restore`.
     pub r#type: &'static str,
     /// Whether nothing was written.
@@ -157,7 +157,7 @@ pub struct RestoreJson {
 const EXTRAS_SHOWN_MAX: usize = 20;
 
 /// Restores.
-pub fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exit> {
     session.with_repository(|repository| {
         let chosen = choose(repository, &arguments.snapshot, session.env)?;
         if let Some(command) = &arguments.to_command {

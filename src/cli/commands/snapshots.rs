@@ -47,7 +47,7 @@ pub struct SnapshotsArguments {
 
 /// `type: "snapshot"`: a line of `snapshots`.
 #[derive(Debug, Serialize)]
-pub struct SnapshotJson {
+pub(crate) struct SnapshotJson {
     /// `snapshot`.
     pub r#type: &'static str,
     /// Its id.
@@ -121,7 +121,7 @@ impl From<&Snapshot> for SnapshotJson {
 }
 
 /// Lists the snapshots, oldest first.
-pub fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<Exit> {
     let filter = filter(&arguments.filter, session.env);
     let mut all = session.with_repository(|repository| {
         let mut all = repository.snapshots()?;

@@ -33,7 +33,7 @@ pub enum ShareArgument {
 
 /// `type: "stats"`.
 #[derive(Debug, Serialize)]
-pub struct StatsJson {
+pub(crate) struct StatsJson {
     /// `stats`.
     pub r#type: &'static str,
     /// Id of the repository.
@@ -74,7 +74,7 @@ pub struct StatsJson {
 
 impl StatsJson {
     /// Figures for JSON.
-    pub fn new(repository: String, location: String, created_ms: i64, s: &Stats, covered: &Coverage) -> Self {
+    pub(crate) fn new(repository: String, location: String, created_ms: i64, s: &Stats, covered: &Coverage) -> Self {
         Self {
             r#type: "stats",
             repository,
@@ -98,7 +98,7 @@ impl StatsJson {
 }
 
 /// Shows the figures.
-pub fn run(session: &Session, arguments: &StatsArguments) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &StatsArguments) -> Result<Exit> {
     session.with_repository(|repository| {
         if let Some(by) = arguments.by {
             let by = match by {

@@ -18,7 +18,7 @@ struct UnlockJson {
 }
 
 /// Says why.
-pub fn run(session: &Session) -> Result<Exit> {
+pub(crate) fn run(session: &Session) -> Result<Exit> {
     match session.global.json {
         true => session.print_json(&UnlockJson { r#type: "unlock", locks: 0, message: WHY })?,
         false if session.global.quiet => {}

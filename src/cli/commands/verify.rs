@@ -45,7 +45,7 @@ pub struct VerifyArguments {
 
 /// One thing that is wrong.
 #[derive(Debug, Serialize)]
-pub struct DamageJson {
+pub(crate) struct DamageJson {
     /// The object, or what was looked for.
     pub object: String,
     /// What is wrong with it.
@@ -57,7 +57,7 @@ pub struct DamageJson {
 
 /// A snapshot that is affected.
 #[derive(Debug, Serialize)]
-pub struct AffectedJson {
+pub(crate) struct AffectedJson {
     /// Its id.
     pub snapshot: String,
     /// How many of its paths.
@@ -79,7 +79,7 @@ impl From<&Finding> for DamageJson {
 
 /// `type: "verify"`.
 #[derive(Debug, Serialize)]
-pub struct VerifyJson {
+pub(crate) struct VerifyJson {
     /// `verify`.
     pub r#type: &'static str,
     /// `keyless`, `structure` or `read_data`.
@@ -121,7 +121,7 @@ pub struct VerifyJson {
 }
 
 /// Verifies the repository; damage is exit 1.
-pub fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
+pub(crate) fn run(session: &Session, arguments: &VerifyArguments) -> Result<Exit> {
     let mut started = Instant::now();
     let (mut covered, mut unsafe_store) = (None, false);
     session.finds_doubts_itself();
@@ -214,7 +214,7 @@ fn depth(arguments: &VerifyArguments) -> (&'static str, VerifyDepth) {
 }
 
 /// When everything was last read, in words.
-pub fn told_coverage(c: &Coverage, session: &Session) -> String {
+pub(crate) fn told_coverage(c: &Coverage, session: &Session) -> String {
     let since = |ms: i64| show(ms, &session.env.zone);
     match (c.packs, c.never, c.oldest_ms) {
         (0, ..) => "there is no data to read yet".to_owned(),

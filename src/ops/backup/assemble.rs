@@ -17,7 +17,7 @@ const RACY_MS: u64 = 2000;
 
 /// A directory whose entries are being gathered.
 #[derive(Debug, Default)]
-pub struct PendingDirectory {
+pub(super) struct PendingDirectory {
     /// The directory that holds it, unless it is the root.
     pub parent: Option<u64>,
     /// Its name there.
@@ -38,7 +38,7 @@ pub struct PendingDirectory {
 
 /// Directories that are being gathered, by the numbers that they were given.
 #[derive(Default)]
-pub struct TreeAssembler {
+pub(super) struct TreeAssembler {
     pending: HashMap<u64, PendingDirectory>,
     next: u64,
     /// The directories that the walk is in, the root first.
@@ -53,24 +53,24 @@ pub struct TreeAssembler {
 
 impl TreeAssembler {
     /// Has `node`, which was saved from `path`, hang below the directory `at` when that is stored.
-    pub fn hang(&mut self, at: PathBuf, path: PathBuf, node: Node) {
+    pub(super) fn hang(&mut self, at: PathBuf, path: PathBuf, node: Node) {
         self.hanging.entry(at).or_default().push((path, node));
     }
 
     /// Begins a directory below the one that the walk is in; answers with its number.
-    pub fn enter(&mut self, directory: PendingDirectory) -> u64 {
+    pub(super) fn enter(&mut self, directory: PendingDirectory) -> u64 {
         let number = self.begin(PendingDirectory { parent: self.open.last().copied(), ..directory });
         self.open.push(number);
         number
     }
 
     /// The walk leaves the directory that it is in; more of its entries may come.
-    pub fn leave(&mut self) -> u64 {
+    pub(super) fn leave(&mut self) -> u64 {
         self.open.pop().expect("every directory that is left was entered")
     }
 
     /// Begins a directory that no other holds.
-    pub fn begin(&mut self, directory: PendingDirectory) -> u64 {
+    pub(super) fn begin(&mut self, directory: PendingDirectory) -> u64 {
         let number = self.next;
         self.next += 1;
         self.pending.insert(number, directory);
@@ -82,12 +82,12 @@ impl TreeAssembler {
     }
 
     /// Where a directory is.
-    pub fn path(&self, number: u64) -> &Path {
+    pub(super) fn path(&self, number: u64) -> &Path {
         &self.pending.get(&number).expect("a directory is there until all of it is stored").path
     }
 
     /// Adds an entry that is as it was seen.
-    pub fn add_seen(&mut self, directory: u64, mut file: SeenFile) {
+    pub(super) fn add_seen(&mut self, directory: u64, mut file: SeenFile) {
         self.number_device(&mut file.node);
         let pending = self.pending(directory);
         pending.nodes.push(file.node.clone());
@@ -95,7 +95,7 @@ impl TreeAssembler {
     }
 
     /// Adds an entry that was read at `read_ms` and had this stat.
-    pub fn add(&mut self, directory: u64, stat: &Stat, read_ms: i64, mut node: Node) {
+    pub(super) fn add(&mut self, directory: u64, stat: &Stat, read_ms: i64, mut node: Node) {
         self.number_device(&mut node);
         // Every change sets this time, whatever the time of modification is set to.
         let changed_ms = stat.ctime.secs.saturating_mul(1000) + i64::from(stat.ctime.nanos / 1_000_000);
@@ -117,7 +117,11 @@ impl TreeAssembler {
     }
 
     /// Stores a directory of which everything is stored; answers with its node if it is the root.
-    pub fn store(&mut self, number: u64, ancestors: &mut Ancestors<'_, '_>) -> Result<Option<Node>, RepositoryError> {
+    pub(super) fn store(
+        &mut self,
+        number: u64,
+        ancestors: &mut Ancestors<'_, '_>,
+    ) -> Result<Option<Node>, RepositoryError> {
         let directory = self.take(number);
         let PendingDirectory { parent, name, path, key, meta, mut nodes, mut seen, unchanged } = directory;
         if let Some(hanging) = self.hanging.remove(&path) {
@@ -145,7 +149,7 @@ impl TreeAssembler {
     }
 
     /// Takes a directory that was begun and is not stored itself; answers with its only entry.
-    pub fn take_single(&mut self, number: u64) -> Option<Node> {
+    pub(super) fn take_single(&mut self, number: u64) -> Option<Node> {
         let PendingDirectory { key, nodes, seen, unchanged, .. } = self.take(number);
         match unchanged {
             true => self.rows.unchanged(&key),

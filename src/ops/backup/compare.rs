@@ -25,7 +25,7 @@ impl Default for Compare {
 
 /// How a file compares with what the last backup saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unchanged {
+pub(super) enum Unchanged {
     /// It is read.
     No,
     /// Its content; its attributes may differ.
@@ -58,7 +58,7 @@ impl RowKey {
 }
 
 /// Whether a file is as it was seen: kind, size, times and inode.
-pub fn compare_with_seen(file: &SeenFile, stat: &Stat, compare: Compare) -> Unchanged {
+pub(super) fn compare_with_seen(file: &SeenFile, stat: &Stat, compare: Compare) -> Unchanged {
     let kind = match &file.node.kind {
         NodeKind::File(f) => stat.kind == FileKind::File && f.size == stat.size,
         NodeKind::Symlink(_) => stat.kind == FileKind::Symlink,

@@ -99,7 +99,7 @@ impl ContentWriter {
     }
 
     /// Bytes that were stored since the last content was taken.
-    pub fn len(&self) -> u64 {
+    pub fn stored_len(&self) -> u64 {
         self.len
     }
 

@@ -18,9 +18,9 @@ use crate::primitives::system::System;
 use super::cut::{Cutter, Group, Piece};
 
 /// Files longer than this are read as streams.
-pub const BATCHED_LEN_MAX: u64 = 4 << 20;
+pub(super) const BATCHED_LEN_MAX: u64 = 4 << 20;
 /// About so many bytes are read in a batch.
-pub const BATCH_LEN: u64 = 4 << 20;
+pub(super) const BATCH_LEN: u64 = 4 << 20;
 /// What is read first of a file that says it is empty.
 const UNSIZED_LEN: usize = 4096;
 /// How often a file that changes while it is read is read.
@@ -30,7 +30,7 @@ const IN_USE: Duration = Duration::from_secs(1);
 
 /// A file to read.
 #[derive(Debug, Clone)]
-pub struct FileJob {
+pub(super) struct FileJob {
     /// Which directory of the backup it belongs to.
     pub directory: u64,
     /// Absolute path of the directory, and the path below the root.
@@ -43,14 +43,14 @@ pub struct FileJob {
 
 impl FileJob {
     /// Where the file is.
-    pub fn file_path(&self) -> PathBuf {
+    pub(super) fn file_path(&self) -> PathBuf {
         self.path.0.join(name_of(&self.name))
     }
 }
 
 /// Files to read at once.
 #[derive(Debug)]
-pub struct Batch {
+pub(super) struct Batch {
     /// The root of the walk, open.
     pub root: Arc<Directory>,
     /// The files, those of one directory together.
@@ -59,7 +59,7 @@ pub struct Batch {
 
 /// A file that was read.
 #[derive(Debug)]
-pub struct ReadFile {
+pub(super) struct ReadFile {
     /// Which directory of the backup it belongs to.
     pub directory: u64,
     /// Its name.
@@ -74,7 +74,7 @@ pub struct ReadFile {
 
 /// What came of a file in a batch.
 #[derive(Debug)]
-pub enum Outcome {
+pub(super) enum Outcome {
     /// It was read.
     Read(Box<FileContent>),
     /// It is longer than its listing said: it is read as a stream, so that it is not held in memory.
@@ -83,7 +83,7 @@ pub enum Outcome {
 
 /// What was read of a file.
 #[derive(Debug)]
-pub struct FileContent {
+pub(super) struct FileContent {
     /// Its stat after the last byte was read.
     pub stat: Stat,
     /// What the clock said before the first byte was read, in milliseconds since the epoch.
@@ -104,7 +104,7 @@ pub struct FileContent {
 
 /// A batch that was read.
 #[derive(Debug)]
-pub struct ReadBatch {
+pub(super) struct ReadBatch {
     /// The root of the walk, open.
     pub root: Arc<Directory>,
     /// The files in their order.
@@ -114,7 +114,7 @@ pub struct ReadBatch {
 }
 
 /// Reads a batch, one file after the other.
-pub fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames, system: &dyn System) -> ReadBatch {
+pub(super) fn read_batch(batch: Batch, cutter: &Cutter, owners: &OwnerNames, system: &dyn System) -> ReadBatch {
     let mut bytes = Vec::with_capacity(BATCH_LEN as usize + (64 << 10));
     let mut files = Vec::with_capacity(batch.files.len());
     let mut open: Option<(u64, io::Result<Directory>)> = None;
@@ -149,7 +149,7 @@ fn clone_error(e: &io::Error) -> io::Error {
 }
 
 /// A name as a path component.
-pub fn name_of(name: &[u8]) -> &Path {
+pub(super) fn name_of(name: &[u8]) -> &Path {
     use std::os::unix::ffi::OsStrExt;
     Path::new(std::ffi::OsStr::from_bytes(name))
 }
@@ -243,7 +243,7 @@ fn read_file(
 }
 
 /// Bytes that are stored of a file of this size.
-pub fn stored_len(size: u64, sparse: Option<&[DataRun]>) -> usize {
+pub(super) fn stored_len(size: u64, sparse: Option<&[DataRun]>) -> usize {
     match sparse {
         None => size as usize,
         Some(runs) => runs.iter().map(|r| r.data as usize).sum(),
@@ -287,7 +287,7 @@ fn is_in_use(stat: &Stat) -> bool {
 }
 
 /// A long file while it is read: as a stream, and again if it changes meanwhile.
-pub struct LongFile {
+pub(super) struct LongFile {
     opened: Opened,
     /// How often it was read.
     reads: u32,
@@ -295,23 +295,23 @@ pub struct LongFile {
 
 impl LongFile {
     /// Opens a file that must still be a regular one.
-    pub fn open(directory: &Directory, name: &[u8]) -> io::Result<Self> {
+    pub(super) fn open(directory: &Directory, name: &[u8]) -> io::Result<Self> {
         Ok(Self { opened: open(directory, name)?, reads: 0 })
     }
 
     /// Its stat; after [`LongFile::judge`], the one that belongs to what was read.
-    pub fn stat(&self) -> &Stat {
+    pub(super) fn stat(&self) -> &Stat {
         &self.opened.stat
     }
 
     /// Reads it once, by its stat and holes at the beginning; returns how many bytes were read.
-    pub fn read(&self, cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool) -> io::Result<u64> {
+    pub(super) fn read(&self, cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool) -> io::Result<u64> {
         stream_file(&self.opened, cutter, emit)
     }
 
     /// Whether what was just read is kept, and whether the file changed meanwhile; `None` if it is to be read again.
     /// `read` bytes came from it and `stored` of them are stored.
-    pub fn judge(&mut self, read: u64, stored: u64) -> io::Result<Option<bool>> {
+    pub(super) fn judge(&mut self, read: u64, stored: u64) -> io::Result<Option<bool>> {
         self.reads += 1;
         let (after, sparse) = look(&self.opened.file)?;
         let opened = &mut self.opened;
@@ -341,7 +341,7 @@ impl LongFile {
     }
 
     /// What is known of it once it is stored.
-    pub fn done(self, read_ms: i64, meta: Metadata, changed: bool) -> FileContent {
+    pub(super) fn done(self, read_ms: i64, meta: Metadata, changed: bool) -> FileContent {
         let Opened { stat, sparse, .. } = self.opened;
         FileContent { stat, read_ms, meta, sparse, class: ChunkClass::Fine, pieces: Vec::new(), at: 0, changed }
     }

@@ -18,7 +18,7 @@ enum Link {
 
 /// What is to be done with a file that is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub(super) enum Turn {
     /// It is read.
     Read,
     /// It was read by another name, or is being read.
@@ -27,11 +27,11 @@ pub enum Turn {
 
 /// Files with several names, by device and inode.
 #[derive(Default)]
-pub struct HardLinks(HashMap<(u64, u64), Link>);
+pub(super) struct HardLinks(HashMap<(u64, u64), Link>);
 
 impl HardLinks {
     /// A file is to be read; `in_order` says that it is read when all before it were.
-    pub fn meet(&mut self, stat: &Stat, in_order: bool) -> Turn {
+    pub(super) fn meet(&mut self, stat: &Stat, in_order: bool) -> Turn {
         if stat.nlink <= 1 {
             return Turn::Read;
         }
@@ -51,14 +51,14 @@ impl HardLinks {
     }
 
     /// A file was read, and did not change meanwhile.
-    pub fn read(&mut self, stat: &Stat, read_ms: i64, node: &Node) {
+    pub(super) fn read(&mut self, stat: &Stat, read_ms: i64, node: &Node) {
         if let Some(link) = self.0.get_mut(&(stat.device, stat.inode)) {
             *link = Link::Read(Box::new((*stat, read_ms, node.clone())));
         }
     }
 
     /// When a file was read by another name, and its node then, if it still is what was read.
-    pub fn known(&self, stat: &Stat) -> Option<(i64, Node)> {
+    pub(super) fn known(&self, stat: &Stat) -> Option<(i64, Node)> {
         match self.0.get(&(stat.device, stat.inode)) {
             Some(Link::Read(read)) if !changed(&read.0, stat) => Some((read.1, read.2.clone())),
             _ => None,

@@ -25,7 +25,7 @@ const STEPS_MAX: usize = 10;
 const BATCH_FILES: usize = 512;
 
 /// What comes next, in the order of the walk.
-pub enum Step {
+pub(super) enum Step {
     /// Files that were read.
     Batch(ReadBatch),
     /// A file to be read as it is stored.
@@ -42,7 +42,7 @@ enum Waiting {
 }
 
 /// Files that are being read, and what waits for them.
-pub struct ReadPipeline {
+pub(super) struct ReadPipeline {
     workers: Workers,
     cutter: Cutter,
     owners: Arc<OwnerNames>,
@@ -58,7 +58,7 @@ pub struct ReadPipeline {
 
 impl ReadPipeline {
     /// One that reads nothing yet.
-    pub fn new(cutter: Cutter, owners: Arc<OwnerNames>, system: Arc<dyn System>) -> Self {
+    pub(super) fn new(cutter: Cutter, owners: Arc<OwnerNames>, system: Arc<dyn System>) -> Self {
         Self {
             workers: Workers::new(cores()),
             cutter,
@@ -74,7 +74,7 @@ impl ReadPipeline {
 
     /// Has a file read: in a batch, or by itself if it is long. Steps are to be taken before while it is
     /// [full](Self::is_full).
-    pub fn add(&mut self, root: &Arc<Directory>, job: FileJob, stat: &Stat) {
+    pub(super) fn add(&mut self, root: &Arc<Directory>, job: FileJob, stat: &Stat) {
         assert!(!self.is_full(), "steps are taken while the pipeline is full");
         let is_long = stat.size > BATCHED_LEN_MAX;
         if self.links.meet(stat, is_long) == Turn::Again {
@@ -97,12 +97,12 @@ impl ReadPipeline {
     }
 
     /// Nothing more comes of a directory.
-    pub fn leave(&mut self, directory: u64) {
+    pub(super) fn leave(&mut self, directory: u64) {
         self.queue.push_back(Waiting::Step(Step::Leave(directory)));
     }
 
     /// Has the files read that are gathered.
-    pub fn flush(&mut self, root: &Arc<Directory>) {
+    pub(super) fn flush(&mut self, root: &Arc<Directory>) {
         if self.batch.is_empty() {
             return;
         }
@@ -121,17 +121,17 @@ impl ReadPipeline {
     }
 
     /// Whether something is to be stored before more is read.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.in_flight > STEPS_MAX
     }
 
     /// Whether what waits, waits for nothing: directories without files to read.
-    pub fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&self) -> bool {
         self.in_flight == 0 && self.batch.is_empty() && !self.queue.is_empty()
     }
 
     /// The next step, once it can be taken; `None` if none is left.
-    pub fn next(&mut self) -> Result<Option<Step>, Stop> {
+    pub(super) fn next(&mut self) -> Result<Option<Step>, Stop> {
         let Some(waiting) = self.queue.pop_front() else { return Ok(None) };
         if !matches!(waiting, Waiting::Step(Step::Leave(_))) {
             self.in_flight -= 1;
@@ -147,6 +147,6 @@ impl ReadPipeline {
 }
 
 /// A file of a directory that is to be read.
-pub fn job(directory: u64, path: &Arc<(PathBuf, PathBuf)>, name: Vec<u8>, change: Change) -> FileJob {
+pub(super) fn job(directory: u64, path: &Arc<(PathBuf, PathBuf)>, name: Vec<u8>, change: Change) -> FileJob {
     FileJob { directory, path: path.clone(), name, change }
 }

@@ -11,17 +11,17 @@ use super::compare::RowKey;
 use super::{BackupError, BackupOptions, exclude_rules};
 
 /// A path to walk.
-pub struct Planned {
+pub(super) struct Planned {
     pub path: PathBuf,
     /// The directory of another walk that it lies below, and that walk comes no further.
     pub at: Option<PathBuf>,
 }
 
 /// Paths that need no walk of their own, each with the one whose walk comes to it.
-pub type Covered = Vec<(PathBuf, PathBuf)>;
+pub(super) type Covered = Vec<(PathBuf, PathBuf)>;
 
 /// The paths to walk, sorted, and those that the walks of others come to.
-pub fn plan(options: &BackupOptions) -> Result<(Vec<Planned>, Covered), BackupError> {
+pub(super) fn plan(options: &BackupOptions) -> Result<(Vec<Planned>, Covered), BackupError> {
     let (mut planned, mut covered): (Vec<Planned>, Covered) = Default::default();
     // With counters of their own: nobody is told of what is asked here.
     let Some(rules) = exclude_rules(options)? else { return Ok((planned, covered)) };
@@ -60,7 +60,7 @@ pub fn plan(options: &BackupOptions) -> Result<(Vec<Planned>, Covered), BackupEr
 
 /// What the rows of each root are called in the file cache: by its number if the source has a name, for then it may be
 /// mounted elsewhere for each backup. A list that also names files is another one each time, and its paths are what stays.
-pub fn row_keys(options: &BackupOptions, planned: &[Planned]) -> Vec<RowKey> {
+pub(super) fn row_keys(options: &BackupOptions, planned: &[Planned]) -> Vec<RowKey> {
     let count = planned.len();
     let is_numbered = options.source.is_some() && (count == 1 || planned.iter().all(|root| root.path.is_dir()));
     let key = |number: usize| match count {
@@ -72,7 +72,7 @@ pub fn row_keys(options: &BackupOptions, planned: &[Planned]) -> Vec<RowKey> {
 }
 
 /// The paths sorted, each once, without those that lie below another.
-pub fn roots(paths: &[PathBuf]) -> Vec<PathBuf> {
+pub(super) fn roots(paths: &[PathBuf]) -> Vec<PathBuf> {
     let mut sorted = paths.to_vec();
     sorted.sort();
     let mut roots: Vec<PathBuf> = Vec::new();
@@ -87,7 +87,7 @@ pub fn roots(paths: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 /// The name of the source that all paths together are.
-pub fn source_of(options: &BackupOptions) -> String {
+pub(super) fn source_of(options: &BackupOptions) -> String {
     options.source.clone().unwrap_or_else(|| source_name(&roots(&options.paths)))
 }
 

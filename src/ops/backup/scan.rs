@@ -21,7 +21,7 @@ use super::compare::{Compare, RowKey, Unchanged, compare_with_seen};
 use super::file::name_of;
 
 /// What a directory holds, compared with what the last backup saw of it.
-pub struct DirectoryDiff {
+pub(super) struct DirectoryDiff {
     /// What the clock said before its entries were looked at.
     pub read_ms: i64,
     /// Its own metadata.
@@ -35,7 +35,7 @@ pub struct DirectoryDiff {
 }
 
 /// What is to become of an entry.
-pub enum EntryState {
+pub(super) enum EntryState {
     /// A directory, visited on its own.
     Directory,
     /// As the file cache has it.
@@ -51,7 +51,7 @@ pub enum EntryState {
 }
 
 /// What a source that is a single entry is, compared with what the last backup saw of it.
-pub struct SingleEntry {
+pub(super) struct SingleEntry {
     /// The directory that holds it.
     pub parent: Directory,
     /// Its name there.
@@ -74,7 +74,7 @@ pub struct ScanOptions {
 }
 
 /// Compares what is there with what the last backup saw. Scanning threads share it.
-pub struct Scanner {
+pub(super) struct Scanner {
     repository: Arc<Repository>,
     owners: Arc<OwnerNames>,
     seen: Option<FileCacheReader>,
@@ -83,18 +83,18 @@ pub struct Scanner {
 
 impl Scanner {
     /// Of one source; `seen` is what its last backup saw.
-    pub fn new(repository: &Arc<Repository>, seen: Option<FileCacheReader>, options: ScanOptions) -> Self {
+    pub(super) fn new(repository: &Arc<Repository>, seen: Option<FileCacheReader>, options: ScanOptions) -> Self {
         let owners = Arc::new(OwnerNames::from_system());
         Self { repository: repository.clone(), owners, seen, options }
     }
 
     /// Names of owners, looked up once.
-    pub fn owners(&self) -> &Arc<OwnerNames> {
+    pub(super) fn owners(&self) -> &Arc<OwnerNames> {
         &self.owners
     }
 
     /// The snapshot that belongs to what the last backup saw.
-    pub fn last(&self) -> Option<SnapshotId> {
+    pub(super) fn last(&self) -> Option<SnapshotId> {
         self.seen.as_ref().map(|s| s.snapshot)
     }
 
@@ -112,7 +112,7 @@ impl Scanner {
     }
 
     /// Compares a directory with the file cache, and reads of it what is not file content.
-    pub fn directory(&self, key: &RowKey, listing: &Listing) -> DirectoryDiff {
+    pub(super) fn directory(&self, key: &RowKey, listing: &Listing) -> DirectoryDiff {
         let row = self.row(&key.of(listing));
         let read_ms = self.repository.system.now_ms();
         let mut problems = Vec::new();
@@ -172,7 +172,7 @@ impl Scanner {
     }
 
     /// Compares a source that is a single entry and no directory.
-    pub fn single(&self, key: &RowKey, path: &Path) -> io::Result<SingleEntry> {
+    pub(super) fn single(&self, key: &RowKey, path: &Path) -> io::Result<SingleEntry> {
         let (parent, name) = Directory::open_parent(path)?;
         let stat = parent.stat(&name)?;
         // As the only entry of a directory that is not kept; its row has a name that no directory has.
@@ -216,14 +216,14 @@ fn other(directory: &Directory, name: &[u8], stat: &Stat, owners: &OwnerNames) -
 }
 
 /// Bytes that an entry counts for in the progress.
-pub fn counted_len(stat: &Stat) -> u64 {
+pub(super) fn counted_len(stat: &Stat) -> u64 {
     if stat.kind == FileKind::File { stat.size } else { 0 }
 }
 
 /// Counts the bytes of all files below the roots, and tells the observer as it goes, until `over` is raised.
 ///
 /// Problems are left to the backup itself, which meets them too.
-pub fn count(roots: &[PathBuf], rules: &ExcludeRules, observer: &dyn Observer, over: &AtomicBool) {
+pub(super) fn count(roots: &[PathBuf], rules: &ExcludeRules, observer: &dyn Observer, over: &AtomicBool) {
     for root in roots {
         // One that is no directory is not walked.
         if !root.is_dir() {

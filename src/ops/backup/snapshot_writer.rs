@@ -233,11 +233,11 @@ pub(super) struct CounterSnapshot {
 }
 
 impl CounterSnapshot {
-    pub fn of(run: &Run) -> Self {
+    pub(super) fn of(run: &Run) -> Self {
         Self { new: run.bytes_new, stored: run.bytes_flushed() }
     }
 
-    pub fn add_to(&self, run: &Run, figures: &mut Figures) {
+    pub(super) fn add_to(&self, run: &Run, figures: &mut Figures) {
         figures.bytes_new = run.bytes_new - self.new;
         figures.bytes_stored = run.bytes_flushed().saturating_sub(self.stored);
     }

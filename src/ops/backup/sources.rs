@@ -12,7 +12,7 @@ use super::stream::{StreamSource, Streamed};
 use super::{BackupError, BackupOptions};
 
 /// The sources that the options name: all paths are one, and each stream is one.
-pub fn sources(
+pub(super) fn sources(
     options: &BackupOptions,
     rules: Option<ExcludeRules>,
     streams: Vec<StreamSource>,
@@ -27,7 +27,7 @@ pub fn sources(
 }
 
 /// What those sources are called, in the same order. `--source` names the paths, or a stream that is alone.
-pub fn names(options: &BackupOptions, streams: &[StreamSource]) -> Vec<String> {
+pub(super) fn names(options: &BackupOptions, streams: &[StreamSource]) -> Vec<String> {
     let paths = (!options.paths.is_empty()).then(|| source_of(options));
     let alone = options.paths.is_empty() && streams.len() == 1;
     let of_stream = |stream: &StreamSource| match &options.source {
@@ -38,7 +38,7 @@ pub fn names(options: &BackupOptions, streams: &[StreamSource]) -> Vec<String> {
 }
 
 /// Checks what is named before anything is begun.
-pub fn check(options: &BackupOptions, streams: &[StreamSource]) -> Result<(), BackupError> {
+pub(super) fn check(options: &BackupOptions, streams: &[StreamSource]) -> Result<(), BackupError> {
     if options.paths.is_empty() && streams.is_empty() {
         return Err(BackupError::NoSources);
     }
@@ -57,7 +57,7 @@ pub fn check(options: &BackupOptions, streams: &[StreamSource]) -> Result<(), Ba
 }
 
 /// Refuses what everyone would hold to be void before it is begun.
-pub fn check_allowed(
+pub(super) fn check_allowed(
     repository: &Repository,
     host: &str,
     sources: impl IntoIterator<Item = String>,

@@ -361,7 +361,7 @@ impl TreeWriter<'_> {
                 })
             };
             let verdict = match self.content.store(self.run, observer, produce)? {
-                Ok(read) => file.judge(read, self.content.len()),
+                Ok(read) => file.judge(read, self.content.stored_len()),
                 Err(e) => Err(e),
             };
             match verdict {

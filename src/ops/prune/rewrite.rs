@@ -56,7 +56,7 @@ struct FrameWork {
 type Opening = (ObjectHash, Task<Result<Opened, RepositoryError>>);
 
 /// What is needed for rewriting.
-pub struct Work<'a> {
+pub(super) struct Work<'a> {
     pub repository: &'a Arc<Repository>,
     pub packs: &'a Packs,
     pub marks: &'a mut Marks,
@@ -71,7 +71,7 @@ pub struct Work<'a> {
 
 impl Work<'_> {
     /// Moves what is needed of packs, and condemns them; `delete` are packs of which nothing is needed.
-    pub fn run(
+    pub(super) fn run(
         &mut self,
         run: &mut Rewriting,
         delete: &[ObjectHash],

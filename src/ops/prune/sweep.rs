@@ -42,7 +42,7 @@ enum Target {
 
 /// Deletes what may be deleted by `all` objects of the store, and says in the log what is gone. With `grace_ms`, only
 /// what was condemned so long ago, by the store's clock. With `dry_run`, only counts.
-pub fn sweep(
+pub(super) fn sweep(
     repository: &Repository,
     all: &[Listed],
     grace_ms: i64,

@@ -16,7 +16,7 @@ use crate::ops::reachable::Marks;
 
 /// What is known of a pack that is in the cache.
 #[derive(Debug, Clone)]
-pub struct Known {
+pub(super) struct Known {
     /// Where it is.
     pub place: PackPlace,
     /// What may be done with it.
@@ -41,14 +41,14 @@ fn is_doomed(doom: &Doom, block: &BlockId, n: u32) -> bool {
 }
 
 /// All packs of the cache that the log knows, by their rows.
-pub struct Packs {
+pub(super) struct Packs {
     by_row: HashMap<PackRow, Known>,
     rows: HashMap<ObjectHash, PackRow>,
 }
 
 impl Packs {
     /// Looks the live packs of the state up; `own` is the run that will rewrite, if it has begun.
-    pub fn find(repository: &Repository, state: &State, own: Option<RunId>) -> Result<Self, RepositoryError> {
+    pub(super) fn find(repository: &Repository, state: &State, own: Option<RunId>) -> Result<Self, RepositoryError> {
         let mut packs = Self { by_row: HashMap::new(), rows: HashMap::new() };
         let oldest = oldest_other_open_run(state, own.unwrap_or(RunId(0)));
         let owner = state.owner.id();
@@ -72,12 +72,12 @@ impl Packs {
     }
 
     /// A pack by its name.
-    pub fn get(&self, name: &ObjectHash) -> Option<&Known> {
+    pub(super) fn get(&self, name: &ObjectHash) -> Option<&Known> {
         self.by_row.get(self.rows.get(name)?)
     }
 
     /// Whether `place` is where chunk `n` is kept, of all the places of its block.
-    pub fn is_kept(&self, places: &[BlockPlace], place: &BlockPlace, n: u32) -> bool {
+    pub(super) fn is_kept(&self, places: &[BlockPlace], place: &BlockPlace, n: u32) -> bool {
         let rank = |p: &BlockPlace| self.by_row.get(&p.frame.pack).map(|k| &k.rank);
         let holding = places.iter().filter(|p| (p.span.first..p.span.end()).contains(&n));
         let best = holding.filter_map(|p| Some((rank(p)?, p.frame.row))).min();
@@ -85,14 +85,14 @@ impl Packs {
     }
 
     /// Whether chunk `n` of a block of content is to be kept in this place.
-    pub fn keeps_chunk(&self, marks: &Marks, places: &[BlockPlace], place: &BlockPlace, n: u32) -> bool {
+    pub(super) fn keeps_chunk(&self, marks: &Marks, places: &[BlockPlace], place: &BlockPlace, n: u32) -> bool {
         let Some(known) = self.by_row.get(&place.frame.pack) else { return true };
         let block = &place.span.block;
         (marks.needs(block, n) || known.stays_anyway(block, n)) && self.is_kept(places, place, n)
     }
 
     /// Whether the node at position `at` of a frame is to be kept there.
-    pub fn keeps_node(
+    pub(super) fn keeps_node(
         &self,
         marks: &Marks,
         pack: PackRow,
@@ -115,7 +115,7 @@ struct FrameUse {
 }
 
 /// Sums up what is needed of each pack. Also says how many chunks that are needed have no place at all.
-pub fn usage(
+pub(super) fn usage(
     repository: &Repository,
     state: &State,
     packs: &Packs,
@@ -203,7 +203,7 @@ fn lost(state: &State, missing: bool) -> Vec<PackUse> {
 }
 
 /// The chunks of a pack that no live snapshot needs. A lost pack has none that anyone could refer to.
-pub fn dead(
+pub(super) fn dead(
     repository: &Repository,
     packs: &Packs,
     marks: &Marks,

@@ -30,7 +30,7 @@ pub struct Dropped {
 }
 
 /// Rewrites every snapshot that has holes.
-pub fn drop_lost(
+pub(super) fn drop_lost(
     repository: &Arc<Repository>,
     options: &RepairOptions,
     described: &RunDescription,

@@ -23,7 +23,7 @@ use super::super::verify::BadObject;
 const FRAMES_MAX: usize = 16;
 
 /// Returns how many chunks were saved, and how many were filled in.
-pub fn heal(
+pub(super) fn heal(
     repository: &Arc<Repository>,
     run: &mut PerhapsRewriting<'_>,
     bad: &BadObject,

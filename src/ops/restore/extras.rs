@@ -33,7 +33,7 @@ struct Source {
 }
 
 /// Where extras may be deleted.
-pub struct Limits<'a> {
+pub(super) struct Limits<'a> {
     filter: &'a Filter,
     target: &'a Target,
     sources: Vec<Source>,
@@ -55,7 +55,7 @@ struct Kept {
 impl<'a> Limits<'a> {
     /// For a restore of `subtree` into `target`, which is called `path`; `replaces` says that what is there may give way
     /// to an entry of another kind.
-    pub fn new(
+    pub(super) fn new(
         snapshot: &Snapshot,
         subtree: Option<&[u8]>,
         filter: &'a Filter,
@@ -87,7 +87,7 @@ impl<'a> Limits<'a> {
     }
 
     /// What is in the target, is not in the snapshot, and may be deleted.
-    pub fn find(
+    pub(super) fn find(
         &self,
         repository: &Repository,
         root: &ChunkId,
@@ -270,7 +270,7 @@ fn device_of(source: &Path, root: &Path, target: &Target, path: &Path) -> Option
 }
 
 /// Bytes of the disk that removing the extras makes free, by file system.
-pub fn freed(target: &Target, extras: &[RelativePath]) -> HashMap<u64, u64> {
+pub(super) fn freed(target: &Target, extras: &[RelativePath]) -> HashMap<u64, u64> {
     let mut freed: HashMap<u64, u64> = HashMap::new();
     let mut stack = extras.to_vec();
     while let Some(path) = stack.pop() {
@@ -286,7 +286,7 @@ pub fn freed(target: &Target, extras: &[RelativePath]) -> HashMap<u64, u64> {
 }
 
 /// Deletes the extras if that is agreed to.
-pub fn delete(
+pub(super) fn delete(
     target: &Target,
     extras: &[RelativePath],
     agree: &mut dyn FnMut(&[RelativePath]) -> bool,

@@ -38,7 +38,7 @@ struct Fetch {
 }
 
 /// Restores the planned files. Answers with those that had further names and were restored.
-pub fn execute(
+pub(super) fn execute(
     repository: &Arc<Repository>,
     target: &Target,
     plan: Plan,

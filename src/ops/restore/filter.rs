@@ -22,7 +22,7 @@ use super::RestoreError;
 const NAMES_MAX: usize = 64;
 
 /// What is restored and what is left out.
-pub struct Filter {
+pub(super) struct Filter {
     include: Option<Include>,
     exclude: Patterns,
     excludes: Vec<Pattern>,
@@ -57,7 +57,7 @@ enum Part {
 }
 
 /// Which entries of a directory may be restored, or lead to some that are.
-pub enum Next {
+pub(super) enum Next {
     /// Any.
     All,
     /// Those of these names.
@@ -66,7 +66,7 @@ pub enum Next {
 
 impl Filter {
     /// Reads the patterns. Without any pattern or path to include, everything is asked for.
-    pub fn new(include: &[String], only: &[Vec<u8>], exclude: &[String]) -> Result<Self, RestoreError> {
+    pub(super) fn new(include: &[String], only: &[Vec<u8>], exclude: &[String]) -> Result<Self, RestoreError> {
         let include = if include.is_empty() && only.is_empty() {
             None
         } else {
@@ -78,22 +78,22 @@ impl Filter {
     }
 
     /// Whether all is restored.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.takes_all() && self.exclude.is_empty()
     }
 
     /// Whether nothing was asked for in particular.
-    pub fn takes_all(&self) -> bool {
+    pub(super) fn takes_all(&self) -> bool {
         self.include.is_none()
     }
 
     /// Whether patterns leave something out.
-    pub fn leaves_out(&self) -> bool {
+    pub(super) fn leaves_out(&self) -> bool {
         !self.exclude.is_empty()
     }
 
     /// Whether an entry is left out; those above it were asked about before.
-    pub fn excluded(&self, path: &RelativePath, directory: bool) -> bool {
+    pub(super) fn excluded(&self, path: &RelativePath, directory: bool) -> bool {
         let found = self.exclude.matched(path.as_bytes(), directory);
         if found.is_some() {
             note_matches(&self.excludes, path, directory);
@@ -102,7 +102,7 @@ impl Filter {
     }
 
     /// Whether the entry itself is asked for; `above` says that a directory above it is.
-    pub fn included(&self, path: &RelativePath, directory: bool, above: bool) -> bool {
+    pub(super) fn included(&self, path: &RelativePath, directory: bool, above: bool) -> bool {
         let Some(include) = &self.include else { return true };
         let found = include.set.matched(path.as_bytes(), directory);
         if found.is_some() {
@@ -112,12 +112,12 @@ impl Filter {
     }
 
     /// Patterns to include that matched nothing so far.
-    pub fn unmatched(&self) -> Vec<String> {
+    pub(super) fn unmatched(&self) -> Vec<String> {
         self.include.as_ref().map_or_else(Vec::new, |include| unmatched(&include.patterns))
     }
 
     /// Whether anything was asked for by patterns, and nothing matched so far.
-    pub fn matched_nothing(&self) -> bool {
+    pub(super) fn matched_nothing(&self) -> bool {
         self.include.as_ref().is_some_and(|include| {
             let mut asking = include.patterns.iter().filter(|p| !p.negated);
             include.only.is_empty() && !asking.any(|p| p.matched.get())
@@ -125,12 +125,12 @@ impl Filter {
     }
 
     /// Patterns to exclude that matched nothing so far.
-    pub fn excludes_unmatched(&self) -> Vec<String> {
+    pub(super) fn excludes_unmatched(&self) -> Vec<String> {
         unmatched(&self.excludes)
     }
 
     /// What of a directory is to be looked at; `asked` says that the directory itself is asked for.
-    pub fn next(&self, directory: &RelativePath, asked: bool) -> Next {
+    pub(super) fn next(&self, directory: &RelativePath, asked: bool) -> Next {
         let Some(include) = self.include.as_ref().filter(|_| !asked) else { return Next::All };
         let at: Vec<&[u8]> = directory.names().collect();
         let mut names = BTreeSet::new();
@@ -153,7 +153,7 @@ impl Filter {
     }
 
     /// Calls `each` for the entries of one directory that may be restored or lead to some that are.
-    pub fn entries(
+    pub(super) fn entries(
         &self,
         repository: &Repository,
         (directory, id): (&RelativePath, &ChunkId),
@@ -171,7 +171,7 @@ impl Filter {
 
     /// Calls `each` for every entry below `root` that is not left out, directories before what they hold: with its path,
     /// and whether it is asked for. Directories that cannot be read are handed to `damaged`.
-    pub fn for_each(
+    pub(super) fn for_each(
         &self,
         repository: &Repository,
         root: &ChunkId,
@@ -276,7 +276,7 @@ fn compile(patterns: &[String]) -> Result<Patterns, RestoreError> {
 }
 
 /// A path of the target for those that take paths.
-pub fn as_path(path: &RelativePath) -> &Path {
+pub(super) fn as_path(path: &RelativePath) -> &Path {
     Path::new(OsStr::from_bytes(path.as_bytes()))
 }
 

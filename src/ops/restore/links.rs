@@ -13,7 +13,7 @@ const TRIED_MAX: usize = 8;
 ///
 /// The device and inode alone do not say it: an inode that is freed during a backup is used again by another file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LinkKey {
+pub(super) struct LinkKey {
     link: HardLink,
     mtime: FileTime,
     what: What,
@@ -30,7 +30,7 @@ enum What {
 
 impl LinkKey {
     /// The key of an entry that had further names.
-    pub fn of(meta: &Metadata, kind: &NodeKind) -> Option<Self> {
+    pub(super) fn of(meta: &Metadata, kind: &NodeKind) -> Option<Self> {
         let what = match kind {
             NodeKind::File(FileNode { size, content_id, .. }) => What::File(*size, *content_id),
             NodeKind::Symlink(to) => What::Symlink(to.clone()),
@@ -45,19 +45,19 @@ impl LinkKey {
 
 /// Entries that are there, as recorded, and may get further names.
 #[derive(Debug, Default)]
-pub struct Links {
+pub(super) struct Links {
     there: HashMap<LinkKey, Vec<RelativePath>>,
 }
 
 impl Links {
     /// Notes an entry that was restored, or kept because it is as recorded.
-    pub fn add(&mut self, key: LinkKey, path: RelativePath) {
+    pub(super) fn add(&mut self, key: LinkKey, path: RelativePath) {
         self.there.entry(key).or_default().push(path);
     }
 
     /// The names that a further one may be linked to, the newest first: a file may have been written once for each file
     /// system of the target, or anew because it had as many names as a file can have.
-    pub fn of(&self, key: &LinkKey) -> Vec<RelativePath> {
+    pub(super) fn of(&self, key: &LinkKey) -> Vec<RelativePath> {
         self.there.get(key).map_or_else(Vec::new, |all| all.iter().rev().take(TRIED_MAX).cloned().collect())
     }
 }

@@ -21,7 +21,7 @@ const FILES_MAX: usize = 200_000;
 const PIECES_MAX: usize = 2_000_000;
 
 /// A file to write.
-pub struct FileItem {
+pub(super) struct FileItem {
     /// Where.
     pub path: RelativePath,
     /// Its metadata.
@@ -42,7 +42,7 @@ pub struct FileItem {
 
 /// Some chunks of a file.
 #[derive(Debug, Clone, Copy)]
-pub struct Piece {
+pub(super) struct Piece {
     /// Which file.
     pub file: u32,
     /// Offset among the file's stored bytes.
@@ -53,7 +53,7 @@ pub struct Piece {
 
 /// Files, and their pieces by pack and frame.
 #[derive(Default)]
-pub struct Plan {
+pub(super) struct Plan {
     /// The files.
     pub files: Vec<FileItem>,
     /// Pieces by (row of the pack, number of the frame).
@@ -64,12 +64,12 @@ pub struct Plan {
 
 impl Plan {
     /// Whether it should be carried out before it grows.
-    pub fn is_large(&self) -> bool {
+    pub(super) fn is_large(&self) -> bool {
         self.files.len() >= FILES_MAX || self.pieces >= PIECES_MAX
     }
 
     /// Adds a file.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         repository: &Repository,
         path: RelativePath,
@@ -119,7 +119,7 @@ impl Plan {
 /// The content id of what a node's references lead to, from the directories of the packs: nothing is held but those.
 ///
 /// The chunks themselves were compared with their ids when they were read.
-pub fn content_id(repository: &Repository, file: &FileNode) -> Result<ContentId, RepositoryError> {
+pub(super) fn content_id(repository: &Repository, file: &FileNode) -> Result<ContentId, RepositoryError> {
     let mut hasher = ContentHasher::new(repository.domain_keys());
     let mut places: Option<(BlockId, Vec<BlockPlace>)> = None;
     repository.for_each_extent(&file.content, &mut |extent| {

@@ -15,7 +15,7 @@ use super::{RestoreError, RestoreReport, stopped};
 
 /// What is to be written on one file system.
 #[derive(Debug, Clone, Default)]
-pub struct Need {
+pub(super) struct Need {
     /// Bytes of content, holes left out, less what is replaced.
     pub bytes: u64,
     /// Entries that are not there yet.
@@ -26,14 +26,14 @@ pub struct Need {
 
 impl Need {
     /// Whether there is room, once this many bytes more are free.
-    pub fn fits(&self, room: &Room, freed: u64) -> bool {
+    pub(super) fn fits(&self, room: &Room, freed: u64) -> bool {
         self.bytes <= room.bytes.saturating_add(freed) && room.entries.is_none_or(|entries| self.entries <= entries)
     }
 }
 
 /// What was found out.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub(super) struct Survey {
     /// Counts as of the restore.
     pub report: RestoreReport,
     /// What is to be written, by file system; all under 0 if there is no target.
@@ -41,7 +41,7 @@ pub struct Survey {
 }
 
 /// Looks whether every pattern matches something, no further than needed. False if not all could be read.
-pub fn match_patterns(
+pub(super) fn match_patterns(
     repository: &Repository,
     root: &ChunkId,
     filter: &Filter,
@@ -71,7 +71,7 @@ pub fn match_patterns(
 }
 
 /// Counts what would be restored into the target, as it is now.
-pub fn survey(
+pub(super) fn survey(
     repository: &Repository,
     root: &ChunkId,
     filter: &Filter,

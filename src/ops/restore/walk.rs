@@ -36,7 +36,7 @@ struct Later {
 }
 
 /// One restore in progress.
-pub struct Walk<'a> {
+pub(super) struct Walk<'a> {
     repository: &'a Arc<Repository>,
     target: &'a Target,
     filter: &'a Filter,
@@ -55,7 +55,7 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Prepares to restore into `target`.
-    pub fn new(
+    pub(super) fn new(
         repository: &'a Arc<Repository>,
         (target, overwrite): (&'a Target, Overwrite),
         filter: &'a Filter,
@@ -79,7 +79,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Restores what is below `root`; the target itself becomes as `meta` says.
-    pub fn run(mut self, root: ChunkId, meta: Option<Metadata>) -> Result<(), RestoreError> {
+    pub(super) fn run(mut self, root: ChunkId, meta: Option<Metadata>) -> Result<(), RestoreError> {
         self.directories.push(Directory { path: RelativePath::root(), meta, parent: None, made: true, failed: false });
         let mut stack = vec![(0, root, self.filter.takes_all())];
         while let Some((directory, id, asked)) = stack.pop() {

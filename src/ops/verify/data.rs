@@ -46,7 +46,7 @@ fn chosen(mut packs: Vec<(u64, PackPlace)>, part: Part) -> Vec<PackPlace> {
 }
 
 /// Reads live packs that are there: `part` of them, until `budget_ms` are over.
-pub fn check(
+pub(super) fn check(
     repository: &Arc<Repository>,
     part: Part,
     budget_ms: Option<i64>,

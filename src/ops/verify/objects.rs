@@ -15,7 +15,7 @@ use super::VerifyReport;
 
 /// Places whose bytes cannot be had, and the finding that says why.
 #[derive(Debug, Default)]
-pub struct BadObject {
+pub(crate) struct BadObject {
     /// Whole packs, by their row in the cache.
     pub packs: HashMap<PackRow, usize>,
     /// Single frames: row of the pack, number of the frame.
@@ -28,13 +28,13 @@ pub struct BadObject {
 
 impl BadObject {
     /// The finding for a frame, if it is bad.
-    pub fn finding(&self, pack: PackRow, frame: u32) -> Option<usize> {
+    pub(crate) fn finding(&self, pack: PackRow, frame: u32) -> Option<usize> {
         self.packs.get(&pack).or_else(|| self.frames.get(&(pack, frame))).copied()
     }
 }
 
 /// Compares a full listing with the state, and reads all directories that are not content.
-pub fn check(
+pub(super) fn check(
     repository: &Repository,
     report: &mut VerifyReport,
     observer: &dyn Observer,

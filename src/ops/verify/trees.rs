@@ -25,7 +25,7 @@ const PATHS_MAX: usize = 10;
 const DIRECTORIES_MAX: usize = 4096;
 
 /// Walks all live snapshots.
-pub fn check(
+pub(super) fn check(
     repository: &Arc<Repository>,
     depth: VerifyDepth,
     bad: &BadObject,

@@ -43,14 +43,14 @@ const KNOWN: [(&str, &str); 24] = [
 ];
 
 /// The code of an object that must be brought back from an archive before it can be read.
-pub const ARCHIVED: &str = "InvalidObjectState";
+pub(crate) const ARCHIVED: &str = "InvalidObjectState";
 
 /// What the user can do about an answer.
-pub fn advice(refusal: &Refusal) -> Option<&'static str> {
+pub(crate) fn advice(refusal: &Refusal) -> Option<&'static str> {
     KNOWN.iter().find(|(what, _)| refusal.says(what)).map(|(_, advice)| *advice)
 }
 
 /// Whether an answer means that there is no room.
-pub fn is_full(refusal: &Refusal) -> bool {
+pub(crate) fn is_full(refusal: &Refusal) -> bool {
     refusal.status == 507 || advice(refusal).is_some_and(|why| why.starts_with("the store is full"))
 }

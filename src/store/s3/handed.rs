@@ -31,7 +31,7 @@ const EARLY: Duration = Duration::from_secs(300);
 
 /// Where credentials are handed out.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Source {
+pub(super) enum Source {
     /// AssumeRoleWithWebIdentity, with the token in a file.
     WebIdentity {
         /// The file.
@@ -61,7 +61,7 @@ pub enum Source {
 
 impl Source {
     /// The source that the environment names, but for instances. An error says what is wrong with it.
-    pub fn named(options: &StoreOptions, region: &str) -> Result<Option<Self>, String> {
+    pub(super) fn named(options: &StoreOptions, region: &str) -> Result<Option<Self>, String> {
         if let Some(token_file) = options.variable("AWS_WEB_IDENTITY_TOKEN_FILE") {
             let role = options.variable("AWS_ROLE_ARN");
             let role = role.ok_or("AWS_WEB_IDENTITY_TOKEN_FILE is set and AWS_ROLE_ARN is not: set both")?;
@@ -86,7 +86,7 @@ impl Source {
     }
 
     /// The instance's metadata, where the environment says that it is or where it always is.
-    pub fn instance(options: &StoreOptions) -> Result<Self, String> {
+    pub(super) fn instance(options: &StoreOptions) -> Result<Self, String> {
         let endpoint = options.variable("AWS_METADATA_ENDPOINT").unwrap_or_else(|| "http://169.254.169.254".to_owned());
         check_url("AWS_METADATA_ENDPOINT", &endpoint)?;
         Ok(Self::Instance { endpoint: endpoint.trim_end_matches('/').to_owned() })
@@ -108,17 +108,17 @@ fn check_url(variable: &str, url: &str) -> Result<(), String> {
 }
 
 /// Whether a value can stand in a header and is no text: visible ASCII only.
-pub fn is_visible(value: &str) -> bool {
+pub(super) fn is_visible(value: &str) -> bool {
     !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// Whether a value can be a secret key: it is only reckoned with, and some servers let people choose any text.
-pub fn is_secret(value: &str) -> bool {
+pub(super) fn is_secret(value: &str) -> bool {
     !value.is_empty() && !value.chars().any(char::is_control)
 }
 
 /// Credentials from one source, asked for again before they expire.
-pub struct HandedCredentials {
+pub(super) struct HandedCredentials {
     source: Source,
     client: HttpClient,
     known: Mutex<Option<Known>>,
@@ -159,7 +159,7 @@ struct AssumedResult {
 
 impl HandedCredentials {
     /// Nothing is asked yet.
-    pub fn new(source: Source) -> object_store::Result<Self> {
+    pub(super) fn new(source: Source) -> object_store::Result<Self> {
         let options = ClientOptions::new().with_timeout_disabled().with_allow_http(true);
         let options = options.with_connect_timeout(CONNECT_LIMIT);
         // One try: what does not answer is not there.

@@ -21,14 +21,14 @@ use super::wire::{Refusal, WireError, hopeless};
 use super::{CONNECT_LIMIT, page};
 
 /// For how long a store is asked again if nobody says otherwise.
-pub const RETRY_TIME: Duration = Duration::from_secs(180);
+pub(crate) const RETRY_TIME: Duration = Duration::from_secs(180);
 
 /// What a server last said it was.
-pub type Server = Arc<Mutex<Option<String>>>;
+pub(super) type Server = Arc<Mutex<Option<String>>>;
 
 /// Makes clients whose requests are limited.
 #[derive(Debug)]
-pub struct Connector {
+pub(crate) struct Connector {
     server: Server,
     /// Certificates that are trusted beside the system's, as PEM.
     certificates: Vec<u8>,
@@ -46,18 +46,18 @@ impl Default for Connector {
 
 impl Connector {
     /// Clients that ask for so long, trust these certificates, in PEM form, beside the system's, and keep to these rates.
-    pub fn new(patience: Patience, certificates: Vec<u8>, proxy: Option<String>, bandwidth: Bandwidth) -> Self {
+    pub(crate) fn new(patience: Patience, certificates: Vec<u8>, proxy: Option<String>, bandwidth: Bandwidth) -> Self {
         Self { server: Server::default(), certificates, patience, proxy, bandwidth }
     }
 
     /// Where the server's name will be.
-    pub fn server(&self) -> Server {
+    pub(crate) fn server(&self) -> Server {
         self.server.clone()
     }
 }
 
 /// The proxy that the environment names for URLs like this one, without what is secret of it.
-pub fn proxy(options: &StoreOptions, url: &str) -> Option<String> {
+pub(super) fn proxy(options: &StoreOptions, url: &str) -> Option<String> {
     let names: &[&str] = match url.starts_with("http://") {
         true => &["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
         false => &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
@@ -149,7 +149,7 @@ impl HttpService for Limited {
 }
 
 /// The causes of an error of the connection, without the words by which each layer hands on the next.
-pub fn told(error: &HttpError) -> String {
+pub(super) fn told(error: &HttpError) -> String {
     let text = error_chain(error);
     let layers = ["HTTP error", "error sending request", "client error (Connect)", "client error (SendRequest)"];
     let parts: Vec<&str> = text.split(": ").filter(|part| !layers.contains(part)).collect();

@@ -5,7 +5,7 @@
 
 /// A location that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Place {
+pub(super) struct Place {
     pub bucket: String,
     /// Without a slash at its end.
     pub prefix: String,
@@ -20,7 +20,7 @@ const KEYS: &str = "keys do not belong in a location, which is shown and stored:
                     AWS_SECRET_ACCESS_KEY, or a profile";
 
 /// Reads a location without its query.
-pub fn parse(path: &str) -> Result<Place, String> {
+pub(super) fn parse(path: &str) -> Result<Place, String> {
     let rest = path.strip_prefix("s3:").ok_or(FORM)?;
     if rest.chars().any(char::is_control) {
         return Err(format!("it holds a control character; {FORM}"));
@@ -97,7 +97,7 @@ fn of_bucket(rest: &str) -> Result<Place, String> {
 
 /// The URL of a server, as it is used: without a slash at its end, with `https://` unless it says otherwise or is this
 /// machine.
-pub fn endpoint(text: &str, bucket: &str) -> Result<String, String> {
+pub(super) fn endpoint(text: &str, bucket: &str) -> Result<String, String> {
     let unfit = |why: &str| format!("the endpoint {why}: write https://HOST or https://HOST:PORT");
     if text.contains('@') {
         return Err(format!("the endpoint: {KEYS}"));
@@ -138,7 +138,7 @@ pub fn endpoint(text: &str, bucket: &str) -> Result<String, String> {
 }
 
 /// Whether a URL leads to this very machine.
-pub fn is_loopback(url: &str) -> bool {
+pub(super) fn is_loopback(url: &str) -> bool {
     let Ok(url) = url::Url::parse(url) else { return false };
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -149,7 +149,7 @@ pub fn is_loopback(url: &str) -> bool {
 }
 
 /// A location as it may be shown: without its query, and without keys that somebody wrote into it.
-pub fn shown(location: &str) -> String {
+pub(super) fn shown(location: &str) -> String {
     let path = location.split('?').next().unwrap_or(location);
     let Some(at) = path.rfind('@') else { return path.to_owned() };
     let begin = path.find("://").map(|i| i + 3).or_else(|| path.find(':').map(|i| i + 1)).filter(|b| *b <= at);

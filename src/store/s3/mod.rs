@@ -41,18 +41,18 @@ use super::object::{BackendOptions, ObjectStoreAdapter};
 use super::options::StoreOptions;
 use super::{StoreError, Verb};
 
-pub use advice::{ARCHIVED, advice, is_full};
+pub(super) use advice::{ARCHIVED, advice, is_full};
 use handed::{HandedCredentials, Source, is_secret, is_visible};
-pub use http::{Connector, RETRY_TIME};
-pub use patience::Patience;
+pub(super) use http::{Connector, RETRY_TIME};
+pub(super) use patience::Patience;
 use profile::ProfileCredentials;
 pub use settings::KEYS;
 use settings::Settings;
-pub use versions::BucketVersions;
-pub use wire::{Refusal, WireError};
+pub(super) use versions::BucketVersions;
+pub(super) use wire::{Refusal, WireError};
 
 /// How long connecting may take.
-pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long the instance metadata service is given to show that it exists.
 const METADATA_LIMIT: Duration = Duration::from_secs(1);
 const METADATA_ADDRESS: ([u8; 4], u16) = ([169, 254, 169, 254], 80);
@@ -65,7 +65,7 @@ const BEYOND_PATIENCE: Duration = Duration::from_secs(100);
 
 /// Opens the bucket at `location`. Nothing is asked of the server, but for the region of a bucket at Amazon if none
 /// is named.
-pub fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter, StoreError> {
+pub(super) fn open(location: &str, options: &StoreOptions) -> Result<ObjectStoreAdapter, StoreError> {
     let settings = Settings::parse(location, options)?;
     let runtime = super::object::runtime(&settings.shown())?;
     let patience = Patience::new(Duration::from_secs(settings.retry_seconds), options.notice.clone());

@@ -11,7 +11,7 @@ use super::super::bandwidth::Line;
 
 /// A client that sends no faster than `line`.
 #[derive(Debug)]
-pub struct PacedClient {
+pub(super) struct PacedClient {
     pub client: reqwest::Client,
     pub line: Arc<Line>,
 }

@@ -11,14 +11,14 @@ use super::wire::WireError;
 
 /// That a page was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub(super) struct Asked {
     /// Where it should begin, if it is not the first.
     token: Option<String>,
 }
 
 impl Asked {
     /// What `request` asks for, if it is a page.
-    pub fn of(request: &HttpRequest) -> Option<Self> {
+    pub(super) fn of(request: &HttpRequest) -> Option<Self> {
         let query = request.uri().query().filter(|_| request.method() == http::Method::GET)?;
         let mut pairs = url::form_urlencoded::parse(query.as_bytes());
         pairs.clone().any(|(key, value)| key == "list-type" && value == "2").then(|| Self {
@@ -27,7 +27,7 @@ impl Asked {
     }
 
     /// Whether the answer is such a page, and a whole one.
-    pub fn check(&self, body: &[u8]) -> Result<(), WireError> {
+    pub(super) fn check(&self, body: &[u8]) -> Result<(), WireError> {
         let found = Page::read(body).ok_or(WireError::Listing("what the server sent is no whole page of a listing"))?;
         match found.next.filter(|next| !next.is_empty()) {
             None if found.truncated => {

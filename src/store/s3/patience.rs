@@ -22,7 +22,7 @@ const TROUBLES_MAX: usize = 1000;
 
 /// How long a store is asked again.
 #[derive(Clone)]
-pub struct Patience(Arc<Inner>);
+pub(crate) struct Patience(Arc<Inner>);
 
 struct Inner {
     limit: Duration,
@@ -63,12 +63,12 @@ impl fmt::Debug for Patience {
 
 impl Patience {
     /// Tries again for `limit`, and tells `notice` of it.
-    pub fn new(limit: Duration, notice: Notice) -> Self {
+    pub(crate) fn new(limit: Duration, notice: Notice) -> Self {
         Self(Arc::new(Inner { limit, notice, state: Mutex::default() }))
     }
 
     /// For how long it is tried again.
-    pub fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         self.0.limit
     }
 
@@ -77,7 +77,7 @@ impl Patience {
     }
 
     /// Waits for a first answer, and says so if it takes its time.
-    pub async fn watched<T>(&self, host: &str, attempt: impl Future<Output = T>) -> T {
+    pub(crate) async fn watched<T>(&self, host: &str, attempt: impl Future<Output = T>) -> T {
         let mut attempt = std::pin::pin!(attempt);
         if !self.state().answered {
             match tokio::time::timeout(TOLD_AFTER, &mut attempt).await {
@@ -94,7 +94,7 @@ impl Patience {
     }
 
     /// A request was answered as it should be.
-    pub fn answered(&self, key: &str) {
+    pub(crate) fn answered(&self, key: &str) {
         let mut state = self.state();
         state.answered = true;
         state.all = None;
@@ -107,7 +107,7 @@ impl Patience {
 
     /// A try of a request that began at `began` failed in a way that may pass. An error says that it is not to be
     /// tried again.
-    pub fn failed(&self, key: &str, began: Instant, cause: String, full: bool) -> Result<(), WireError> {
+    pub(crate) fn failed(&self, key: &str, began: Instant, cause: String, full: bool) -> Result<(), WireError> {
         let now = Instant::now();
         let mut state = self.state();
         let all = Trouble::goes_on(state.all, began, now);

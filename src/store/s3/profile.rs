@@ -27,7 +27,7 @@ const BEYOND_US: [(&str, &str); 4] = [
 
 /// Keys of one profile.
 #[derive(Debug)]
-pub struct ProfileCredentials {
+pub(super) struct ProfileCredentials {
     profile: String,
     files: Files,
     known: Mutex<Option<(Stamp, Arc<AwsCredential>)>>,
@@ -105,14 +105,14 @@ fn parse(text: &str) -> Sections {
 }
 
 /// A setting such as `region` of the profile that is meant.
-pub fn setting(options: &StoreOptions, profile: Option<&str>, key: &str) -> Option<String> {
+pub(super) fn setting(options: &StoreOptions, profile: Option<&str>, key: &str) -> Option<String> {
     let profile = Files::of(options).profile(profile.unwrap_or("default")).ok()??;
     profile.get(key).cloned().filter(|v| !v.is_empty())
 }
 
 impl ProfileCredentials {
     /// The profile that is meant, if it holds keys. One that was named and holds none is an error.
-    pub fn find(options: &StoreOptions, profile: Option<&str>) -> Result<Option<Self>, String> {
+    pub(super) fn find(options: &StoreOptions, profile: Option<&str>) -> Result<Option<Self>, String> {
         let files = Files::of(options);
         let name = profile.unwrap_or("default");
         let found = Self { profile: name.to_owned(), files, known: Mutex::new(None) };

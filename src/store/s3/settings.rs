@@ -33,7 +33,7 @@ const RETRY_SECONDS: u64 = 180;
 
 /// What is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub(super) struct Settings {
     pub bucket: String,
     pub prefix: String,
     pub endpoint: Option<String>,
@@ -56,7 +56,7 @@ pub struct Settings {
 
 impl Settings {
     /// Reads `s3://bucket/prefix?key=value`, or `s3:https://host/bucket/prefix` as other tools write it.
-    pub fn parse(location: &str, options: &StoreOptions) -> Result<Self, StoreError> {
+    pub(super) fn parse(location: &str, options: &StoreOptions) -> Result<Self, StoreError> {
         let (path, query) = location.split_once('?').unwrap_or((location, ""));
         let mut given = Given::find(location, query, options)?;
         let Place { bucket, prefix, endpoint: in_path, region: in_host } =
@@ -108,14 +108,14 @@ impl Settings {
     }
 
     /// The location as people are shown it.
-    pub fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         let slash = if self.prefix.is_empty() { "" } else { "/" };
         let at = self.endpoint.as_ref().map(|e| format!(" at {e}")).unwrap_or_default();
         format!("s3://{}{slash}{}{at}", self.bucket, self.prefix)
     }
 
     /// The endpoint as `object_store` wants it: for virtual hosts the bucket is part of it.
-    pub fn endpoint_with_bucket(&self, endpoint: &str) -> String {
+    pub(super) fn endpoint_with_bucket(&self, endpoint: &str) -> String {
         match (self.virtual_hosted, endpoint.split_once("://")) {
             (true, Some((scheme, host))) => format!("{scheme}://{}.{host}", self.bucket),
             _ => endpoint.to_owned(),
@@ -123,7 +123,7 @@ impl Settings {
     }
 
     /// URL of the bucket itself, without a slash at its end.
-    pub fn bucket_url(&self, region: &str) -> String {
+    pub(super) fn bucket_url(&self, region: &str) -> String {
         let bucket = &self.bucket;
         match (&self.endpoint, self.virtual_hosted) {
             (Some(endpoint), true) => self.endpoint_with_bucket(endpoint),
@@ -134,7 +134,7 @@ impl Settings {
     }
 
     /// That the location cannot be used, and why.
-    pub fn unusable(&self, why: String) -> StoreError {
+    pub(super) fn unusable(&self, why: String) -> StoreError {
         unusable(&self.shown(), why)
     }
 }

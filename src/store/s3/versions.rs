@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// The versions below one prefix of one bucket.
-pub struct BucketVersions {
+pub(crate) struct BucketVersions {
     client: HttpClient,
     /// `None`: requests are not signed.
     credentials: Option<AwsCredentialProvider>,
@@ -70,7 +70,7 @@ struct Entry {
 type Marker = (String, String);
 
 impl BucketVersions {
-    pub fn new(
+    pub(crate) fn new(
         client: HttpClient,
         credentials: Option<AwsCredentialProvider>,
         region: String,
@@ -82,7 +82,7 @@ impl BucketVersions {
     }
 
     /// Whether the bucket keeps versions, or has kept some. A server that does not know the question keeps none.
-    pub async fn kept(&self) -> Result<bool, StoreError> {
+    pub(crate) async fn kept(&self) -> Result<bool, StoreError> {
         match self.ask(Verb::List, Method::GET, None, &[("versioning", "")]).await? {
             Ok(body) => Ok(parse::<VersioningConfiguration>(&body)?.status.is_some_and(|s| !s.is_empty())),
             Err(refusal) if matches!(refusal.status, 405 | 501) || refusal.says("NotImplemented") => Ok(false),
@@ -91,7 +91,7 @@ impl BucketVersions {
     }
 
     /// One page of the versions in a folder, behind `marker`; and where the next begins.
-    pub async fn page(
+    pub(crate) async fn page(
         &self,
         folder: &str,
         marker: Option<&Marker>,
@@ -127,7 +127,7 @@ impl BucketVersions {
     }
 
     /// The bytes of one version.
-    pub async fn bytes(&self, version: &Version) -> Result<Bytes, StoreError> {
+    pub(crate) async fn bytes(&self, version: &Version) -> Result<Bytes, StoreError> {
         let query = [("versionId", version.id.as_str())];
         match self.ask(Verb::Get, Method::GET, Some(&version.name), &query).await? {
             Ok(bytes) => Ok(bytes),
@@ -137,7 +137,7 @@ impl BucketVersions {
     }
 
     /// Removes one version for good; one that is not there is removed already.
-    pub async fn remove(&self, version: &Version) -> Result<(), StoreError> {
+    pub(crate) async fn remove(&self, version: &Version) -> Result<(), StoreError> {
         let query = [("versionId", version.id.as_str())];
         match self.ask(Verb::Delete, Method::DELETE, Some(&version.name), &query).await? {
             Ok(_) => Ok(()),

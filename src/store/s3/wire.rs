@@ -15,7 +15,7 @@ const PASSING: [&str; 6] =
 
 /// Why a request came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WireError {
+pub(crate) enum WireError {
     /// The server sends whoever asks elsewhere.
     #[error(
         "the server answered with a redirection{}, which is not followed: check the endpoint, and that no login or maintenance page stands before it",
@@ -54,12 +54,12 @@ pub enum WireError {
 
 impl WireError {
     /// As an error that `object_store` does not try again.
-    pub fn last(self) -> HttpError {
+    pub(crate) fn last(self) -> HttpError {
         HttpError::new(HttpErrorKind::Unknown, self)
     }
 
     /// The one that caused `error`.
-    pub fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+    pub(crate) fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
         let mut at = Some(error);
         while let Some(e) = at {
             if let Some(found) = e.downcast_ref() {
@@ -73,7 +73,7 @@ impl WireError {
 
 /// An answer that says no.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// Status of HTTP.
     pub status: u16,
     /// Error code of S3, if there is one.
@@ -96,7 +96,7 @@ impl std::fmt::Display for Refusal {
 
 impl Refusal {
     /// Reads the body of an answer: XML of S3, JSON of some servers, or a page of something before them.
-    pub fn read(status: u16, body: &[u8]) -> Self {
+    pub(crate) fn read(status: u16, body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body);
         let element = |name: &str| {
             let (_, rest) = text.split_once(&format!("<{name}>"))?;
@@ -113,18 +113,18 @@ impl Refusal {
     }
 
     /// Whether another try may be answered otherwise.
-    pub fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         let is_known = self.code.as_deref().is_some_and(|code| PASSING.contains(&code));
         is_known || matches!(self.status, 408 | 429 | 500 | 502..=504 | 520..=530)
     }
 
     /// Whether the code or the server's words contain this.
-    pub fn says(&self, what: &str) -> bool {
+    pub(crate) fn says(&self, what: &str) -> bool {
         self.code.as_deref().is_some_and(|code| code.contains(what)) || self.message.contains(what)
     }
 
     /// The server's own words, if they say more than the code does.
-    pub fn own_words(&self) -> Option<&str> {
+    pub(crate) fn own_words(&self) -> Option<&str> {
         let plain = self.message.trim_end_matches('.').to_ascii_lowercase();
         let is_empty_talk =
             matches!(plain.as_str(), "" | "access denied" | "forbidden" | "accessdenied" | "unauthorized");
@@ -166,7 +166,7 @@ fn harmless(text: &str) -> String {
 }
 
 /// What is known of an error of the connection that no further try would change.
-pub fn hopeless(error: &HttpError) -> Option<WireError> {
+pub(super) fn hopeless(error: &HttpError) -> Option<WireError> {
     let text = error_chain(error);
     let of = |why: &str| Some(WireError::Unreachable(why.to_owned()));
     if text.contains("CaUsedAsEndEntity") {

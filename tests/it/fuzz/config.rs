@@ -4,7 +4,7 @@ use strongroom::format::config::Config;
 use strongroom::format::envelope::{Envelope, Kind, append_checksum};
 
 /// Panics if it is not so.
-pub fn check(data: &[u8]) {
+pub(super) fn check(data: &[u8]) {
     let _ = Config::decode(data);
     let mut object = Envelope::clear(Kind::Config, [1; 32]).encode().to_vec();
     object.extend_from_slice(data);

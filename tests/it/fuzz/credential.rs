@@ -3,7 +3,7 @@
 use strongroom::format::credential::CredentialFile;
 
 /// Panics if it is not so.
-pub fn check(data: &[u8]) {
+pub(super) fn check(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = CredentialFile::decode(text);
     }

@@ -3,7 +3,7 @@
 use strongroom::format::envelope::{ENVELOPE_LEN, Envelope};
 
 /// Panics if it is not so.
-pub fn check(data: &[u8]) {
+pub(super) fn check(data: &[u8]) {
     if let Ok(envelope) = Envelope::decode(data) {
         assert_eq!(envelope.encode()[..], data[..ENVELOPE_LEN]);
     }

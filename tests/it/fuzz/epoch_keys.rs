@@ -7,7 +7,7 @@ use strongroom::format::epoch_keys::open;
 use strongroom::format::sealed::{Sealing, seal_value};
 
 /// Panics if it is not so.
-pub fn check(data: &[u8]) {
+pub(super) fn check(data: &[u8]) {
     let secret = Secret::new([1; 32]);
     let sealing = Sealing { secret: &secret, encapsulation: Some([4; 32]), domain: Domain(0), epoch: Epoch(1) };
     let sealed = seal_value(Kind::EpochKeys, &sealing, [2; 32], data, 0);

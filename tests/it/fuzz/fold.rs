@@ -104,7 +104,7 @@ fn change(bytes: &mut Vec<u8>, input: &mut impl Iterator<Item = u8>, edits: usiz
 }
 
 /// Panics if it is not so.
-pub fn check(data: &[u8]) {
+pub(super) fn check(data: &[u8]) {
     static SCENE: OnceLock<Scene> = OnceLock::new();
     let scene = SCENE.get_or_init(scene);
     let (store, mut input) = (Arc::new(scene.store.fork()), data.iter().copied());

@@ -7,7 +7,7 @@ use strongroom::format::pack::{PackReader, TRAILER_LEN};
 use strongroom::primitives::codec::Reader;
 
 /// Panics if it is not so.
-pub fn check(data: &[u8]) {
+pub(super) fn check(data: &[u8]) {
     let mut reader = Reader::new(data);
     if let Ok(directory) = PackDirectory::decode(&mut reader) {
         let mut out = Vec::new();

@@ -7,7 +7,7 @@ use strongroom::format::record::SignedRecord;
 use strongroom::format::sealed::{Sealing, seal_value};
 
 /// Panics if it is not so.
-pub fn check(data: &[u8]) {
+pub(super) fn check(data: &[u8]) {
     let secret = Secret::new([1; 32]);
     let _ = SignedRecord::decode(data, |_| Ok(secret.clone()));
     let sealing = Sealing { secret: &secret, encapsulation: None, domain: Domain(0), epoch: Epoch(0) };

@@ -4,7 +4,7 @@ use strongroom::crypto::secret::Secret;
 use strongroom::format::segment::{SegmentContent, decode_directories, decode_locations, open};
 
 /// Panics if it is not so.
-pub fn check(data: &[u8]) {
+pub(super) fn check(data: &[u8]) {
     let _ = SegmentContent::decode_inline(data);
     let _ = decode_locations(data);
     let _ = decode_directories(data);

@@ -4,7 +4,7 @@ use strongroom::format::envelope::{Envelope, Kind, Suite, append_checksum};
 use strongroom::format::slot::Slot;
 
 /// Panics if it is not so.
-pub fn check(data: &[u8]) {
+pub(super) fn check(data: &[u8]) {
     let _ = Slot::decode(data);
     let envelope = Envelope { suite: Suite::Shared, ..Envelope::clear(Kind::Slot, [1; 32]) };
     let mut object = envelope.encode().to_vec();

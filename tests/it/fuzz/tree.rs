@@ -3,7 +3,7 @@
 use strongroom::format::tree::TreeNode;
 
 /// Panics if it is not so.
-pub fn check(data: &[u8]) {
+pub(super) fn check(data: &[u8]) {
     if let Ok(node) = TreeNode::decode(data) {
         assert_eq!(TreeNode::decode(&node.encode()), Ok(node.clone()));
         node.blocks();

@@ -10,7 +10,7 @@ use strongroom::destination::TargetOptions;
 use strongroom::format::config::Parameters;
 use strongroom::format::credential::CredentialFile;
 use strongroom::format::record::Role;
-pub use strongroom::ops::backup::BackupOptions;
+pub(crate) use strongroom::ops::backup::BackupOptions;
 use strongroom::ops::backup::{BackupError, BackupReport, StreamSource, backup};
 use strongroom::ops::credentials::{self, NewCredential};
 use strongroom::ops::restore::{RestoreError, RestoreOptions, RestoreReport, restore};
@@ -22,65 +22,65 @@ use strongroom::source::ExcludeOptions;
 use strongroom::store::{MemoryStore, Store, list_all};
 use zeroize::Zeroizing;
 
-pub const PASSPHRASE: &[u8] = b"correct horse battery staple";
+pub(crate) const PASSPHRASE: &[u8] = b"correct horse battery staple";
 
 /// A repository with its local folders; everything goes when it is dropped.
-pub struct Bench {
+pub(crate) struct Bench {
     pub store: Arc<dyn Store>,
     pub folder: tempfile::TempDir,
     pub system: Arc<dyn System>,
 }
 
 /// Small sizes, so that small tests have many blocks and packs.
-pub fn small() -> Parameters {
+pub(crate) fn small() -> Parameters {
     Parameters { block_len: 64 << 10, meta_block_len: 16 << 10, pack_len: 1 << 20, ..Parameters::default() }
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::on(Arc::new(MemoryStore::new()))
     }
 
-    pub fn on(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn on(store: Arc<dyn Store>) -> Self {
         init(&*store, PASSPHRASE, small(), None, &OsSystem).expect("a repository in an empty store");
         Self::beside(store)
     }
 
     /// Another machine on the same store: its local folders are empty.
-    pub fn beside(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn beside(store: Arc<dyn Store>) -> Self {
         Self { store, folder: tempfile::tempdir().expect("a temporary folder"), system: Arc::new(OsSystem) }
     }
 
-    pub fn places(&self) -> LocalPlaces {
+    pub(crate) fn places(&self) -> LocalPlaces {
         LocalPlaces { cache: self.folder.path().join("cache"), state: self.folder.path().join("state") }
     }
 
-    pub fn try_open(&self) -> Result<Arc<Repository>, RepositoryError> {
+    pub(crate) fn try_open(&self) -> Result<Arc<Repository>, RepositoryError> {
         self.try_open_on(self.store.clone())
     }
 
-    pub fn try_open_on(&self, store: Arc<dyn Store>) -> Result<Arc<Repository>, RepositoryError> {
+    pub(crate) fn try_open_on(&self, store: Arc<dyn Store>) -> Result<Arc<Repository>, RepositoryError> {
         Repository::open(store, &Zeroizing::new(PASSPHRASE.to_vec()), &self.places(), self.system.clone())
     }
 
-    pub fn open(&self) -> Arc<Repository> {
+    pub(crate) fn open(&self) -> Arc<Repository> {
         self.try_open().expect("the repository opens")
     }
 
     /// As a machine whose cache was deleted.
-    pub fn forget_cache(&self) {
+    pub(crate) fn forget_cache(&self) {
         let _ = std::fs::remove_dir_all(self.places().cache);
     }
 
     /// As a bare machine would see it: no cache, no state.
-    pub fn forget_local(&self) {
+    pub(crate) fn forget_local(&self) {
         for folder in ["cache", "state"] {
             let _ = std::fs::remove_dir_all(self.folder.path().join(folder));
         }
     }
 
     /// A machine of its own with a credential that the owner admits.
-    pub fn machine(&self, role: Role, name: &str) -> Machine {
+    pub(crate) fn machine(&self, role: Role, name: &str) -> Machine {
         let owner = self.open();
         let (hosts, sources) = (vec![name.to_owned()], vec![]);
         let location = self.store.location();
@@ -91,18 +91,18 @@ impl Bench {
         Machine { file, bench: Self { system: self.system.clone(), ..Self::beside(self.store.clone()) } }
     }
 
-    pub fn backup(&self, paths: &[&Path]) -> BackupReport {
+    pub(crate) fn backup(&self, paths: &[&Path]) -> BackupReport {
         self.try_backup(paths, &Recorder::default()).expect("the backup succeeds")
     }
 
-    pub fn try_backup(&self, paths: &[&Path], observer: &dyn Observer) -> Result<BackupReport, BackupError> {
+    pub(crate) fn try_backup(&self, paths: &[&Path], observer: &dyn Observer) -> Result<BackupReport, BackupError> {
         let repository = self.try_open()?;
         let report = backup(&repository, options(paths), observer)?;
         repository.save_cache()?;
         Ok(report)
     }
 
-    pub fn backup_stream(&self, name: &str, bytes: Vec<u8>) -> BackupReport {
+    pub(crate) fn backup_stream(&self, name: &str, bytes: Vec<u8>) -> BackupReport {
         let repository = self.open();
         let streams =
             vec![StreamSource::Reader { name: name.to_owned(), reader: Box::new(std::io::Cursor::new(bytes)) }];
@@ -112,17 +112,17 @@ impl Bench {
         report
     }
 
-    pub fn latest(&self, repository: &Repository) -> Snapshot {
+    pub(crate) fn latest(&self, repository: &Repository) -> Snapshot {
         repository.snapshots().expect("they can be listed").pop().expect("there is a snapshot")
     }
 
-    pub fn restore(&self, snapshot: &Snapshot, target: &Path, subtree: Option<&Path>) -> RestoreReport {
+    pub(crate) fn restore(&self, snapshot: &Snapshot, target: &Path, subtree: Option<&Path>) -> RestoreReport {
         try_restore(&self.open(), snapshot, target, subtree).expect("the restore succeeds")
     }
 }
 
 /// Does something once, at a step of somebody else's work.
-pub struct Meddler<'a> {
+pub(crate) struct Meddler<'a> {
     steps: AtomicUsize,
     at: usize,
     act: Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
@@ -130,17 +130,17 @@ pub struct Meddler<'a> {
 
 impl<'a> Meddler<'a> {
     /// At the first step.
-    pub fn new(act: impl FnOnce() + Send + 'a) -> Self {
+    pub(crate) fn new(act: impl FnOnce() + Send + 'a) -> Self {
         Self::at(0, act)
     }
 
     /// At the step with this number, counted from 0.
-    pub fn at(at: usize, act: impl FnOnce() + Send + 'a) -> Self {
+    pub(crate) fn at(at: usize, act: impl FnOnce() + Send + 'a) -> Self {
         Self { steps: AtomicUsize::new(0), at, act: Mutex::new(Some(Box::new(act))) }
     }
 
     /// Whether there was that step.
-    pub fn met(&self) -> bool {
+    pub(crate) fn met(&self) -> bool {
         self.steps.load(Ordering::SeqCst) > self.at
     }
 }
@@ -155,23 +155,23 @@ impl Observer for Meddler<'_> {
 }
 
 /// A machine that holds a credential and no passphrase.
-pub struct Machine {
+pub(crate) struct Machine {
     pub file: CredentialFile,
     pub bench: Bench,
 }
 
 impl Machine {
-    pub fn try_open(&self) -> Result<Arc<Repository>, RepositoryError> {
+    pub(crate) fn try_open(&self) -> Result<Arc<Repository>, RepositoryError> {
         let bench = &self.bench;
         Repository::open_as(bench.store.clone(), &self.file, &bench.places(), bench.system.clone())
     }
 
-    pub fn open(&self) -> Arc<Repository> {
+    pub(crate) fn open(&self) -> Arc<Repository> {
         self.try_open().expect("the credential opens the repository")
     }
 
     /// A backup as this machine's host.
-    pub fn try_backup(&self, paths: &[&Path]) -> Result<BackupReport, BackupError> {
+    pub(crate) fn try_backup(&self, paths: &[&Path]) -> Result<BackupReport, BackupError> {
         let repository = self.try_open()?;
         let options = BackupOptions { host: self.file.name.clone(), ..options(paths) };
         let report = backup(&repository, options, &Recorder::default())?;
@@ -179,12 +179,12 @@ impl Machine {
         Ok(report)
     }
 
-    pub fn backup(&self, paths: &[&Path]) -> BackupReport {
+    pub(crate) fn backup(&self, paths: &[&Path]) -> BackupReport {
         self.try_backup(paths).expect("the backup succeeds")
     }
 }
 
-pub fn try_restore(
+pub(crate) fn try_restore(
     repository: &Arc<Repository>,
     snapshot: &Snapshot,
     target: &Path,
@@ -193,7 +193,7 @@ pub fn try_restore(
     try_restore_watched(repository, snapshot, target, subtree, &Recorder::default())
 }
 
-pub fn try_restore_watched(
+pub(crate) fn try_restore_watched(
     repository: &Arc<Repository>,
     snapshot: &Snapshot,
     target: &Path,
@@ -210,7 +210,7 @@ pub fn try_restore_watched(
     restore(repository, snapshot, options, observer)
 }
 
-pub fn options(paths: &[&Path]) -> BackupOptions {
+pub(crate) fn options(paths: &[&Path]) -> BackupOptions {
     BackupOptions {
         paths: paths.iter().map(|p| p.to_path_buf()).collect::<Vec<PathBuf>>(),
         streams: vec![],
@@ -231,7 +231,7 @@ pub fn options(paths: &[&Path]) -> BackupOptions {
 }
 
 /// What `rsync -naciXAHD --delete --modify-window=-1` says of the difference: nothing, if the trees are equal.
-pub fn difference(one: &Path, other: &Path) -> String {
+pub(crate) fn difference(one: &Path, other: &Path) -> String {
     let slash = |p: &Path| format!("{}/", p.display());
     let output = std::process::Command::new("rsync")
         .args(["-naciXAHD", "--delete", "--modify-window=-1", &slash(one), &slash(other)])
@@ -242,7 +242,7 @@ pub fn difference(one: &Path, other: &Path) -> String {
 }
 
 /// Lines that compress to about half and of which no two are alike: `len` bytes drawn from `seed`.
-pub fn text(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn text(seed: u64, len: usize) -> Vec<u8> {
     let mut random = vec![0; len / 2 + 32];
     Scripted::new(0, seed).fill_random(&mut random);
     let digit = |n: u8| b"0123456789abcdef"[usize::from(n)];
@@ -260,12 +260,12 @@ pub fn text(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// A world whose clock stands still, far from any file's times: the file cache trusts every entry.
-pub fn far_system(seed: u64) -> Arc<dyn System> {
+pub(crate) fn far_system(seed: u64) -> Arc<dyn System> {
     Arc::new(Scripted::new(4_000_000_000_000, seed))
 }
 
 /// Copies a folder of plain files and folders.
-pub fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder to copy to");
     for entry in std::fs::read_dir(from).expect("a folder to copy") {
         let entry = entry.expect("an entry");
@@ -278,7 +278,7 @@ pub fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// Every regular file below `root`, by its path from there.
-pub fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = walkdir::WalkDir::new(root).into_iter().map(|entry| entry.expect("an entry"));
     let of = |entry: walkdir::DirEntry| {
         let name = entry.path().strip_prefix(root).expect("it is below").to_owned();
@@ -288,6 +288,6 @@ pub fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// Names of the objects in a folder of the store.
-pub fn names(store: &dyn Store, folder: &str) -> Vec<String> {
+pub(crate) fn names(store: &dyn Store, folder: &str) -> Vec<String> {
     list_all(store, folder).expect("a listing").into_iter().map(|o| o.name).collect()
 }

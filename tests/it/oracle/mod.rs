@@ -11,7 +11,7 @@ const FUTURE_MS: i64 = 600_000;
 
 /// What a clock and a calendar on the wall show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Face {
+pub(crate) struct Face {
     /// Days since 1 January 1970.
     day: i64,
     ms_of_day: i64,
@@ -21,7 +21,7 @@ pub struct Face {
 
 /// A span of the calendar; hours are those of a stop watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Length {
+pub(crate) struct Length {
     pub years: i64,
     pub months: i64,
     pub weeks: i64,
@@ -31,7 +31,7 @@ pub struct Length {
 
 /// A keep rule.
 #[derive(Debug, Clone)]
-pub enum Rule {
+pub(crate) enum Rule {
     Last(u32),
     Every(Period, u32),
     Within(Length),
@@ -40,7 +40,7 @@ pub enum Rule {
 }
 
 /// What the wall shows at a moment.
-pub type Wall<'a> = &'a dyn Fn(i64) -> Face;
+pub(crate) type Wall<'a> = &'a dyn Fn(i64) -> Face;
 
 fn days_in_year(year: i64) -> i64 {
     if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) { 366 } else { 365 }
@@ -80,7 +80,7 @@ fn day_of(wanted: (i64, i64, i64)) -> i64 {
 
 impl Face {
     /// What is shown at a moment by a clock that is so far ahead of UTC.
-    pub fn of(at_ms: i64, offset_s: i64) -> Self {
+    pub(crate) fn of(at_ms: i64, offset_s: i64) -> Self {
         let local_ms = at_ms + offset_s * 1000;
         Self { day: local_ms.div_euclid(DAY_MS), ms_of_day: local_ms.rem_euclid(DAY_MS), offset_s }
     }
@@ -188,12 +188,12 @@ fn stays(group: &[Candidate], now_ms: i64, by_policy: &dyn Fn(&[&Candidate], &Ca
 }
 
 /// What the rules keep.
-pub fn kept(group: &[Candidate], rules: &[Rule], now_ms: i64, wall: Wall) -> Vec<SnapshotId> {
+pub(crate) fn kept(group: &[Candidate], rules: &[Rule], now_ms: i64, wall: Wall) -> Vec<SnapshotId> {
     stays(group, now_ms, &|present, c| rules.iter().any(|rule| rule_keeps(present, c, rule, wall)))
 }
 
 /// What has not expired.
-pub fn unexpired(
+pub(crate) fn unexpired(
     group: &[Candidate],
     after: Length,
     (min, max): (u32, Option<u32>),

@@ -5,22 +5,22 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-pub struct Strongroom {
+pub(crate) struct Strongroom {
     pub folder: tempfile::TempDir,
 }
 
 impl Strongroom {
-    pub fn init() -> Self {
+    pub(crate) fn init() -> Self {
         let this = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         this.expect(0, &["init"]);
         this
     }
 
-    pub fn at(&self, path: &str) -> PathBuf {
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.folder.path().join(path)
     }
 
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
         command
             .args(args)
@@ -36,51 +36,51 @@ impl Strongroom {
     }
 
     #[track_caller]
-    pub fn expect(&self, code: i32, args: &[&str]) -> String {
+    pub(crate) fn expect(&self, code: i32, args: &[&str]) -> String {
         said(code, args, &self.command(args).output().expect("the program runs"))
     }
 
-    pub fn write(&self, path: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, path: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let at = self.at(path);
         fs::create_dir_all(at.parent().unwrap()).unwrap();
         fs::write(&at, bytes).unwrap();
         at
     }
 
-    pub fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.at(path)).unwrap()).into_owned()
     }
 
     /// `latest:` and the absolute path of `path`.
-    pub fn latest(&self, path: &str) -> String {
+    pub(crate) fn latest(&self, path: &str) -> String {
         format!("latest:{}", self.at(path).display())
     }
 
     /// Restores `d` into `target`.
     #[track_caller]
-    pub fn restore(&self, code: i32, target: &str, more: &[&str]) -> String {
+    pub(crate) fn restore(&self, code: i32, target: &str, more: &[&str]) -> String {
         let part = self.latest("d");
         self.expect(code, &[&["restore", &part, "--target", target], more].concat())
     }
 }
 
 #[track_caller]
-pub fn said(code: i32, args: &[&str], output: &Output) -> String {
+pub(crate) fn said(code: i32, args: &[&str], output: &Output) -> String {
     let said = [&output.stdout[..], &output.stderr[..]].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
     said
 }
 
-pub fn run(program: &str, args: &[&str]) -> bool {
+pub(crate) fn run(program: &str, args: &[&str]) -> bool {
     Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
 /// A file system of its own, where that is allowed; gone when it is dropped.
-pub struct Mounted(PathBuf);
+pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
-    pub fn new(at: PathBuf, size: &str) -> Option<Self> {
+    pub(crate) fn new(at: PathBuf, size: &str) -> Option<Self> {
         fs::create_dir_all(&at).unwrap();
         let options = format!("size={size},mode=755");
         let mounted = run("mount", &["-t", "tmpfs", "-o", &options, "none", at.to_str().unwrap()]);
@@ -95,7 +95,7 @@ impl Drop for Mounted {
 }
 
 /// Bytes that do not compress and of which no part is like another.
-pub fn noise(len: usize) -> Vec<u8> {
+pub(crate) fn noise(len: usize) -> Vec<u8> {
     let mut state = len as u64 | 1;
     let mut next = || {
         state ^= state << 13;

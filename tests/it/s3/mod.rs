@@ -2,7 +2,7 @@
 //! what it was asked. It can be stopped and started again with what it holds.
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
-pub mod weed;
+pub(crate) mod weed;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,16 +18,16 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use strongroom::store::{Store, StoreOptions, open};
 
-pub const BUCKET: &str = "bucket";
+pub(crate) const BUCKET: &str = "bucket";
 /// May do everything.
-pub const OWNER_KEY: &str = "OWNERKEY";
+pub(crate) const OWNER_KEY: &str = "OWNERKEY";
 /// Does what the policy says.
-pub const MACHINE_KEY: &str = "MACHINEKEY";
+pub(crate) const MACHINE_KEY: &str = "MACHINEKEY";
 const SECRET: &str = "a secret of forty characters, or nearly so";
 
 /// How the server treats `If-None-Match: *`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
+pub(crate) enum Condition {
     Atomic,
     /// Everybody is told to have created the object.
     Ignored,
@@ -37,7 +37,7 @@ pub enum Condition {
 
 /// What is done to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Answers so, and does nothing.
     Status(u16, &'static str),
     /// Does it, and answers so.
@@ -59,7 +59,7 @@ pub enum Fault {
 
 /// A request as the log keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub(crate) struct Asked {
     pub method: String,
     /// Name of the object below the bucket; empty for requests to the bucket.
     pub key: String,
@@ -81,7 +81,7 @@ struct Object {
 }
 
 /// What the server holds and how it behaves.
-pub struct Bucket {
+pub(crate) struct Bucket {
     objects: Mutex<BTreeMap<String, Object>>,
     pub condition: Mutex<Condition>,
     pub server: Mutex<&'static str>,
@@ -251,19 +251,19 @@ impl S3 for Mem {
 }
 
 /// A server that runs until it is dropped.
-pub struct Server {
+pub(crate) struct Server {
     pub address: SocketAddr,
     pub bucket: Arc<Bucket>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Server {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with_pages(1000)
     }
 
     /// Whose listings have so many names a page.
-    pub fn with_pages(page: usize) -> Self {
+    pub(crate) fn with_pages(page: usize) -> Self {
         let bucket = Bucket {
             objects: Mutex::default(),
             condition: Mutex::new(Condition::Atomic),
@@ -279,13 +279,13 @@ impl Server {
     }
 
     /// Again at the same address, with what was there.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.stop();
         *self = Self::listen(self.bucket.clone(), self.address.port());
     }
 
     /// From now on connections are refused.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(Duration::from_secs(1));
         }
@@ -322,7 +322,7 @@ impl Server {
     }
 
     /// Options by which `key` reaches it.
-    pub fn options(&self, key: &'static str) -> StoreOptions {
+    pub(crate) fn options(&self, key: &'static str) -> StoreOptions {
         let pairs = [("endpoint", format!("http://{}", self.address)), ("retry-timeout", "20".to_owned())];
         let lookup = move |name: &str| match name {
             "AWS_ACCESS_KEY_ID" => Some(key.to_owned()),
@@ -334,56 +334,56 @@ impl Server {
     }
 
     /// A store as `key` sees it.
-    pub fn store(&self, key: &'static str) -> Arc<dyn Store> {
+    pub(crate) fn store(&self, key: &'static str) -> Arc<dyn Store> {
         open("s3://bucket/backups", &self.options(key), 0).expect("nothing is asked of the server yet")
     }
 
     /// From now on each request is shown to `fault`, with how many came before it since now.
-    pub fn set_fault(&self, fault: impl FnMut(&Asked, usize) -> Option<Fault> + Send + 'static) {
+    pub(crate) fn set_fault(&self, fault: impl FnMut(&Asked, usize) -> Option<Fault> + Send + 'static) {
         self.bucket.log.lock().unwrap().clear();
         *self.bucket.fault.lock().unwrap() = Some(Box::new(fault));
     }
 
-    pub fn clear_fault(&self) {
+    pub(crate) fn clear_fault(&self) {
         *self.bucket.fault.lock().unwrap() = None;
     }
 
     /// From now on requests of the machine's key are done only if `policy` says so.
-    pub fn set_policy(&self, policy: impl Fn(&Asked) -> bool + Send + Sync + 'static) {
+    pub(crate) fn set_policy(&self, policy: impl Fn(&Asked) -> bool + Send + Sync + 'static) {
         *self.bucket.policy.lock().unwrap() = Some(Box::new(policy));
     }
 
     /// What was asked since the last time.
-    pub fn take_log(&self) -> Vec<Asked> {
+    pub(crate) fn take_log(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.bucket.log.lock().unwrap())
     }
 
     /// Storage class and encryption that an object was put with.
-    pub fn headers(&self, key: &str) -> (Option<String>, Option<String>) {
+    pub(crate) fn headers(&self, key: &str) -> (Option<String>, Option<String>) {
         let objects = self.bucket.objects.lock().unwrap();
         objects.get(key).map(|o| (o.class.clone(), o.encryption.clone())).expect("the object is there")
     }
 
     /// Moves what lies below `prefix` to a storage class.
-    pub fn set_class(&self, prefix: &str, class: &str) {
+    pub(crate) fn set_class(&self, prefix: &str, class: &str) {
         let mut objects = self.bucket.objects.lock().unwrap();
         let below = objects.iter_mut().filter(|(key, _)| key.starts_with(prefix));
         below.for_each(|(_, object)| object.class = Some(class.to_owned()));
     }
 
     /// Everything that another server holds, from now on here.
-    pub fn copy_from(&self, other: &Self) {
+    pub(crate) fn copy_from(&self, other: &Self) {
         *self.bucket.objects.lock().unwrap() = other.bucket.objects.lock().unwrap().clone();
     }
 
     /// Replaces an object by the one of another server, as a server does that lets everybody win.
-    pub fn take_over(bucket: &Bucket, other: &Bucket, key: &str) {
+    pub(crate) fn take_over(bucket: &Bucket, other: &Bucket, key: &str) {
         let object = other.objects.lock().unwrap().get(key).cloned().expect("the other has it");
         bucket.objects.lock().unwrap().insert(key.to_owned(), object);
     }
 
     /// Puts an object behind everybody's back.
-    pub fn put(&self, key: &str, bytes: &'static [u8], class: Option<&str>) {
+    pub(crate) fn put(&self, key: &str, bytes: &'static [u8], class: Option<&str>) {
         let class = class.map(str::to_owned);
         let object = Object { bytes: Bytes::from_static(bytes), modified: SystemTime::now(), class, encryption: None };
         self.bucket.objects.lock().unwrap().insert(key.to_owned(), object);
@@ -517,7 +517,7 @@ impl Front {
 }
 
 /// What `docs/GUIDE.md` says a backup machine's policy should allow.
-pub fn backup_policy(asked: &Asked) -> bool {
+pub(crate) fn backup_policy(asked: &Asked) -> bool {
     let key = asked.key.strip_prefix("backups/").unwrap_or(&asked.key);
     let folder = key.split('/').next().unwrap_or_default();
     match asked.method.as_str() {
@@ -528,6 +528,6 @@ pub fn backup_policy(asked: &Asked) -> bool {
 }
 
 /// What it says for a machine that restores.
-pub fn read_policy(asked: &Asked) -> bool {
+pub(crate) fn read_policy(asked: &Asked) -> bool {
     matches!(asked.method.as_str(), "GET" | "HEAD")
 }

@@ -10,13 +10,13 @@ use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{ClientOptions, HttpConnector, HttpRequestBody, ReqwestConnector};
 use strongroom::store::{Store, StoreOptions, open};
 
-pub const OWNER_KEY: &str = "owner";
-pub const MACHINE_KEY: &str = "machine";
+pub(crate) const OWNER_KEY: &str = "owner";
+pub(crate) const MACHINE_KEY: &str = "machine";
 const SECRET: &str = "secretsecret";
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running server with one bucket, in a folder of its own. Dropping it kills it.
-pub struct Weed {
+pub(crate) struct Weed {
     child: Child,
     port: u16,
     /// Of its other parts.
@@ -42,7 +42,7 @@ fn free_port() -> u16 {
 }
 
 impl Weed {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let identity = |key: &str, actions: &str| {
             format!(
@@ -67,19 +67,19 @@ impl Weed {
     }
 
     /// From now on the bucket keeps versions.
-    pub fn keep_versions(&self) {
+    pub(crate) fn keep_versions(&self) {
         let body = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
         assert_eq!(self.ask("PUT", "bucket?versioning=", body), 200);
     }
 
     /// Stops it; what it holds stays.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// Starts it again at the same address.
-    pub fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         self.child = spawn(&self.folder, self.port, self.ports);
         self.wait();
     }
@@ -124,7 +124,7 @@ impl Weed {
     }
 
     /// Options by which `key` reaches it.
-    pub fn options(&self, key: &'static str) -> StoreOptions {
+    pub(crate) fn options(&self, key: &'static str) -> StoreOptions {
         let pairs = [("endpoint".to_owned(), format!("http://127.0.0.1:{}", self.port))].into();
         let lookup = move |name: &str| match name {
             "AWS_ACCESS_KEY_ID" => Some(key.to_owned()),
@@ -135,7 +135,7 @@ impl Weed {
     }
 
     /// A store below `prefix`, as `key` sees it.
-    pub fn store(&self, prefix: &str, key: &'static str) -> Arc<dyn Store> {
+    pub(crate) fn store(&self, prefix: &str, key: &'static str) -> Arc<dyn Store> {
         open(&format!("s3://bucket/{prefix}"), &self.options(key), 0).expect("nothing is asked of the server yet")
     }
 }
