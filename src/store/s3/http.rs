@@ -349,7 +349,7 @@ mod tests {
         let body = [vec![b'x'; 300_000], b"END".to_vec()].concat();
         let request = http::Request::put(format!("http://{address}/bucket/key"))
             .header("content-length", body.len())
-            .body(body.clone().into())
+            .body(object_store::PutPayload::from(body.clone()).into())
             .unwrap();
         let answer = runtime.block_on(client.execute(request)).unwrap();
         assert_eq!(answer.status().as_u16(), 200);
