@@ -8,6 +8,7 @@
 
 pub mod args;
 mod commands;
+pub mod complete;
 mod context;
 pub mod env;
 pub mod error;
@@ -29,7 +30,7 @@ mod testing;
 pub mod time;
 pub mod values;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,7 +65,16 @@ pub fn main() -> ExitCode {
             return ExitCode::from(Exit::Failed.code());
         }
     };
-    ExitCode::from(run(std::env::args_os().skip(1).collect(), &env).code())
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(shell) = env.variable(complete::VARIABLE).map(OsStr::to_owned) {
+        // A shell that gets no answer completes nothing.
+        let done = complete::answer(&shell, &arguments, complete::silent(env));
+        return ExitCode::from(match done.and_then(|answer| std::io::stdout().write_all(&answer)) {
+            Ok(()) => Exit::Done.code(),
+            Err(_) => Exit::Failed.code(),
+        });
+    }
+    ExitCode::from(run(arguments, &env).code())
 }
 
 const VARIABLES: &str = "\

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use crate::harness::{Bench, Machine, PASSPHRASE, difference, far_system, small, text};
@@ -17,7 +18,7 @@ use strongroom::primitives::progress::Silent;
 use strongroom::primitives::system::OsSystem;
 use strongroom::repository::state_dir::machine_id;
 use strongroom::repository::{RepositoryError, init};
-use strongroom::store::{Store, StoreError, check_conditional_create, list_all};
+use strongroom::store::{Store, StoreError, StoreOptions, check_conditional_create, list_all, open};
 
 fn tree() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -34,6 +35,14 @@ fn tree() -> tempfile::TempDir {
 fn on(machine: Machine, store: Arc<dyn Store>) -> Machine {
     let Machine { file, bench } = machine;
     Machine { file, bench: Bench { store, ..bench } }
+}
+
+/// A store with these options, and where it says that the server keeps it waiting.
+fn telling(options: StoreOptions) -> (Arc<dyn Store>, Receiver<String>) {
+    let (told, tells) = std::sync::mpsc::channel();
+    let notice = Arc::new(move |text: &str| drop(told.send(text.to_owned())));
+    let store = open("s3://bucket/backups", &StoreOptions { notice, ..options }, 0);
+    (store.expect("nothing is asked of the server yet"), tells)
 }
 
 fn restored(machine: &Machine, root: &Path) -> Result<(), RestoreError> {
@@ -224,7 +233,8 @@ fn a_server_that_stops_in_the_middle_and_comes_back_costs_a_pause() {
     for n in 100..130 {
         fs::write(root.path().join(format!("{n}")), text(n, 300_000)).unwrap();
     }
-    let bench = Bench::on(server.store(OWNER_KEY));
+    let (store, waits) = telling(server.options(OWNER_KEY));
+    let bench = Bench::on(store);
     let (met, meets) = std::sync::mpsc::channel();
     let mut met = Some(met);
     server.set_fault(move |asked, _| {
@@ -241,7 +251,7 @@ fn a_server_that_stops_in_the_middle_and_comes_back_costs_a_pause() {
         let backup = scope.spawn(|| bench.backup(&[root.path()]));
         meets.recv().unwrap();
         server.stop();
-        std::thread::sleep(Duration::from_millis(1500));
+        waits.recv().unwrap();
         server.restart();
         assert_eq!(backup.join().unwrap().sources.len(), 1);
     });
@@ -412,7 +422,13 @@ fn seaweedfs_holds_nights_of_machines_that_may_only_add() {
     check_conditional_create(&*store, [3; 16]).unwrap();
     let bench = Bench::on(store);
     let (db, drill) = (bench.machine(Role::Backup, "db"), bench.machine(Role::Read, "drill"));
-    let (db, drill) = (on(db, server.store("backups", MACHINE_KEY)), on(drill, server.store("backups", MACHINE_KEY)));
+    let drill = on(drill, server.store("backups", MACHINE_KEY));
+    let (slow, waits) = telling(StoreOptions {
+        upload_rate: Some(64 << 20),
+        download_rate: Some(64 << 20),
+        ..server.options(MACHINE_KEY)
+    });
+    let db = on(db, slow);
     db.backup(&[root.path()]);
     restored(&drill, root.path()).unwrap();
     let log = list_all(&*bench.store, "log").unwrap();
@@ -423,7 +439,7 @@ fn seaweedfs_holds_nights_of_machines_that_may_only_add() {
     server.stop();
     std::thread::scope(|scope| {
         let backup = scope.spawn(|| db.backup(&[root.path()]));
-        std::thread::sleep(Duration::from_secs(2));
+        waits.recv().unwrap();
         server.start_again();
         assert_eq!(backup.join().unwrap().sources.len(), 1);
     });

@@ -5,12 +5,12 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::harness::story::everything;
 use crate::harness::{Bench, Machine, difference, text};
 use crate::s3::{Fault, OWNER_KEY, Server};
 use bytes::Bytes;
 use strongroom::format::names;
 use strongroom::format::record::{Operation, Role};
-use strongroom::ops::prune::plan::MaxUnused;
 use strongroom::ops::prune::{PruneOptions, prune};
 use strongroom::ops::verify::{VerifyDepth, verify};
 use strongroom::primitives::error_chain::error_chain;
@@ -213,7 +213,7 @@ fn a_server_that_can_only_delete_one_object_is_pruned() {
     let repository = bench.open();
     let first = repository.snapshots().unwrap().remove(0).id;
     repository.append(&mut |_| Ok(vec![Operation::Forget { snapshots: vec![first] }])).unwrap();
-    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), grace_ms: 0, ..PruneOptions::default() };
+    let options = PruneOptions { grace_ms: 0, ..everything() };
     prune(&repository, &options, &Silent).unwrap();
     assert!(list_all(&*bench.store, "data").unwrap().len() < before);
     assert!(server.take_log().iter().all(|asked| asked.method != "POST"));

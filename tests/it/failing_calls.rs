@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use crate::harness::story::{everything, thorough};
 use crate::harness::{Bench, far_system, options, text};
 use strongroom::format::record::Operation;
 use strongroom::ops::backup::{StreamSource, backup};
 use strongroom::ops::cat::cat;
-use strongroom::ops::prune::plan::MaxUnused;
-use strongroom::ops::prune::{PruneOptions, prune};
+use strongroom::ops::prune::prune;
 use strongroom::ops::repair::{RepairOptions, repair};
 use strongroom::ops::verify::{VerifyDepth, verify};
 use strongroom::primitives::progress::{Recorder, Silent};
@@ -160,19 +160,14 @@ fn a_backup_of_a_stream() {
 #[test]
 fn a_prune() {
     count_panics();
-    at_every_call(true, &|repository, _| {
-        let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
-        text_of(prune(repository, &options, &Silent))
-    });
+    at_every_call(true, &|repository, _| text_of(prune(repository, &everything(), &Silent)));
 }
 
 #[test]
 fn a_repair() {
     count_panics();
     at_every_call(true, &|repository, _| {
-        let (host, command) = ("keeper".to_owned(), "repair".to_owned());
-        let options =
-            RepairOptions { read_data: true, drop_lost: false, ignore_versions: true, dry_run: false, host, command };
+        let options = RepairOptions { ignore_versions: true, ..thorough() };
         text_of(repair(repository, &options, &Silent))
     });
 }

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::harness::{Bench, Meddler, difference, far_system, names, options, text};
+use crate::harness::story::{comes_back, everything, keep_newest, sound as all_sound};
+use crate::harness::{Bench, Meddler, far_system, names, options, text};
 use bytes::Bytes;
 use strongroom::format::description::RunDescription;
 use strongroom::format::record::{Operation, RunKind};
@@ -25,9 +26,7 @@ use strongroom::store::{
 };
 
 fn pruned(repository: &Arc<Repository>) -> Result<PruneReport, RepositoryError> {
-    let (host, command) = ("keeper".to_owned(), "prune".to_owned());
-    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), host, command, ..PruneOptions::default() };
-    prune(repository, &options, &Silent)
+    prune(repository, &everything(), &Silent)
 }
 
 fn night(root: &Path, n: u64) {
@@ -45,19 +44,10 @@ fn nights(bench: &Bench) -> tempfile::TempDir {
     root
 }
 
-fn keep_newest(repository: &Repository) {
-    let mut all = repository.snapshots().unwrap();
-    all.pop();
-    let ids: Vec<_> = all.iter().map(|s| s.id).collect();
-    repository.append(&mut |_| Ok(vec![Operation::Forget { snapshots: ids.clone() }])).unwrap();
-}
-
 fn sound(bench: &Bench, root: &Path) {
     let repository = bench.open();
-    assert_eq!(verify(&repository, VerifyDepth::ReadData, &Silent).unwrap().findings, vec![]);
-    let target = tempfile::tempdir().unwrap();
-    bench.restore(&bench.latest(&repository), target.path(), Some(root));
-    assert_eq!(difference(root, target.path()), "");
+    all_sound(&repository);
+    comes_back(bench, &repository, root);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
+use crate::harness::story::everything;
 use crate::harness::{Bench, Machine, difference, names, text};
 use bytes::Bytes;
 use strongroom::crypto::keys::Epoch;
@@ -21,8 +22,7 @@ use strongroom::format::segment::{PackSummary, encode_inline};
 use strongroom::ops::credentials;
 use strongroom::ops::forget::policy::{Keep, Policy};
 use strongroom::ops::forget::{ForgetOptions, GroupBy, Which, forget};
-use strongroom::ops::prune::plan::MaxUnused;
-use strongroom::ops::prune::{PruneOptions, prune};
+use strongroom::ops::prune::prune;
 use strongroom::ops::verify::{Part, VerifyDepth, remember, verify};
 use strongroom::primitives::ids::{BlockId, ChunkId, KeyedTag, ObjectHash, OperationId, Reference, RunId, SnapshotId};
 use strongroom::primitives::progress::Silent;
@@ -514,8 +514,7 @@ fn directories_that_it_writes_for_packs_of_others_count_for_nobody() {
     for _ in 0..4 {
         let bare = Bench::beside(scene.bench.store.clone());
         let repository = bare.open();
-        let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
-        let report = prune(&repository, &options, &Silent).unwrap();
+        let report = prune(&repository, &everything(), &Silent).unwrap();
         assert!(!report.has_problems(), "{report:?}");
         assert_eq!(verify(&repository, VerifyDepth::ReadData, &Silent).unwrap().findings, vec![]);
         scene.all_is_well();

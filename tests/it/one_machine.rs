@@ -5,13 +5,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 
+use crate::harness::story::{everything, holds};
 use crate::harness::{Bench, Meddler, difference, far_system, text};
 use strongroom::format::record::Operation;
 use strongroom::ops::backup::{BackupOptions, StreamSource, backup};
 use strongroom::ops::cat::cat;
 use strongroom::ops::copy::{CopyOptions, copy};
 use strongroom::ops::list::list;
-use strongroom::ops::prune::plan::MaxUnused;
 use strongroom::ops::prune::{PruneOptions, prune};
 use strongroom::ops::verify::{VerifyDepth, verify};
 use strongroom::primitives::progress::Silent;
@@ -24,16 +24,6 @@ fn night(root: &Path, n: u64) {
         fs::write(root.join(format!("stays{i}")), text(i, 60_000)).unwrap();
         fs::write(root.join(format!("partly{i}")), [text(10 + i, 40_000), text(100 * n + i, 40_000)].concat()).unwrap();
     }
-}
-
-/// The newest snapshot comes back on a bare machine, and all that is stored is sound.
-fn holds(store: &Arc<dyn Store>, root: &Path, label: &str) {
-    let bare = Bench::beside(store.clone());
-    let repository = bare.open();
-    assert_eq!(verify(&repository, VerifyDepth::ReadData, &Silent).unwrap().findings, vec![], "{label}");
-    let target = tempfile::tempdir().unwrap();
-    bare.restore(&bare.latest(&repository), target.path(), Some(root));
-    assert_eq!(difference(root, target.path()), "", "{label}");
 }
 
 fn three_nights(root: &Path) -> (Arc<MemoryStore>, Bench) {
@@ -70,7 +60,7 @@ fn a_process_that_folded_less_makes_no_prune_delete_what_is_needed() {
         Bench { system: far_system(2), ..Bench::beside(other.clone()) }.backup(&[root.path()]);
         let pruner = bench.open();
         let meddler = Meddler::at(step, || slow.look_again().unwrap());
-        let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+        let options = everything();
         prune(&pruner, &options, &meddler).unwrap();
         holds(&other, root.path(), &format!("the slow process came at step {step}"));
         if !meddler.met() {
@@ -90,7 +80,7 @@ fn a_backup_beside_a_prune_of_the_same_machine_keeps_what_it_refers_to() {
             night(root.path(), 4);
             bench.backup(&[root.path()]);
         });
-        let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+        let options = everything();
         prune(&pruner, &options, &meddler).unwrap();
         let store: Arc<dyn Store> = store;
         if !meddler.met() {
@@ -208,7 +198,7 @@ fn what_was_forgotten_meanwhile_is_not_called_damage() {
         &verified(|| VerifyDepth::Structure),
         &verified(|| VerifyDepth::ReadData),
         &|r, m| {
-            let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+            let options = everything();
             prune(r, &options, m).unwrap().damaged.len()
         },
         &|r, m| {
@@ -242,7 +232,7 @@ fn forget_and_prune(bench: &Bench) {
     let repository = bench.open();
     let all: Vec<_> = repository.snapshots().unwrap().iter().map(|s| s.id).collect();
     repository.append(&mut |_| Ok(vec![Operation::Forget { snapshots: all[..2].to_vec() }])).unwrap();
-    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+    let options = everything();
     prune(&repository, &options, &Silent).unwrap();
 }
 
@@ -271,7 +261,7 @@ fn a_snapshot_that_is_forgotten_while_it_is_read_is_named() {
 /// streams of one run share packs, and one of them is forgotten, so that the other's are moved.
 #[test]
 fn what_another_prune_moves_meanwhile_is_found_where_it_is_now() {
-    let everything = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
+    let everything = everything();
     let (mut met, mut case) = (0, 0);
     loop {
         // Either may be marked first.

@@ -4,56 +4,20 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::harness::story::{comes_back, everything, forget, keep_newest, pruned, sound};
 use crate::harness::{Bench, Machine, Meddler, difference, options, text};
 use bytes::Bytes;
 use strongroom::format::description::RunDescription;
-use strongroom::format::record::{Operation, Outcome, Role, RunKind};
+use strongroom::format::record::{Outcome, Role, RunKind};
 use strongroom::format::state::DirectoryHome;
 use strongroom::ops::backup::{BackupOptions, backup};
 use strongroom::ops::prune::plan::MaxUnused;
-use strongroom::ops::prune::{PruneOptions, PruneReport, prune};
-use strongroom::ops::verify::{VerifyDepth, verify};
+use strongroom::ops::prune::{PruneOptions, prune};
 use strongroom::primitives::ids::SnapshotId;
 use strongroom::primitives::progress::Silent;
 use strongroom::repository::write::packer::PackerThreads;
 use strongroom::repository::{Repository, RepositoryError};
 use strongroom::store::{Fault, MemoryStore, SimulatedStore, Store, Verb, list_all};
-
-fn everything() -> PruneOptions {
-    PruneOptions {
-        max_unused: MaxUnused::Bytes(0),
-        host: "keeper".to_owned(),
-        command: "prune".to_owned(),
-        ..PruneOptions::default()
-    }
-}
-
-fn pruned(repository: &Arc<Repository>) -> PruneReport {
-    prune(repository, &everything(), &Silent).unwrap()
-}
-
-fn forget(repository: &Repository, ids: &[SnapshotId]) {
-    repository.append(&mut |_| Ok(vec![Operation::Forget { snapshots: ids.to_vec() }])).unwrap();
-}
-
-/// Forgets all snapshots but the newest.
-fn keep_newest(repository: &Repository) {
-    repository.refresh().unwrap();
-    let mut all = repository.snapshots().unwrap();
-    all.pop();
-    forget(repository, &all.iter().map(|s| s.id).collect::<Vec<_>>());
-}
-
-fn sound(repository: &Arc<Repository>) {
-    assert_eq!(verify(repository, VerifyDepth::ReadData, &Silent).unwrap().findings, vec![]);
-}
-
-/// Every snapshot's tree is as its folder is.
-fn comes_back(bench: &Bench, repository: &Arc<Repository>, root: &Path) {
-    let target = tempfile::tempdir().unwrap();
-    bench.restore(&bench.latest(repository), target.path(), Some(root));
-    assert_eq!(difference(root, target.path()), "");
-}
 
 fn bytes_of(store: &dyn Store) -> u64 {
     ["data", "meta", "index"].iter().flat_map(|f| list_all(store, f).unwrap()).map(|o| o.size).sum()

@@ -1,13 +1,11 @@
 //! Repair: damage of every kind, mended as far as the rest of the repository can tell what was there.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
+use crate::harness::story::{comes_back, pruned, thorough};
 use crate::harness::{Bench, difference, names, text};
 use strongroom::format::record::Role;
-use strongroom::ops::prune::plan::MaxUnused;
-use strongroom::ops::prune::{PruneOptions, prune};
 use strongroom::ops::repair::found::{heal_whole, lost_and_there, take_in};
 use strongroom::ops::repair::{RepairOptions, RepairReport, repair};
 use strongroom::ops::verify::{Finding, VerifyDepth, verify};
@@ -15,35 +13,12 @@ use strongroom::primitives::progress::Silent;
 use strongroom::repository::{Repository, RepositoryError};
 use strongroom::store::{Damage, MemoryStore, SimulatedStore, Store};
 
-fn thorough() -> RepairOptions {
-    RepairOptions {
-        read_data: true,
-        drop_lost: false,
-        ignore_versions: false,
-        dry_run: false,
-        host: "keeper".to_owned(),
-        command: "repair".to_owned(),
-    }
-}
-
 fn repaired(repository: &Arc<Repository>) -> RepairReport {
     repair(repository, &thorough(), &Silent).unwrap()
 }
 
-fn pruned(repository: &Arc<Repository>) {
-    let (host, command) = ("keeper".to_owned(), "prune".to_owned());
-    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), host, command, ..PruneOptions::default() };
-    prune(repository, &options, &Silent).unwrap();
-}
-
 fn findings(repository: &Arc<Repository>) -> Vec<Finding> {
     verify(repository, VerifyDepth::ReadData, &Silent).unwrap().findings
-}
-
-fn comes_back(bench: &Bench, repository: &Arc<Repository>, root: &Path) {
-    let target = tempfile::tempdir().unwrap();
-    bench.restore(&bench.latest(repository), target.path(), Some(root));
-    assert_eq!(difference(root, target.path()), "");
 }
 
 struct Scene {

@@ -7,12 +7,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::harness::story::{everything, forget, holds, pruned, thorough};
 use crate::harness::{Bench, Meddler, copy_folder, difference, far_system, names, options, text};
 use strongroom::format::record::{Operation, Role};
 use strongroom::ops::backup::{BackupError, backup};
-use strongroom::ops::prune::plan::MaxUnused;
-use strongroom::ops::prune::{PruneOptions, PruneReport, prune};
-use strongroom::ops::repair::{RepairOptions, repair};
+use strongroom::ops::prune::{PruneReport, prune};
+use strongroom::ops::repair::repair;
 use strongroom::ops::verify::{VerifyDepth, verify};
 use strongroom::primitives::ids::SnapshotId;
 use strongroom::primitives::progress::{Observer, Silent};
@@ -20,16 +20,7 @@ use strongroom::repository::{Repository, RepositoryError};
 use strongroom::store::{Fault, MemoryStore, Scope, SimulatedStore, Store};
 
 fn try_prune(repository: &Arc<Repository>, observer: &dyn Observer) -> Result<PruneReport, RepositoryError> {
-    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), ..PruneOptions::default() };
-    prune(repository, &options, observer)
-}
-
-fn pruned(repository: &Arc<Repository>) -> PruneReport {
-    try_prune(repository, &Silent).unwrap()
-}
-
-fn forget(repository: &Repository, ids: &[SnapshotId]) {
-    repository.append(&mut |_| Ok(vec![Operation::Forget { snapshots: ids.to_vec() }])).unwrap();
+    prune(repository, &everything(), observer)
 }
 
 fn all_snapshots(repository: &Repository) -> Vec<SnapshotId> {
@@ -44,16 +35,6 @@ fn night(root: &Path, n: u64) {
         fs::write(root.join(format!("partly{i}")), [text(10 + i, 80_000), text(100 * n + i, 60_000)].concat()).unwrap();
     }
     fs::write(root.join("new"), text(1000 + n, 90_000)).unwrap();
-}
-
-/// Everything is readable, as whoever comes with the passphrase alone finds it, and the newest snapshot of `root` is `root`.
-fn holds(store: &Arc<dyn Store>, root: &Path, label: &str) {
-    let bench = Bench::beside(store.clone());
-    let repository = bench.open();
-    assert_eq!(verify(&repository, VerifyDepth::ReadData, &Silent).unwrap().findings, vec![], "{label}");
-    let target = tempfile::tempdir().unwrap();
-    bench.restore(&bench.latest(&repository), target.path(), Some(root));
-    assert_eq!(difference(root, target.path()), "", "{label}");
 }
 
 /// Nights that were backed up, to be played from again and again.
@@ -290,15 +271,7 @@ fn a_prune_at_every_step_of_a_repair() {
         let keeper = Bench::beside(store.clone());
         // Filling in has a step for each chunk: not every one of them.
         let meddler = Meddler::at(step * 29, || drop(try_prune(&keeper.open(), &Silent)));
-        let options = RepairOptions {
-            read_data: true,
-            drop_lost: false,
-            ignore_versions: false,
-            dry_run: false,
-            host: "keeper".to_owned(),
-            command: "repair".to_owned(),
-        };
-        repair(&repository, &options, &meddler).unwrap();
+        repair(&repository, &thorough(), &meddler).unwrap();
         let bare = Bench::beside(store.clone());
         let newcomer = bare.open();
         let found = verify(&newcomer, VerifyDepth::ReadData, &Silent).unwrap().findings;

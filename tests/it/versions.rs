@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::harness::story::{comes_back as restores, everything, sound, thorough};
 use crate::harness::{Bench, difference, text};
 use crate::s3::weed::{self, Weed};
 use bytes::Bytes;
@@ -13,11 +14,9 @@ use strongroom::format::record::Operation;
 use strongroom::format::slot::SlotKind;
 use strongroom::ops::copy::CopyOptions;
 use strongroom::ops::keys;
-use strongroom::ops::prune::plan::MaxUnused;
 use strongroom::ops::prune::{PruneOptions, PruneReport, prune};
 use strongroom::ops::repair::branches::{branches, make_current, rescue};
 use strongroom::ops::repair::{RepairOptions, RepairReport, repair};
-use strongroom::ops::verify::{VerifyDepth, verify};
 use strongroom::primitives::error_chain::error_chain;
 use strongroom::primitives::progress::Silent;
 use strongroom::repository::{LocalPlaces, Repository, RepositoryError};
@@ -25,14 +24,12 @@ use strongroom::store::{MemoryStore, Store, Version, VersionKind, list_all};
 use zeroize::Zeroizing;
 
 fn pruned(repository: &Arc<Repository>, remove_noncurrent: bool, dry_run: bool) -> PruneReport {
-    let options =
-        PruneOptions { max_unused: MaxUnused::Bytes(0), remove_noncurrent, dry_run, ..PruneOptions::default() };
+    let options = PruneOptions { remove_noncurrent, dry_run, ..everything() };
     prune(repository, &options, &Silent).unwrap()
 }
 
 fn try_repair(repository: &Arc<Repository>, ignore_versions: bool) -> Result<RepairReport, RepositoryError> {
-    let (host, command) = ("keeper".to_owned(), "repair".to_owned());
-    let options = RepairOptions { read_data: false, drop_lost: false, ignore_versions, dry_run: false, host, command };
+    let options = RepairOptions { read_data: false, ignore_versions, ..thorough() };
     repair(repository, &options, &Silent)
 }
 
@@ -40,14 +37,8 @@ fn repaired(repository: &Arc<Repository>) -> Vec<String> {
     try_repair(repository, false).unwrap().brought_back
 }
 
-fn sound(repository: &Arc<Repository>) {
-    assert_eq!(verify(repository, VerifyDepth::ReadData, &Silent).unwrap().findings, vec![]);
-}
-
 fn comes_back(bench: &Bench, root: &Path) {
-    let (target, repository) = (tempfile::tempdir().unwrap(), bench.open());
-    bench.restore(&bench.latest(&repository), target.path(), Some(root));
-    assert_eq!(difference(root, target.path()), "");
+    restores(bench, &bench.open(), root);
 }
 
 /// All versions below a folder.

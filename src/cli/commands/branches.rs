@@ -15,7 +15,7 @@ use super::super::exit::Exit;
 use super::super::output::text::{Side, escape, pluralize};
 use super::super::redact::command_line;
 use super::super::settings::{Settings, places};
-use super::super::time::show;
+use super::super::time::{heading, show};
 
 /// What was agreed to beforehand.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +130,7 @@ fn list(session: &Session, found: &Branches) -> Result<()> {
             continue;
         }
         let rows: Vec<Vec<String>> = own.iter().map(|s| row(s, zone)).collect();
-        let head = ["  only here", "time", "host", "source"].map(str::to_owned).to_vec();
+        let head = ["  ONLY HERE", &heading("TIME", zone), "HOST", "SOURCE"].map(str::to_owned).to_vec();
         session.table(&[Side::Left; 4], &[vec![head], rows].concat())?;
     }
     session.print(

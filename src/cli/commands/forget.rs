@@ -18,7 +18,7 @@ use super::super::output::json::PathJson;
 use super::super::output::text::{Side, escape, pluralize, shortened, shortened_to};
 use super::super::paths::SnapshotSpec;
 use super::super::select::filter;
-use super::super::time::show;
+use super::super::time::{heading, show};
 use super::prune::PruneArguments;
 use crate::cli::args::FilterArguments;
 use crate::cli::values;
@@ -342,7 +342,9 @@ fn tell(session: &Session, report: &ForgetReport, dry_run: bool, group_by: &[Gro
                 vec![format!("  {word}"), s.id.short(), time, d.reasons.join(", ")]
             };
             let shown = group.snapshots.iter().filter(|(_, d)| !what_goes || !d.keep);
-            let rows: Vec<Vec<String>> = shown.map(row).collect();
+            let time = heading("TIME", &session.env.zone);
+            let head = vec![String::new(), "ID".to_owned(), time, "REASON".to_owned()];
+            let rows: Vec<Vec<String>> = std::iter::once(head).chain(shown.map(row)).collect();
             session.table(&[Side::Whole, Side::Whole, Side::Whole, Side::Left], &rows)?;
         }
     }

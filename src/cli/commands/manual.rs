@@ -6,6 +6,7 @@ use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use crate::cli::Arguments;
+use crate::cli::complete;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -27,9 +28,8 @@ pub struct ManArguments {
 
 /// Prints completions for a shell.
 pub(crate) fn completions(session: &Session, arguments: &CompletionsArguments) -> Result<Exit> {
-    let mut out = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Arguments::command(), "strongroom", &mut out);
-    session.print(&String::from_utf8_lossy(&out))?;
+    let script = complete::registration(arguments.shell).map_err(CliError::Output)?;
+    session.print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Done)
 }
 

@@ -1,6 +1,8 @@
 //! What the tests of whole operations share: a repository in memory or in a directory, and a world of its own.
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
+pub(crate) mod story;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

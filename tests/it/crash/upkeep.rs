@@ -7,13 +7,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::harness::story::{everything, thorough};
 use crate::harness::{Bench, difference, far_system, names, options, text};
 use strongroom::format::record::Operation;
 use strongroom::ops::backup::backup;
 use strongroom::ops::copy::{CopyOptions, copy};
-use strongroom::ops::prune::plan::MaxUnused;
-use strongroom::ops::prune::{PruneOptions, prune};
-use strongroom::ops::repair::{RepairOptions, repair};
+use strongroom::ops::prune::prune;
+use strongroom::ops::repair::repair;
 use strongroom::ops::verify::{VerifyDepth, verify};
 use strongroom::primitives::progress::Silent;
 use strongroom::repository::Repository;
@@ -24,16 +24,11 @@ const ALL: [Fault; 3] = [Fault::Before, Fault::After, Fault::Half];
 type Outcome = Result<(), String>;
 
 fn pruned(repository: &Arc<Repository>) -> Outcome {
-    let (host, command) = ("keeper".to_owned(), "prune".to_owned());
-    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), host, command, ..PruneOptions::default() };
-    prune(repository, &options, &Silent).map(drop).map_err(|e| e.to_string())
+    prune(repository, &everything(), &Silent).map(drop).map_err(|e| e.to_string())
 }
 
 fn repaired(repository: &Arc<Repository>) -> Outcome {
-    let (host, command) = ("keeper".to_owned(), "repair".to_owned());
-    let options =
-        RepairOptions { read_data: true, drop_lost: false, ignore_versions: false, dry_run: false, host, command };
-    repair(repository, &options, &Silent).map(drop).map_err(|e| e.to_string())
+    repair(repository, &thorough(), &Silent).map(drop).map_err(|e| e.to_string())
 }
 
 fn forget_oldest(repository: &Arc<Repository>) -> Outcome {

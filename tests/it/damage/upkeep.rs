@@ -1,35 +1,26 @@
-//! Damage of every sort to every kind of object, and then forget, prune, repair or copy: they say so or go on, and make
-//! nothing worse. What verify, restore and backup do is in `damage.rs`.
+//! What forget, prune, repair and copy make of it: they say so or go on, and make nothing worse.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::harness::story::{everything, thorough};
 use crate::harness::{Bench, difference, far_system, names, options, text};
 use strongroom::format::description::RunDescription;
 use strongroom::format::record::{Operation, Outcome, RunKind};
 use strongroom::ops::backup::backup;
 use strongroom::ops::copy::{CopyOptions, copy};
-use strongroom::ops::prune::plan::MaxUnused;
-use strongroom::ops::prune::{PruneOptions, prune};
-use strongroom::ops::repair::{RepairOptions, repair};
+use strongroom::ops::prune::prune;
+use strongroom::ops::repair::repair;
 use strongroom::ops::verify::{VerifyDepth, verify};
 use strongroom::primitives::progress::Silent;
 use strongroom::repository::Repository;
 use strongroom::repository::write::packer::PackerThreads;
 use strongroom::repository::write::rewrite::Replaced;
-use strongroom::store::{Damage, MemoryStore, SimulatedStore, Store};
+use strongroom::store::{MemoryStore, SimulatedStore, Store};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Harm {
-    Delete,
-    Truncate,
-    Flip,
-    Swap,
-}
-
-const HARMS: [Harm; 4] = [Harm::Delete, Harm::Truncate, Harm::Flip, Harm::Swap];
+use super::{HARMS, Harm, damage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Work {
@@ -100,14 +91,7 @@ fn hurt(store: &SimulatedStore, harm: Harm, kind: &str) -> String {
         _ => 0,
     };
     let (object, other) = (all[at].clone(), all[(at + 1) % all.len()].clone());
-    let len = store.inner().size(&object).unwrap();
-    match harm {
-        Harm::Delete => store.damage(&object, Damage::Delete),
-        Harm::Truncate => store.damage(&object, Damage::Truncate(len / 2)),
-        Harm::Flip => store.damage(&object, Damage::FlipBit(len * 4 + 3)),
-        Harm::Swap => store.swap(&object, &other),
-    }
-    .unwrap();
+    damage(store, harm, &object, &other);
     object
 }
 
@@ -125,7 +109,6 @@ fn hurt_paths(repository: &Arc<Repository>) -> (BTreeMap<String, BTreeSet<String
 
 fn work(work: Work, bench: &Bench, other: &Bench) -> Result<(), String> {
     let repository = bench.try_open().map_err(|e| e.to_string())?;
-    let (host, command) = ("keeper".to_owned(), format!("{work:?}"));
     match work {
         Work::Forget => {
             let all = repository.snapshots().map_err(|e| e.to_string())?;
@@ -133,25 +116,16 @@ fn work(work: Work, bench: &Bench, other: &Bench) -> Result<(), String> {
             repository.append(&mut |_| Ok(vec![forget.clone()])).map(drop).map_err(|e| e.to_string())
         }
         Work::Prune => {
-            let options = PruneOptions { max_unused: MaxUnused::Bytes(0), host, command, ..PruneOptions::default() };
-            let report = prune(&repository, &options, &Silent).map_err(|e| e.to_string())?;
+            let report = prune(&repository, &everything(), &Silent).map_err(|e| e.to_string())?;
             // Half done is told.
             if report.has_problems() { Err(format!("{:?}", report.damaged)) } else { Ok(()) }
         }
         Work::Repair => {
-            let options = RepairOptions {
-                read_data: true,
-                drop_lost: false,
-                ignore_versions: false,
-                dry_run: false,
-                host,
-                command,
-            };
-            let report = repair(&repository, &options, &Silent).map_err(|e| e.to_string())?;
+            let report = repair(&repository, &thorough(), &Silent).map_err(|e| e.to_string())?;
             if report.damaged.is_empty() { Ok(()) } else { Err("with holes".to_owned()) }
         }
         Work::Copy => {
-            let options = CopyOptions { dry_run: false, host, command };
+            let options = CopyOptions { dry_run: false, host: "keeper".to_owned(), command: "copy".to_owned() };
             let snapshots = repository.snapshots().map_err(|e| e.to_string())?;
             copy(&repository, &other.open(), &snapshots, &options, &Silent).map(drop).map_err(|e| e.to_string())
         }

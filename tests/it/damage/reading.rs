@@ -1,4 +1,4 @@
-//! Damage of every sort to every kind of object: found, named, and nothing taken for empty.
+//! What verify, restore and backup make of it: it is found and named, and nothing is taken for empty.
 //!
 //! Each case damages one object of a repository with two snapshots, once for a machine that has its cache and
 //! once for one that has nothing. Then everything is verified, both snapshots are restored, and a third backup
@@ -22,6 +22,8 @@ use strongroom::primitives::progress::{Recorder, Silent};
 use strongroom::repository::snapshots::Snapshot;
 use strongroom::repository::{Repository, init};
 use strongroom::store::{Damage, MemoryStore, SimulatedStore, Store};
+
+use super::{HARMS, Harm, damage};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -74,28 +76,6 @@ fn template() -> Template {
     assert!(names(&*store, "data").len() >= 4 && names(&*store, "meta").len() >= 2, "{:?}", names(&*store, ""));
     assert!(names(&*store, "index").len() >= 2, "{:?}", names(&*store, ""));
     Template { bench, store, source, nights }
-}
-
-/// What damage does here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Harm {
-    Delete,
-    Truncate,
-    Flip,
-    Swap,
-}
-
-const ALL: [Harm; 4] = [Harm::Delete, Harm::Truncate, Harm::Flip, Harm::Swap];
-
-fn hurt(store: &SimulatedStore, harm: Harm, object: &str, other: &str) {
-    let len = store.inner().size(object).unwrap();
-    match harm {
-        Harm::Delete => store.damage(object, Damage::Delete),
-        Harm::Truncate => store.damage(object, Damage::Truncate(len / 2)),
-        Harm::Flip => store.damage(object, Damage::FlipBit(len * 4 + 3)),
-        Harm::Swap => store.swap(object, other),
-    }
-    .unwrap();
 }
 
 /// One machine looking at one damaged store.
@@ -213,11 +193,11 @@ fn objects_of(folder: &str) {
     let objects = names(&*template.store, folder);
     // Of the first night, or one of each.
     let (object, other) = (&objects[0], &objects[1]);
-    for harm in ALL {
+    for harm in HARMS {
         for warm in [false, true] {
             let case =
                 Case::new(&template, warm, format!("{harm:?} of {object}, {}", if warm { "warm" } else { "cold" }));
-            hurt(&case.store, harm, object, other);
+            damage(&case.store, harm, object, other);
             assert!(found(&case.keyless(), object) || harm == Harm::Delete, "{}", case.label);
             let repository = case.bench.open();
             let structure = case.verify(&repository, VerifyDepth::Structure);
@@ -253,7 +233,8 @@ fn a_damaged_record_is_never_skipped() {
     let records = names(&*template.store, "log");
     // A bare machine cannot know that the last one was there; every other is held by the next.
     let last = records.len() - 1;
-    for (harm, at, warm) in ALL.into_iter().flat_map(|h| [(h, 0, false), (h, 2, false), (h, 2, true), (h, last, true)])
+    for (harm, at, warm) in
+        HARMS.into_iter().flat_map(|h| [(h, 0, false), (h, 2, false), (h, 2, true), (h, last, true)])
     {
         let object = &records[at];
         let case = Case::new(&template, warm, format!("{harm:?} of {object}, {}", if warm { "warm" } else { "cold" }));
@@ -261,7 +242,7 @@ fn a_damaged_record_is_never_skipped() {
         for name in names(&**case.store.inner(), "checkpoint") {
             case.store.damage(&name, Damage::Delete).unwrap();
         }
-        hurt(&case.store, harm, object, &records[if at == 1 { 3 } else { 1 }]);
+        damage(&case.store, harm, object, &records[if at == 1 { 3 } else { 1 }]);
         if at != last || harm != Harm::Delete {
             assert!(found(&case.keyless(), object) || harm == Harm::Swap, "{}", case.label);
         }
@@ -297,11 +278,11 @@ fn a_damaged_checkpoint_is_found_and_the_log_serves_instead() {
     let template = template();
     let checkpoints = names(&*template.store, "checkpoint");
     let (object, other) = (&checkpoints[1], &checkpoints[0]);
-    for harm in ALL {
+    for harm in HARMS {
         for warm in [false, true] {
             let case =
                 Case::new(&template, warm, format!("{harm:?} of {object}, {}", if warm { "warm" } else { "cold" }));
-            hurt(&case.store, harm, object, other);
+            damage(&case.store, harm, object, other);
             let keyless = case.keyless();
             assert!(found(&keyless, object) || matches!(harm, Harm::Delete | Harm::Swap), "{}", case.label);
             let repository = case.bench.open();
@@ -319,12 +300,12 @@ fn a_damaged_config_opens_nothing_and_is_named() {
     let template = template();
     let stranger = MemoryStore::new();
     init(&stranger, b"another passphrase", small(), None, &*far_system(8)).unwrap();
-    for harm in ALL {
+    for harm in HARMS {
         for warm in [false, true] {
             let case = Case::new(&template, warm, format!("{harm:?} of the config"));
             match harm {
                 Harm::Swap => case.store.overwrite("config", stranger.get("config").unwrap()).unwrap(),
-                _ => hurt(&case.store, harm, "config", ""),
+                _ => damage(&case.store, harm, "config", ""),
             }
             assert!(found(&case.keyless(), "config") || harm == Harm::Swap, "{}", case.label);
             let error = case.bench.try_open().map(drop).expect_err(&case.label).to_string();
@@ -340,7 +321,7 @@ fn a_damaged_key_slot_is_named_and_never_a_reason_to_begin_anew() {
     let template = template();
     let slots = names(&*template.store, "keys");
     let object = &slots[0];
-    for harm in ALL {
+    for harm in HARMS {
         let case = Case::new(&template, false, format!("{harm:?} of {object}"));
         if harm == Harm::Swap {
             // Slots are ways to one key, whatever they are called: nothing depends on which is where.
@@ -354,7 +335,7 @@ fn a_damaged_key_slot_is_named_and_never_a_reason_to_begin_anew() {
             assert_eq!(case.verify(&case.bench.open(), VerifyDepth::Structure), vec![]);
             continue;
         }
-        hurt(&case.store, harm, object, "");
+        damage(&case.store, harm, object, "");
         assert!(!case.keyless().is_empty(), "{}", case.label);
         let error = case.bench.try_open().map(drop).expect_err(&case.label).to_string();
         assert!(error.contains("keys/"), "{}: {error}", case.label);
