@@ -40,7 +40,7 @@ pub enum Exit {
     /// There is no repository.
     NoRepository,
     /// What others wrote makes it impossible.
-    Refused,
+    Conflict,
     /// The passphrase is wrong.
     Passphrase,
     /// The user asked to stop.
@@ -59,7 +59,7 @@ impl Exit {
         (Self::Usage, "invalid usage"),
         (Self::Problems, "done with problems: some files or sources were left out or may be incomplete"),
         (Self::NoRepository, "there is no repository"),
-        (Self::Refused, "conflict: the repository changed or its history does not match"),
+        (Self::Conflict, "conflict: the repository changed or its history does not match"),
         (Self::Passphrase, "the passphrase is wrong"),
         (Self::Interrupted, "interrupted; uploads are kept for the next run"),
         (Self::BrokenPipe, "whoever read the output stopped reading"),
@@ -73,7 +73,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Problems => 3,
             Self::NoRepository => 10,
-            Self::Refused => 11,
+            Self::Conflict => 11,
             Self::Passphrase => 12,
             Self::Interrupted => 130,
             Self::BrokenPipe => 141,
@@ -109,8 +109,8 @@ impl Exit {
             RepositoryError::History { .. }
             | RepositoryError::Fork { .. }
             | RepositoryError::Contradicted { .. }
-            | RepositoryError::Refused { .. }
-            | RepositoryError::OtherRepository { .. } => Self::Refused,
+            | RepositoryError::Conflict { .. }
+            | RepositoryError::OtherRepository { .. } => Self::Conflict,
             RepositoryError::WrongPassphrase { .. } => Self::Passphrase,
             RepositoryError::Interrupted => Self::Interrupted,
             _ => Self::Failed,

@@ -107,7 +107,7 @@ fn of_repository(error: &RepositoryError) -> Option<String> {
             "find out who changed or replaced the repository before you trust it; if you put an older copy in place, `strongroom repair --accept-history` goes on with it"
         }
         RepositoryError::OtherRepository { .. } => "check the location: another repository stands there now",
-        RepositoryError::Refused { .. } => "run the command again: what it uploaded is found again",
+        RepositoryError::Conflict { .. } => "run the command again: what it uploaded is found again",
         RepositoryError::Cache(_) => "the cache may be deleted at any time, or put elsewhere with --cache-dir",
         RepositoryError::Local { .. } => "the state folder must be writable; STRONGROOM_STATE_DIR puts it elsewhere",
         RepositoryError::LocalDamaged { .. } => {
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_hint_is_the_same_wherever_the_error_came_from() {
-        let refused = || RepositoryError::Refused { what: "x".into() };
+        let refused = || RepositoryError::Conflict { what: "x".into() };
         let direct = hint(&refused().into());
         assert!(direct.is_some());
         assert_eq!(direct, hint(&BackupError::from(refused()).into()));

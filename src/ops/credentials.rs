@@ -56,7 +56,7 @@ pub struct RevokeReport {
 
 /// Makes the file of a new credential. It is worth nothing until it is [`admit`]ted: so it can be written first.
 pub fn prepare(repository: &Repository, new: NewCredential) -> Result<CredentialFile> {
-    owner_only(repository, "make credentials")?;
+    repository.master_for("make credentials")?;
     if new.role == Role::Owner {
         return refused("there is one owner; `strongroom key add` gives it another passphrase");
     }
@@ -130,7 +130,7 @@ fn open_runs(state: &State, writer: CredentialId) -> Vec<RunId> {
 
 /// Ends the credential, closes its runs, and begins an epoch whose keys it does not get.
 pub fn revoke(repository: &Repository, id: CredentialId) -> Result<RevokeReport> {
-    owner_only(repository, "revoke credentials")?;
+    repository.master_for("revoke credentials")?;
     let mut report = RevokeReport { id, epoch: 0, remaining: 0, closed: Vec::new() };
     repository.append(&mut |state| {
         let operations = revocation(repository, state, id)?;
@@ -170,13 +170,6 @@ pub fn find(repository: &Repository, text: &str) -> Result<CredentialId> {
         [one] => Ok(one.id),
         [] => refused(format!("no credential is called {text:?} or has an id that begins so")),
         [..] => refused(format!("{text:?} may mean several credentials: give more digits of the id")),
-    }
-}
-
-fn owner_only(repository: &Repository, what: &str) -> Result<()> {
-    match repository.keys.role {
-        Role::Owner => Ok(()),
-        _ => refused(format!("only the owner may {what}: use the passphrase")),
     }
 }
 

@@ -34,11 +34,11 @@ pub struct SlotReport {
 
 /// Adds a slot that `secret` opens; returns its id.
 pub fn add(repository: &Repository, way: SlotKind, secret: &[u8]) -> Result<String> {
-    let Some(master) = repository.keys.master() else { return not_owner() };
+    let master = repository.master_for(MANAGE)?;
     repository.check_may_write()?;
     let name = names::slot(&random(&*repository.system));
     let sealed = slot::seal(way, COST_MIN, random(&*repository.system), secret, master)
-        .map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
+        .map_err(|e| RepositoryError::Conflict { what: e.to_string() })?;
     put(&*repository.store, &name, &Bytes::from(sealed))?;
     Ok(id_of(&name).to_owned())
 }
@@ -79,9 +79,7 @@ pub fn remove(repository: &Repository, text: &str) -> Result<Removed> {
 }
 
 fn remove_slot(repository: &Repository, text: &str, also_used: bool) -> Result<Removed> {
-    if repository.keys.master().is_none() {
-        return not_owner();
-    }
+    repository.master_for(MANAGE)?;
     let slots = list(repository)?;
     let found: Vec<&SlotReport> = slots.iter().filter(|s| !text.is_empty() && s.id.starts_with(text)).collect();
     let [slot] = found[..] else {
@@ -121,7 +119,7 @@ fn remove_slot(repository: &Repository, text: &str, also_used: bool) -> Result<R
 ///
 /// Returns the id of the one, and what became of the other.
 pub fn change(repository: &Repository, secret: &[u8]) -> Result<(String, Removed)> {
-    let Some(old) = repository.opened_by() else { return not_owner() };
+    let Some(old) = repository.opened_by() else { return Err(RepositoryError::OwnerOnly { action: MANAGE }) };
     let old = id_of(old).to_owned();
     let new = add(repository, SlotKind::Passphrase, secret)?;
     Ok((new, remove_slot(repository, &old, true)?))
@@ -137,7 +135,5 @@ fn id_of(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-fn not_owner<T>() -> Result<T> {
-    let what = "only the owner may look after the key slots: use the passphrase".to_owned();
-    Err(RepositoryError::NotAllowed { what })
-}
+/// What only the owner may do here.
+const MANAGE: &str = "manage the key slots";

@@ -61,7 +61,7 @@ pub fn settle(store: &dyn Store, name: &str, bytes: &Bytes) -> Result<Stands> {
         };
     }
     let what = format!("it stayed unknown whether {name} was created, after {TRIES_MAX} tries");
-    Err(RepositoryError::Refused { what })
+    Err(RepositoryError::Conflict { what })
 }
 
 /// Creates an object whose name no other bytes can have.

@@ -218,7 +218,7 @@ impl Repository {
         Ok(count)
     }
 
-    /// Checks that every chunk of `references` has a live location. `Refused` names the first that has none.
+    /// Checks that every chunk of `references` has a live location. `Conflict` names the first that has none.
     pub fn check_covered(&self, references: impl Iterator<Item = Reference>) -> Result<()> {
         for reference in references {
             let mut next = reference.first;
@@ -229,7 +229,7 @@ impl Repository {
             }
             if next < reference.end() {
                 let what = format!("block {} was removed by another machine meanwhile", reference.block);
-                return Err(RepositoryError::Refused { what });
+                return Err(RepositoryError::Conflict { what });
             }
         }
         Ok(())

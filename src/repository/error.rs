@@ -127,6 +127,12 @@ pub enum RepositoryError {
         /// Why.
         cause: FormatError,
     },
+    /// Only the owner may do that, who has the passphrase.
+    #[error("only the owner may {action}: use the passphrase")]
+    OwnerOnly {
+        /// What, as a verb and its object.
+        action: &'static str,
+    },
     /// Not this, or not with this credential.
     #[error("{what}")]
     NotAllowed {
@@ -145,8 +151,8 @@ pub enum RepositoryError {
     #[error("credential {} is not known to this repository: its owner has not admitted it", .0.short())]
     UnknownCredential(CredentialId),
     /// What others wrote meanwhile makes this operation impossible.
-    #[error("refused: {what}")]
-    Refused {
+    #[error("conflict: {what}")]
+    Conflict {
         /// Why.
         what: String,
     },

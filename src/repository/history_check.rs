@@ -198,10 +198,7 @@ impl Repository {
     /// history or belongs to records that are missing is given up. Returns the number of the record; `None` if there is
     /// nothing to settle, unless `force` says that other machines may have seen another history.
     pub fn settle(&self, force: bool) -> Result<Option<u64>> {
-        if self.keys.master().is_none() {
-            let what = "only the owner may settle the history: use the passphrase".to_owned();
-            return Err(RepositoryError::NotAllowed { what });
-        }
+        self.master_for("settle the history")?;
         self.refresh()?;
         self.look_beyond()?;
         self.look_at_versions()?;

@@ -305,9 +305,7 @@ impl Repository {
     /// or if records follow: then it is a record that was damaged, not garbage that was put behind the last one.
     pub fn overrule_garbage(&self) -> Result<Option<u64>> {
         let not = |what: String| Err(RepositoryError::NotAllowed { what });
-        if self.keys.master().is_none() {
-            return not("only the owner may say what in the log is garbage: use the passphrase".to_owned());
-        }
+        self.master_for("say what in the log is garbage")?;
         let mut state = (*self.state()).clone();
         match self.fold_log(&mut state, &mut |_| Ok(())) {
             Ok(Some(Gap { cause: GapCause::Damaged(_), .. })) => {}
@@ -417,7 +415,7 @@ impl Repository {
                 time_ms: self.system.now_ms(),
                 operations,
             };
-            crate::log::judge(&state, &record).map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
+            crate::log::judge(&state, &record).map_err(|e| RepositoryError::Conflict { what: e.to_string() })?;
             let sealing =
                 self.keys.log_sealing(Epoch(state.epoch)).map_err(RepositoryError::object("the next record"))?;
             let bytes = record.encode(self.keys.signer(), &sealing.sealing(), random(&*self.system));

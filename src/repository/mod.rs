@@ -145,7 +145,7 @@ fn init_with(
         store.assume_single_writer();
     }
     // A config with others would be written, and no reader would take it.
-    let parameters = parameters.check().map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
+    let parameters = parameters.check().map_err(|e| RepositoryError::Conflict { what: e.to_string() })?;
     match store.get(names::CONFIG) {
         Ok(_) => return Err(RepositoryError::AlreadyInitialized { location: store.location() }),
         Err(StoreError::Missing { .. }) => {
@@ -166,7 +166,7 @@ fn init_with(
         chunker: chunker.map(|key| config::seal_chunker(key, &master, random(system))),
     };
     let slot = slot::seal(SlotKind::Passphrase, COST_MIN, random(system), passphrase, &master)
-        .map_err(|e| RepositoryError::Refused { what: e.to_string() })?;
+        .map_err(|e| RepositoryError::Conflict { what: e.to_string() })?;
     // The config comes last: from then on there is a repository, and its key is there.
     create::put(store, &names::slot(&random(system)), &Bytes::from(slot))?;
     match create::settle(store, names::CONFIG, &Bytes::from(config.encode(&owner, random(system))))? {
@@ -377,10 +377,14 @@ impl Repository {
     /// The repository as the owner sees it in another store that has the same configuration, with other local places.
     pub fn view(&self, store: Arc<dyn Store>, places: &LocalPlaces) -> Result<Arc<Self>> {
         let (config, config_bytes) = read_config(&*store)?;
-        let not_owner = || RepositoryError::NotAllowed { what: "only the owner may: use the passphrase".to_owned() };
-        let master = self.keys.master().ok_or_else(not_owner)?;
-        let keys = Keyring::owner(master, &config).map_err(RepositoryError::object(names::CONFIG))?;
+        let keys = Keyring::owner(self.master_for("look at another history")?, &config)
+            .map_err(RepositoryError::object(names::CONFIG))?;
         Self::open_with(store, (config, config_bytes), keys, None, places, self.system.clone(), true)
+    }
+
+    /// The master key, which the owner alone has; an error says that only the owner may do this `action`.
+    pub(crate) fn master_for(&self, action: &'static str) -> Result<&Secret> {
+        self.keys.master().ok_or(RepositoryError::OwnerOnly { action })
     }
 
     fn open_with(

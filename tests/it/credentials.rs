@@ -66,7 +66,10 @@ fn a_machine_deduplicates_against_its_own_and_the_owner_s_packs_and_against_othe
 }
 
 fn may_not(error: &RepositoryError) -> bool {
-    matches!(error, RepositoryError::NotAllowed { .. } | RepositoryError::MayNotRead { .. })
+    matches!(
+        error,
+        RepositoryError::NotAllowed { .. } | RepositoryError::OwnerOnly { .. } | RepositoryError::MayNotRead { .. }
+    )
 }
 
 #[test]

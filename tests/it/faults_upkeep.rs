@@ -201,7 +201,7 @@ fn a_machine_that_sleeps_until_its_run_is_closed_is_refused_and_backs_up_again()
     let meddler = Meddler::new(meddle);
     let slept = backup(&bench.open(), options(&[root.path()]), &meddler);
     assert!(meddler.met());
-    assert!(matches!(slept, Err(BackupError::Repository(RepositoryError::Refused { .. }))), "{slept:?}");
+    assert!(matches!(slept, Err(BackupError::Repository(RepositoryError::Conflict { .. }))), "{slept:?}");
     bench.backup(&[root.path()]);
     sound(&bench, root.path());
     pruned(&keeper.open()).unwrap();

@@ -108,6 +108,6 @@ fn only_the_owner_forgets() {
     let machine = bench.machine(Role::Read, "reader");
     let reader = machine.open();
     let error = forget(&reader, &policy(vec![Keep::Last(1)]), &mut |_| true).unwrap_err();
-    assert!(matches!(error, ForgetError::Repository(RepositoryError::Refused { .. })), "{error}");
+    assert!(matches!(error, ForgetError::Repository(RepositoryError::Conflict { .. })), "{error}");
     assert_eq!(reader.refresh().unwrap().snapshots.len(), 6);
 }

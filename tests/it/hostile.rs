@@ -241,7 +241,7 @@ fn garbage_that_looks_like_damage_stops_every_writer_until_the_owner_overrules_i
         assert_eq!(owner.overrule_garbage().unwrap(), Some(number));
         assert_eq!(owner.overrule_garbage().unwrap(), None);
         expect_void(&scene, number);
-        assert!(matches!(repository.overrule_garbage(), Err(RepositoryError::NotAllowed { .. })));
+        assert!(matches!(repository.overrule_garbage(), Err(RepositoryError::OwnerOnly { .. })));
         repository.refresh().unwrap();
     }
     scene.all_is_well();

@@ -302,7 +302,7 @@ fn only_the_owner_prunes() {
     for role in [Role::Backup, Role::Read] {
         let machine = bench.machine(role, "db");
         let error = prune(&machine.open(), &everything(), &Silent).unwrap_err();
-        assert!(matches!(error, RepositoryError::NotAllowed { .. }), "{error}");
+        assert!(matches!(error, RepositoryError::OwnerOnly { .. }), "{error}");
     }
 }
 

@@ -52,7 +52,7 @@ fn only_the_owner_repairs() {
     let Scene { bench, .. } = scene(1);
     let machine = bench.machine(Role::Backup, "db");
     let error = repair(&machine.open(), &thorough(), &Silent).unwrap_err();
-    assert!(matches!(error, RepositoryError::NotAllowed { .. }), "{error}");
+    assert!(matches!(error, RepositoryError::OwnerOnly { .. }), "{error}");
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn a_sleeper_whose_run_is_closed_at_every_step() {
         let slept = backup(&bench.open(), options(&[scene.root.path()]), &meddler);
         match slept {
             Ok(_) => {}
-            Err(BackupError::Repository(RepositoryError::Refused { .. })) => refused += 1,
+            Err(BackupError::Repository(RepositoryError::Conflict { .. })) => refused += 1,
             Err(e) => panic!("step {step}: {e}"),
         }
         let met = meddler.met();

@@ -60,7 +60,7 @@ impl Source for PathsSource {
             }
             match self.once(writer, !options.read_all) {
                 // A parent or a block was forgotten meanwhile: everything is read, and what is there is found by its ids.
-                Err(BackupError::Repository(RepositoryError::Refused { what })) if !options.read_all => {
+                Err(BackupError::Repository(RepositoryError::Conflict { what })) if !options.read_all => {
                     observer.finding(Severity::Note, &format!("{what}; everything is read again"));
                     writer.run.forget_hits();
                     self.once(writer, false)

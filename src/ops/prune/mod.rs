@@ -128,9 +128,7 @@ pub fn prune(
     options: &PruneOptions,
     observer: &dyn Observer,
 ) -> Result<PruneReport, RepositoryError> {
-    if repository.keys.master().is_none() {
-        return Err(RepositoryError::NotAllowed { what: "only the owner may prune: use the passphrase".to_owned() });
-    }
+    repository.master_for("prune")?;
     if options.remove_noncurrent && repository.store.is_remote() && repository.store.versions().is_none() {
         let what = "this kind of store is not asked for versions: leave out --remove-noncurrent".to_owned();
         return Err(RepositoryError::NotAllowed { what });

@@ -161,7 +161,7 @@ impl Work<'_> {
             });
             match committed {
                 // Another prune moved what this one was about to move: it is looked at again.
-                Err(RepositoryError::Refused { .. }) if tries_left > 0 => continue,
+                Err(RepositoryError::Conflict { .. }) if tries_left > 0 => continue,
                 Err(e) => return Err(e),
                 Ok(_) => {
                     self.condemned.extend(gone);

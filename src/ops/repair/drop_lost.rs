@@ -131,7 +131,7 @@ fn whole(repository: &Repository, content: &crate::format::tree::Content) -> Res
     });
     match listed.and_then(|()| repository.check_covered(references.into_iter())) {
         Ok(()) => Ok(true),
-        Err(RepositoryError::Refused { .. }) => Ok(false),
+        Err(RepositoryError::Conflict { .. }) => Ok(false),
         Err(e) if e.is_damage() => Ok(false),
         Err(e) => Err(e),
     }

@@ -85,9 +85,7 @@ pub fn repair(
     options: &RepairOptions,
     observer: &dyn Observer,
 ) -> Result<RepairReport, RepositoryError> {
-    if repository.keys.master().is_none() {
-        return Err(RepositoryError::NotAllowed { what: "only the owner may repair: use the passphrase".to_owned() });
-    }
+    repository.master_for("repair")?;
     let mut report = RepairReport::default();
     if !options.dry_run {
         repository.check_undoubted()?;

@@ -279,7 +279,7 @@ impl Rewriting {
             let going: HashSet<ObjectHash> = condemned_packs.iter().copied().collect();
             if moved.iter().any(|p| going.contains(p) || state.packs.get(p).is_none_or(|p| p.condemned.is_some())) {
                 let what = "another prune is already rewriting these packs".to_owned();
-                return Err(RepositoryError::Refused { what });
+                return Err(RepositoryError::Conflict { what });
             }
             let (segments, inline) = arrived.clone();
             let condemned_segments = unused_segments(state, &going, &moved);

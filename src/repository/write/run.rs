@@ -421,7 +421,7 @@ impl Run {
     ///
     /// Everything the snapshots refer to is checked again at the record's place in the log: parents are live
     /// (the transitions see to that), and every block and node of others that was hit still has a live place.
-    /// Returns [`RepositoryError::Refused`] if something of that is gone.
+    /// Returns [`RepositoryError::Conflict`] if something of that is gone.
     pub fn publish(&mut self, publication: Publication) -> Result<u64> {
         self.flush()?;
         let packs = std::mem::take(&mut self.unpublished);
@@ -504,7 +504,7 @@ fn check_hits(repository: &Repository, hits: &Hits, nodes: &std::collections::Ha
     for id in nodes {
         if !repository.node_is_usable(id, true)? {
             let what = format!("tree node {id} was removed by another machine meanwhile");
-            return Err(RepositoryError::Refused { what });
+            return Err(RepositoryError::Conflict { what });
         }
     }
     Ok(())
