@@ -83,6 +83,9 @@ pub struct FilterArguments {
     /// Only of this source
     #[arg(long, value_name = "NAME", help_heading = "Snapshot selection")]
     pub source: Vec<String>,
+    /// Only with a label that matches GLOB, such as 'datahub-*'
+    #[arg(long, value_name = "GLOB", value_parser = glob::Pattern::new, help_heading = "Snapshot selection")]
+    pub label: Vec<glob::Pattern>,
 }
 
 /// One snapshot, or a place in one.
@@ -97,6 +100,23 @@ pub struct SnapshotArguments {
     /// Filters.
     #[command(flatten)]
     pub filter: FilterArguments,
+}
+
+/// Which set is meant.
+#[derive(Args, Clone, Default)]
+pub struct SetArguments {
+    /// The set: the first digits of its id, `latest` or `latest~N`
+    #[arg(long, value_name = "SET", conflicts_with = "snapshot", help_heading = "Snapshot selection")]
+    pub set: Option<String>,
+    /// With --set: of this job
+    #[arg(long, value_name = "JOB", requires = "set", help_heading = "Snapshot selection")]
+    pub job: Option<String>,
+    /// With --set: of this type of job, such as Daily
+    #[arg(long = "type", value_name = "TYPE", requires = "set", help_heading = "Snapshot selection")]
+    pub job_type: Option<String>,
+    /// With --set: accept a partial set
+    #[arg(long, requires = "set", help_heading = "Snapshot selection")]
+    pub partial: bool,
 }
 
 /// Where the passphrase of another repository comes from.

@@ -8,14 +8,17 @@ use std::path::Path;
 use crate::format::tree::NodeKind;
 use crate::ops::list;
 use crate::repository::Repository;
+use crate::repository::sets::{self, ChosenSet, Set, SetFilter};
 use crate::repository::snapshots::{ChoiceError, Snapshot, SnapshotFilter, SnapshotName};
 
+use super::context::Session;
 use super::env::Env;
 use super::error::{CliError, Result};
 use super::output::text::escape;
 use super::paths::{SnapshotSpec, absolute};
-use crate::cli::args::{FilterArguments, SnapshotArguments};
+use crate::cli::args::{FilterArguments, SetArguments, SnapshotArguments};
 use crate::cli::values::{self, DayMeans};
+use crate::primitives::progress::{Observer, Severity};
 
 /// A snapshot, or a part of one.
 pub(super) struct Chosen {
@@ -33,6 +36,7 @@ pub(super) fn filter(arguments: &FilterArguments, env: &Env) -> SnapshotFilter {
         tags: arguments.tag.iter().map(tags).collect(),
         paths: arguments.path.iter().map(|p| path_bytes(p, env)).collect(),
         sources: arguments.source.clone(),
+        labels: arguments.label.clone(),
     }
 }
 
@@ -57,6 +61,44 @@ pub(super) fn parse(arguments: &SnapshotArguments, env: &Env) -> Result<(Snapsho
         }
         (None, None) => Err(CliError::Usage("name a snapshot: digits of its id, `latest`, or --at TIME".to_owned())),
     }
+}
+
+/// The set that is meant; newer ones that are partial are told.
+pub(super) fn choose_set(
+    session: &Session,
+    repository: &Repository,
+    text: &str,
+    sets: &SetArguments,
+    snapshot: &SnapshotArguments,
+) -> Result<Set> {
+    let env = session.env;
+    let spec = SnapshotSpec::parse(OsStr::new(text)).map_err(CliError::Usage)?;
+    let at = snapshot.at.as_deref().map(|text| values::time(text, DayMeans::End, &env.zone));
+    let name = match (spec.name, at.transpose().map_err(CliError::Usage)?) {
+        (Some(SnapshotName::Latest(0)), Some(time)) => SnapshotName::At(time),
+        (Some(name), None) if spec.path.is_empty() => name,
+        (_, Some(_)) => return Err(CliError::Usage("with --at, write --set latest".to_owned())),
+        _ => {
+            return Err(CliError::Usage(format!(
+                "invalid set `{text}`: expected an ID prefix, `latest` or `latest~N`"
+            )));
+        }
+    };
+    let filter = SetFilter {
+        snapshots: filter(&snapshot.filter, env),
+        job: sets.job.clone(),
+        job_type: sets.job_type.clone(),
+        partial: sets.partial,
+    };
+    let all = crate::repository::sets::sets(repository.snapshots()?);
+    let ChosenSet { set, newer } = sets::choose_set(all, &name, &filter, env.system.now_ms())?;
+    for set in newer {
+        let id = set.described().map(|d| d.id.short()).unwrap_or_default();
+        let sources: Vec<String> = set.members.iter().map(|s| escape(s.described.source.as_bytes())).collect();
+        let text = format!("set {id} is newer and partial: it has {}; --partial accepts it", sources.join(", "));
+        session.progress.finding(Severity::Warning, &text);
+    }
+    Ok(set)
 }
 
 /// The snapshot that is meant.

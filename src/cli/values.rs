@@ -40,6 +40,14 @@ pub fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Reads an interval and how far back it counts, such as `1h for 24h`: the newest of each interval is kept.
+pub fn interval(text: &str) -> Result<(i64, Span), String> {
+    let bad = || format!("invalid interval {text:?} (examples: \"1h for 24h\", \"1d for 15d\")");
+    let (every, within) = text.split_once(" for ").ok_or_else(bad)?;
+    let (every_ms, within) = (duration_ms(every.trim())?, span(within.trim())?);
+    if every_ms > 0 { Ok((every_ms, within)) } else { Err(bad()) }
+}
+
 /// Reads a span such as `15d`, `1y6mo`, `36h`: years, months, weeks, days, hours. `m` alone is refused: elsewhere it
 /// means minutes.
 pub fn span(text: &str) -> Result<Span, String> {

@@ -34,6 +34,13 @@ pub struct Room {
     pub entries: Option<u64>,
 }
 
+impl Room {
+    /// Whether so many bytes and entries fit.
+    pub fn holds(&self, bytes: u64, entries: u64) -> bool {
+        bytes <= self.bytes && self.entries.is_none_or(|free| entries <= free)
+    }
+}
+
 impl Target {
     /// What stands at `path`, a symbolic link not followed.
     pub fn look(&self, path: &RelativePath) -> Result<Option<Found>, TargetError> {

@@ -7,7 +7,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::crypto::secret::Secret;
-use crate::primitives::ids::{RepositoryId, SnapshotId};
+use crate::primitives::ids::{RepositoryId, SetId, SnapshotId};
 
 use super::envelope::{Envelope, FormatError, Kind};
 use super::sealed::{Sealing, open_value, seal_value};
@@ -97,6 +97,26 @@ pub struct SnapshotDescription {
     /// [`Metadata::encode`]: super::tree::Metadata::encode
     #[n(12)]
     pub root: Option<ByteVec>,
+    /// The set that it belongs to, if it was not saved alone.
+    #[n(13)]
+    pub set: Option<SetDescription>,
+}
+
+/// What all members of a set say of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct SetDescription {
+    /// Its id.
+    #[n(0)]
+    pub id: SetId,
+    /// The sources of which it was to have a snapshot each.
+    #[n(1)]
+    pub sources: Vec<String>,
+    /// The job that saved it; `None` if no configuration named one.
+    #[n(2)]
+    pub job: Option<String>,
+    /// The type of the job, such as `Daily`: retention and `latest` never mix types.
+    #[n(3)]
+    pub job_type: Option<String>,
 }
 
 /// The exclusion rules of a snapshot in full.

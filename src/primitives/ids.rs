@@ -109,6 +109,10 @@ byte_id!(
     SnapshotId, 16, "a snapshot id"
 );
 byte_id!(
+    /// Names the snapshots that one run saved; random.
+    SetId, 16, "a set id"
+);
+byte_id!(
     /// Names a credential: the first 16 bytes of the BLAKE3 of its verifying key.
     CredentialId, 16, "a credential id"
 );

@@ -22,6 +22,7 @@ pub mod inventory;
 pub mod keyring;
 pub mod log;
 pub mod read;
+pub mod sets;
 pub mod snapshots;
 pub mod state_dir;
 mod suspects;

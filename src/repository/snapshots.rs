@@ -58,6 +58,8 @@ pub struct SnapshotFilter {
     pub paths: Vec<Vec<u8>>,
     /// Any of these sources.
     pub sources: Vec<String>,
+    /// Any of these, as shell patterns.
+    pub labels: Vec<glob::Pattern>,
 }
 
 impl SnapshotFilter {
@@ -68,6 +70,10 @@ impl SnapshotFilter {
         any(self.hosts.is_empty(), self.hosts.contains(&d.host))
             && any(self.sources.is_empty(), self.sources.contains(&d.source))
             && any(self.tags.is_empty(), self.tags.iter().any(|set| set.iter().all(|t| d.tags.contains(t))))
+            && any(
+                self.labels.is_empty(),
+                self.labels.iter().any(|l| l.matches(d.label.as_deref().unwrap_or_default())),
+            )
             && any(self.paths.is_empty(), self.paths.iter().any(|p| d.paths.iter().any(|q| q[..] == p[..])))
     }
 }
@@ -115,6 +121,14 @@ pub enum ChoiceError {
     #[error("`latest` spans several sources: {}", .candidates.join(", "))]
     SeveralSources {
         /// Each source with its newest snapshot.
+        candidates: Vec<String>,
+    },
+    /// Several sets could be meant, and nothing told them apart.
+    #[error("`latest` spans several {what}: {}", .candidates.join(", "))]
+    SeveralSets {
+        /// What there are several of: `jobs`, `types`, `hosts`.
+        what: &'static str,
+        /// Each of them.
         candidates: Vec<String>,
     },
     /// The repository could not tell.
@@ -245,7 +259,7 @@ impl Repository {
 }
 
 /// The first [`NAMES_MAX`] of these, and how many more there are.
-fn some_of(names: impl ExactSizeIterator<Item = String>) -> Vec<String> {
+pub(super) fn some_of(names: impl ExactSizeIterator<Item = String>) -> Vec<String> {
     let more = names.len().saturating_sub(NAMES_MAX);
     let mut some: Vec<String> = names.take(NAMES_MAX).collect();
     some.extend((more > 0).then(|| format!("and {more} more")));
@@ -267,6 +281,10 @@ fn none_of(all: &[Snapshot], filter: &SnapshotFilter) -> Option<ChoiceError> {
     }
     if lacks(SnapshotFilter { sources: filter.sources.clone(), ..only() }) {
         return error("source", filter.sources.clone(), described().map(|d| d.source.clone()).collect());
+    }
+    if lacks(SnapshotFilter { labels: filter.labels.clone(), ..only() }) {
+        let named = filter.labels.iter().map(|label| label.as_str().to_owned()).collect();
+        return error("label", named, described().filter_map(|d| d.label.clone()).collect());
     }
     if lacks(SnapshotFilter { paths: filter.paths.clone(), ..only() }) {
         let there = described().flat_map(|d| d.paths.iter().map(|p| printable(p))).collect();

@@ -28,6 +28,7 @@ fn store_absurd(sr: &Strongroom, text: &str, count: usize) {
         user: text.to_owned(),
         source: Some(format!("{text} of a file")),
         tags: (0..count).map(|n| format!("{text}{n}")).collect(),
+        job: None,
         label: Some(text.to_owned()),
         command: text.to_owned(),
         ..crate::harness::options(&[])

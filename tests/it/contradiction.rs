@@ -61,6 +61,7 @@ fn deletes_nothing(repository: &Arc<Repository>) {
         group_by: vec![],
         which: Which::All,
         zone: jiff::tz::TimeZone::UTC,
+        member_only: false,
         dry_run: false,
     };
     let error = forget(repository, &all, &mut |_| true).unwrap_err();

@@ -36,6 +36,7 @@ fn policy(rules: Vec<Keep>) -> ForgetOptions {
         group_by: vec![GroupBy::Host, GroupBy::Source],
         which: Which::Policy(Policy::Keep(rules)),
         zone: TimeZone::UTC,
+        member_only: false,
         dry_run: false,
     }
 }

@@ -345,6 +345,7 @@ fn description() {
             one_file_system: true,
         }),
         root: Some(root.encode().into()),
+        set: None,
     };
     let run = RunDescription { host: "db1".into(), command: "backup".into(), figures, ..RunDescription::default() };
     let one = golden("snapshot-description", &description::seal(&snapshot, &sealing, [18; 32]));

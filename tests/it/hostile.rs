@@ -567,6 +567,7 @@ fn descriptions_that_name_another_host_or_source_are_not_believed() {
         group_by: vec![GroupBy::Host],
         which: Which::Policy(Policy::Keep(vec![Keep::Last(7)])),
         zone: jiff::tz::TimeZone::UTC,
+        member_only: false,
         dry_run: false,
     };
     let report = forget(&owner, &options, &mut |_| true).unwrap();

@@ -40,6 +40,7 @@ mod repair;
 mod restore_cases;
 mod restore_oracle;
 mod round_trip;
+mod sets;
 mod store_contract;
 mod stories;
 mod terminal;

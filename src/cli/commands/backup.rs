@@ -1,5 +1,7 @@
 //! `backup`: paths, standard input and commands become snapshots.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -307,6 +309,8 @@ fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, 
         check_text(option, text)?;
     }
     check_tags(&tags)?;
+    let time_ms = not_to_come(time_ms.transpose().map_err(CliError::Usage)?, env)?;
+    let label = arguments.label.as_ref().map(|label| dated(label, time_ms.unwrap_or(env.system.now_ms()), &env.zone));
     Ok(BackupOptions {
         paths: paths(session, arguments)?,
         streams: streams(env, arguments)?,
@@ -314,8 +318,9 @@ fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, 
         host: host.unwrap_or_else(|| own_host(settings, env)),
         user: env.user.clone(),
         tags,
-        label: arguments.label.clone(),
-        time_ms: not_to_come(time_ms.transpose().map_err(CliError::Usage)?, env)?,
+        job: None,
+        label: label.transpose()?,
+        time_ms,
         exclude: ExcludeOptions {
             presets: arguments.exclude_preset.clone(),
             pattern_files: arguments.exclude_file.iter().map(|p| env.cwd.join(p)).collect(),
@@ -337,6 +342,16 @@ fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, 
         allow_empty: arguments.allow_empty,
         command: argv,
     })
+}
+
+/// A label in which conversions such as `%Y-%m-%d` stand for the time of the snapshot.
+fn dated(label: &str, time_ms: i64, zone: &TimeZone) -> Result<String> {
+    let bad = |e: jiff::Error| CliError::Usage(format!("invalid label {label:?}: {e}; write %% for a percent sign"));
+    if !label.contains('%') {
+        return Ok(label.to_owned());
+    }
+    let at = Timestamp::from_millisecond(time_ms).map_err(bad)?.to_zoned(zone.clone());
+    jiff::fmt::strtime::format(label, &at).map_err(bad)
 }
 
 /// The system's host name, or the first that the credential may speak for if that one is not among them.

@@ -57,6 +57,12 @@ pub struct ForgetArguments {
     /// Forget these snapshots instead of applying a policy
     #[arg(value_name = "ID")]
     pub snapshots: Vec<String>,
+    /// Forget only the named snapshots, not the other members of their sets
+    #[arg(long, requires = "snapshots")]
+    pub member: bool,
+    /// Keep the newest of each interval, as far back as this: "1h for 24h"; may be given again
+    #[arg(long, value_name = "EVERY for TIME", value_parser = values::interval, help_heading = "What to keep")]
+    pub keep: Vec<(i64, Span)>,
     /// Keep the newest N
     #[arg(long, value_name = "N", help_heading = "What to keep")]
     pub keep_last: Option<u32>,
@@ -172,6 +178,7 @@ pub(crate) fn run(session: &Session, arguments: &ForgetArguments, argv: &[OsStri
         group_by: group_by(&arguments.group_by),
         which: which(arguments, specs.is_empty())?,
         zone: session.env.zone.clone(),
+        member_only: arguments.member,
         dry_run: arguments.dry_run,
     };
     if let Some(zone) = &session.env.unknown_zone {
@@ -286,6 +293,7 @@ fn policy(a: &ForgetArguments) -> Result<Option<Policy>> {
         a.keep_within_yearly,
     ];
     rules.extend(Period::ALL.iter().zip(spans).filter_map(|(period, span)| Some(Keep::EveryWithin(*period, span?))));
+    rules.extend(a.keep.iter().map(|(every_ms, within)| Keep::Interval(*every_ms, *within)));
     let words = |set: &String| set.split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect();
     rules.extend(a.keep_tag.iter().map(|set| Keep::Tags(words(set))));
     rules.extend(a.keep_id.iter().map(|id| Keep::Id(id.to_lowercase())));

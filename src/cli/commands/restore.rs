@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::destination::room_above;
 use crate::destination::{Overwrite, OwnerMap, Ownership, RelativePath, TargetOptions};
 use crate::format::tree::{Node, NodeKind};
 use crate::ops::list;
@@ -19,9 +20,10 @@ use super::super::exit::Exit;
 use super::super::output::json::PathJson;
 use super::super::output::text::{count, duration, escape, pluralize, size};
 use super::super::paths::{absolute, split_last};
-use super::super::select::{Chosen, choose};
-use crate::cli::args::SnapshotArguments;
+use super::super::select::{Chosen, choose, choose_set};
+use crate::cli::args::{SetArguments, SnapshotArguments};
 use crate::cli::output::json::FindingsJson;
+use crate::repository::sets::{Set, component};
 use clap::Args;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -51,6 +53,9 @@ pub struct RestoreArguments {
     /// The snapshot.
     #[command(flatten)]
     pub snapshot: SnapshotArguments,
+    /// The set.
+    #[command(flatten)]
+    pub set: SetArguments,
     /// The directory to restore into, if it is not given with --target
     #[arg(value_name = "DIR", conflicts_with_all = ["target", "to_command"])]
     pub directory: Option<PathBuf>,
@@ -159,6 +164,9 @@ const EXTRAS_SHOWN_MAX: usize = 20;
 /// Restores.
 pub(crate) fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exit> {
     session.with_repository(|repository| {
+        if let Some(text) = &arguments.set.set {
+            return whole_set(session, repository, text, arguments);
+        }
         let chosen = choose(repository, &arguments.snapshot, session.env)?;
         if let Some(command) = &arguments.to_command {
             return super::cat::feed(session, repository, &chosen, command, arguments.allow_partial_read);
@@ -177,6 +185,52 @@ pub(crate) fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exi
         tell(session, &chosen, arguments, &target, &report, started.elapsed().as_millis() as u64)?;
         Ok(if report.problems_count > 0 { Exit::Problems } else { Exit::Done })
     })
+}
+
+/// Restores every snapshot of a set into a directory of its own.
+fn whole_set(
+    session: &Session,
+    repository: &Arc<Repository>,
+    text: &str,
+    arguments: &RestoreArguments,
+) -> Result<Exit> {
+    if arguments.to_command.is_some() || arguments.delete {
+        let text = "--to-command and --delete make no sense with a set: name one of its snapshots";
+        return Err(CliError::Usage(text.to_owned()));
+    }
+    let target = arguments.target.as_deref().or(arguments.directory.as_deref());
+    let target = target.ok_or_else(|| CliError::Usage("name a directory with --target".to_owned()))?;
+    let target = absolute(target, &session.env.cwd);
+    let set = choose_set(session, repository, text, &arguments.set, &arguments.snapshot)?;
+    if !arguments.no_space_check {
+        check_room(&target, &set)?;
+    }
+    session.listen()?;
+    let mut exit = if set.missing().is_empty() { Exit::Done } else { Exit::Problems };
+    for snapshot in set.members {
+        let started = Instant::now();
+        let place = target.join(component(&snapshot.described.source));
+        let chosen = Chosen { snapshot, path: Vec::new() };
+        let report = tree(session, repository, &chosen, arguments, &place)?;
+        tell(session, &chosen, arguments, &place, &report, started.elapsed().as_millis() as u64)?;
+        if report.problems_count > 0 {
+            exit = Exit::Problems;
+        }
+    }
+    Ok(exit)
+}
+
+/// Refuses a set for which there is too little room, before anything is written.
+fn check_room(target: &Path, set: &Set) -> Result<()> {
+    let figures = || set.members.iter().map(|s| &s.described.figures);
+    let needed =
+        (figures().map(|f| f.bytes).sum::<u64>(), figures().map(|f| f.files + f.directories + f.others).sum::<u64>());
+    match room_above(target) {
+        Some(room) if !room.holds(needed.0, needed.1) => {
+            Err(RestoreError::NoRoom { target: target.to_owned(), needed, room }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn target_options(arguments: &RestoreArguments) -> Result<TargetOptions> {

@@ -7,6 +7,7 @@ use crate::ops::forget::{group_name, group_of};
 use crate::primitives::ids::SnapshotId;
 use crate::primitives::progress::{Observer, Severity};
 use crate::repository::Repository;
+use crate::repository::sets::sets;
 use crate::repository::snapshots::{Snapshot, SnapshotFilter, SnapshotName};
 
 use super::super::context::Session;
@@ -68,6 +69,9 @@ pub(crate) struct SnapshotJson {
     /// The label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The set that it belongs to, if it was not saved alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
     /// How complete it is.
     pub outcome: &'static str,
     /// Whether it is protected from being forgotten.
@@ -106,6 +110,7 @@ impl From<&Snapshot> for SnapshotJson {
             paths: d.paths.iter().map(|p| PathJson::new(p)).collect(),
             tags: d.tags.clone(),
             label: d.label.clone(),
+            set: d.set.as_ref().map(|set| set.id.to_string()),
             outcome: outcome(s.state.outcome),
             held: s.state.held,
             damaged: s.state.damaged,
@@ -123,15 +128,18 @@ impl From<&Snapshot> for SnapshotJson {
 /// Lists the snapshots, oldest first.
 pub(crate) fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<Exit> {
     let filter = filter(&arguments.filter, session.env);
-    let mut all = session.with_repository(|repository| {
+    let (mut all, mut sets) = session.with_repository(|repository| {
         let mut all = repository.snapshots()?;
+        let sets = sets(all.clone());
         let named = named(repository, &arguments.snapshots, &filter)?;
         all.retain(|s| filter.matches(s) && named.as_ref().is_none_or(|ids| ids.contains(&s.id)));
-        Ok(all)
+        Ok((all, sets))
     })?;
     if let Some(newest) = arguments.latest {
         keep_newest(&mut all, newest);
     }
+    let shown: HashSet<SnapshotId> = all.iter().map(|s| s.id).collect();
+    sets.retain(|set| set.described().is_some() && set.members.iter().any(|s| shown.contains(&s.id)));
     let by = group_by(&arguments.group_by);
     let mut groups: BTreeMap<Vec<String>, Vec<Snapshot>> = BTreeMap::new();
     all.iter().for_each(|s| groups.entry(group_of(s, &by)).or_default().push(s.clone()));
@@ -155,7 +163,17 @@ pub(crate) fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<E
         session.progress.finding(Severity::Warning, &text);
     }
     if session.global.tells() {
-        session.print(&pluralize(all.len() as u64, "snapshot", "snapshots"))?;
+        let count = pluralize(all.len() as u64, "snapshot", "snapshots");
+        let count = match sets.len() as u64 {
+            0 => count,
+            n => format!("{count}, {} of several sources", pluralize(n, "set", "sets")),
+        };
+        session.print(&count)?;
+        for set in sets.iter().filter(|set| !set.missing().is_empty()) {
+            let missing: Vec<String> = set.missing().iter().map(|source| escape(source.as_bytes())).collect();
+            let id = set.described().map(|set| set.id.short()).unwrap_or_default();
+            session.print(&format!("set {id} is partial: it has no snapshot of {}", missing.join(", ")))?;
+        }
     }
     Ok(if all.iter().any(|s| s.doubt.is_some()) { Exit::Problems } else { Exit::Done })
 }
@@ -187,11 +205,20 @@ fn print_table(session: &Session, snapshots: &[Snapshot], compact: bool) -> Resu
     use Side::{Left, Right, Whole};
     let compact = compact || (session.env.output_width)().is_some_and(|width| width < FULL_WIDTH_LEAST);
     let time = time::heading("TIME", &session.env.zone);
-    let heading = ["ID", &time, "HOST", "SOURCE", "TAGS", "FILES", "SIZE", "STATE"].map(str::to_owned).to_vec();
-    let sides = [Whole, Whole, Left, Left, Left, Right, Right, Left];
+    let heading = ["ID", &time, "HOST", "SOURCE", "TAGS", "LABEL", "FILES", "SIZE", "SET", "STATE"];
+    let heading = heading.map(str::to_owned).to_vec();
+    let sides = [Whole, Whole, Left, Left, Left, Left, Right, Right, Whole, Left];
+    let is_used = |column: &usize| match column {
+        5 => snapshots.iter().any(|s| s.described.label.is_some()),
+        8 => snapshots.iter().any(|s| s.described.set.is_some()),
+        _ => true,
+    };
     let rows = std::iter::once(heading).chain(snapshots.iter().map(|s| row(session, s)));
     // As restic has it: no source, no files, no state.
-    let columns: &[usize] = if compact { &[0, 1, 2, 4, 6] } else { &[0, 1, 2, 3, 4, 5, 6, 7] };
+    let columns: Vec<usize> = match compact {
+        true => vec![0, 1, 2, 4, 7],
+        false => (0..sides.len()).filter(is_used).collect(),
+    };
     let rows: Vec<Vec<String>> = rows.map(|row| columns.iter().map(|c| row[*c].clone()).collect()).collect();
     let sides: Vec<Side> = columns.iter().map(|c| sides[*c]).collect();
     session.table(&sides, &rows)
@@ -225,8 +252,10 @@ fn row(session: &Session, s: &Snapshot) -> Vec<String> {
         text(&d.host),
         text(&d.source),
         text(&d.tags.join(",")),
+        d.label.as_deref().map(text).unwrap_or_default(),
         count(d.figures.files),
         size(d.figures.bytes),
+        d.set.as_ref().map(|set| set.id.short()).unwrap_or_default(),
         state,
     ]
 }

@@ -58,6 +58,8 @@ pub struct BackupOptions {
     pub tags: Vec<String>,
     /// Label of all snapshots.
     pub label: Option<String>,
+    /// The job that this is a run of, if a configuration names one.
+    pub job: Option<Job>,
     /// The time the snapshots stand for, in milliseconds since the epoch; by default now.
     pub time_ms: Option<i64>,
     /// What is left out.
@@ -74,6 +76,15 @@ pub struct BackupOptions {
     pub allow_empty: bool,
     /// What was asked, without secrets: kept with the run.
     pub command: String,
+}
+
+/// A job of a configuration: what it saves at once is a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its name.
+    pub name: String,
+    /// Its type, such as `Daily`.
+    pub job_type: String,
 }
 
 /// What came of a backup.

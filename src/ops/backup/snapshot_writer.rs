@@ -1,8 +1,8 @@
 //! Publishing what sources stored: each as a snapshot, small streams together, the last one with the end of the run.
 
-use crate::format::description::{self, Figures, RunDescription, SnapshotDescription};
+use crate::format::description::{self, Figures, RunDescription, SetDescription, SnapshotDescription};
 use crate::format::record::{Outcome, SnapshotEntry};
-use crate::primitives::ids::{ChunkId, SnapshotId};
+use crate::primitives::ids::{ChunkId, SetId, SnapshotId};
 use crate::primitives::progress::Observer;
 use crate::primitives::system::random;
 use crate::repository::Repository;
@@ -67,6 +67,8 @@ pub struct SnapshotWriter<'a> {
     left: usize,
     /// Streams that are stored and not published yet.
     waiting: Vec<Waiting>,
+    /// The set that the snapshots make, if there are several sources.
+    set: Option<SetDescription>,
 }
 
 /// Streams that brought less than this wait for the next, so that they share packs and a record: 14 unchanged dumps cost
@@ -100,12 +102,19 @@ impl<'a> SnapshotWriter<'a> {
         observer: &'a dyn Observer,
         begun: &'a RunDescription,
     ) -> Self {
-        Self { run, options, observer, begun, reports: Vec::new(), left: 0, waiting: Vec::new() }
+        Self { run, options, observer, begun, reports: Vec::new(), left: 0, waiting: Vec::new(), set: None }
     }
 
     /// Stores the sources one after the other. What is stored is published, whatever comes after it.
     pub(super) fn store(&mut self, sources: Vec<Box<dyn Source>>) -> Result<(), BackupError> {
         self.left = sources.len();
+        let job = self.options.job.as_ref();
+        self.set = (sources.len() > 1 || job.is_some()).then(|| SetDescription {
+            id: SetId(random(&*self.run.repository().system)),
+            sources: sources.iter().map(|source| source.name().to_owned()).collect(),
+            job: job.map(|job| job.name.clone()),
+            job_type: job.map(|job| job.job_type.clone()),
+        });
         let mut done = Ok(());
         for source in sources {
             self.left -= 1;
@@ -221,6 +230,7 @@ impl<'a> SnapshotWriter<'a> {
             tags: options.tags.clone(),
             label: options.label.clone(),
             program: program(),
+            set: self.set.clone(),
             ..SnapshotDescription::default()
         }
     }

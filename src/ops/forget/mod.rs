@@ -8,10 +8,11 @@ use std::ops::ControlFlow;
 use jiff::tz::TimeZone;
 
 use crate::format::names::{self, ObjectName};
-use crate::format::record::Operation;
+use crate::format::record::{Operation, Outcome};
 use crate::format::state::State;
 use crate::primitives::ids::SnapshotId;
 use crate::primitives::text::printable;
+use crate::repository::sets::{Set, sets};
 use crate::repository::snapshots::{Snapshot, SnapshotFilter};
 use crate::repository::{Repository, RepositoryError};
 
@@ -50,6 +51,8 @@ pub struct ForgetOptions {
     pub group_by: Vec<GroupBy>,
     /// What goes and what stays.
     pub which: Which,
+    /// Of what is named, only that goes, and not the rest of its set.
+    pub member_only: bool,
     /// Whose days and hours.
     pub zone: TimeZone,
     /// Decides, and forgets nothing.
@@ -158,8 +161,13 @@ fn plan(repository: &Repository, options: &ForgetOptions) -> Result<ForgetReport
     match &options.which {
         Which::Policy(policy) => plan_by_policy(repository, options, policy),
         Which::Named(ids) => {
-            let named = repository.snapshots()?.into_iter().filter(|s| ids.contains(&s.id)).collect();
-            going(named, "named")
+            let named = |s: &Snapshot| ids.contains(&s.id);
+            let all = repository.snapshots()?;
+            if options.member_only {
+                return going(all.into_iter().filter(named).collect(), "named");
+            }
+            let whole = sets(all).into_iter().filter(|set| set.members.iter().any(named));
+            going(whole.flat_map(|set| set.members).collect(), "named, or of the set of what was named")
         }
         Which::All => {
             let meant = |s: &Snapshot| s.doubt.is_none() && options.filter.matches(s);
@@ -190,51 +198,112 @@ fn plan_by_policy(
     policy: &Policy,
 ) -> Result<ForgetReport, ForgetError> {
     let times = effective_times(repository)?;
-    let mut groups: BTreeMap<Vec<String>, Vec<Snapshot>> = BTreeMap::new();
+    let time_of = |s: &Snapshot| times.get(&s.id).copied().unwrap_or(s.state.time_ms);
+    let mut groups: BTreeMap<Vec<String>, Vec<Set>> = BTreeMap::new();
     let (now_ms, mut report) = (repository.system.now_ms(), ForgetReport::default());
-    for snapshot in repository.snapshots()? {
+    let mut newest = Newest::default();
+    for set in sets(repository.snapshots()?) {
         // What others may have forged fills nobody's place.
-        if snapshot.doubt.is_some() {
-            report.doubted.push(snapshot.id);
+        if set.members[0].doubt.is_some() {
+            report.doubted.push(set.members[0].id);
             continue;
         }
-        if !options.filter.matches(&snapshot) {
+        if !set.members.iter().any(|s| options.filter.matches(s)) {
             continue;
         }
-        if snapshot.is_of_the_future(now_ms) {
-            report.future.push(snapshot.id);
+        for member in &set.members {
+            match member.is_of_the_future(now_ms) {
+                true => report.future.push(member.id),
+                false => newest.add(member, time_of(member)),
+            }
         }
-        groups.entry(group_of(&snapshot, &options.group_by)).or_default().push(snapshot);
+        groups.entry(group_of_set(&set, &options.group_by)).or_default().push(set);
     }
-    for (of, snapshots) in groups {
-        let name = group_name(&of);
-        let candidate = |s: &Snapshot| Candidate {
-            id: s.id,
-            time_ms: times.get(&s.id).copied().unwrap_or(s.state.time_ms),
-            outcome: s.state.outcome,
-            tags: s.described.tags.clone(),
-            held: s.state.held,
+    for (of, sets) in groups {
+        let candidate = |set: &Set| Candidate {
+            id: set.members[0].id,
+            time_ms: set.members.iter().map(time_of).min().unwrap_or_default(),
+            outcome: set.outcome(),
+            tags: set.members[0].described.tags.clone(),
+            held: set.is_held(),
         };
-        let candidates: Vec<Candidate> = snapshots.iter().map(candidate).collect();
+        let candidates: Vec<Candidate> = sets.iter().map(candidate).collect();
         let decisions = decide(&candidates, policy, now_ms, &options.zone)?;
-        let mut by_id: HashMap<SnapshotId, Snapshot> = snapshots.into_iter().map(|s| (s.id, s)).collect();
-        let pair = |d: Decision| Some((by_id.remove(&d.id)?, d));
-        report.groups.push(Group { name, snapshots: decisions.into_iter().filter_map(pair).collect() });
+        let mut by_id: HashMap<SnapshotId, Set> = sets.into_iter().map(|set| (set.members[0].id, set)).collect();
+        let mut snapshots = Vec::new();
+        for mut decision in decisions {
+            let Some(set) = by_id.remove(&decision.id) else { continue };
+            if let Some(why) = newest.why_kept(&set).filter(|_| !decision.keep) {
+                decision = Decision { keep: true, reasons: vec![why], ..decision };
+            }
+            let of_member = |member: Snapshot| {
+                let decision = Decision { id: member.id, ..decision.clone() };
+                (member, decision)
+            };
+            snapshots.extend(set.members.into_iter().map(of_member));
+        }
+        report.groups.push(Group { name: group_name(&of), snapshots });
     }
     Ok(report)
 }
 
-/// What the snapshots of a group have in common, each thing for itself: a host may be called `a, source b`.
-/// What a snapshot has in common with others of its group.
+/// The newest good snapshot of each host and source.
+#[derive(Default)]
+struct Newest(HashMap<(String, String), (i64, SnapshotId)>);
+
+impl Newest {
+    fn key(snapshot: &Snapshot) -> (String, String) {
+        (snapshot.described.host.clone(), snapshot.described.source.clone())
+    }
+
+    fn add(&mut self, snapshot: &Snapshot, time_ms: i64) {
+        if matches!(snapshot.state.outcome, Outcome::Complete | Outcome::Warnings) {
+            let found = (time_ms, snapshot.id);
+            let newest = self.0.entry(Self::key(snapshot)).or_insert(found);
+            *newest = found.max(*newest);
+        }
+    }
+
+    /// Why a set stays whatever the rules say: no other snapshot of one of its sources is as new and good.
+    fn why_kept(&self, set: &Set) -> Option<String> {
+        set.described()?;
+        let is_newest = |s: &&Snapshot| self.0.get(&Self::key(s)).is_some_and(|(_, id)| *id == s.id);
+        set.members
+            .iter()
+            .find(is_newest)
+            .map(|s| format!("newest of source {}", printable(s.described.source.as_bytes())))
+    }
+}
+
+/// What a snapshot has in common with others of its group, each thing for itself: a host may be called `a, source b`.
 pub fn group_of(snapshot: &Snapshot, by: &[GroupBy]) -> Vec<String> {
-    let d = &snapshot.described;
-    let set = |words: Vec<String>| words.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",");
+    let alone = Set { members: vec![snapshot.clone()] };
+    parts(&alone, &format!("source {}", snapshot.described.source), by)
+}
+
+/// What a set has in common with others of its group: in place of a source, its job, or the sources of all its members.
+fn group_of_set(set: &Set, by: &[GroupBy]) -> Vec<String> {
+    let Some(described) = set.described() else { return group_of(&set.members[0], by) };
+    let what = match &described.job {
+        Some(job) => format!("job {job}"),
+        None => format!("sources {}", described.sources.join(", ")),
+    };
+    let mut of = parts(set, &what, by);
+    // Types never push each other out.
+    of.extend(described.job_type.as_ref().map(|job_type| format!("type {job_type}")));
+    of
+}
+
+fn parts(set: &Set, source: &str, by: &[GroupBy]) -> Vec<String> {
+    let joined = |words: BTreeSet<String>| words.into_iter().collect::<Vec<_>>().join(",");
+    let described = || set.members.iter().map(|s| &s.described);
     let part = |by: &GroupBy| match by {
-        GroupBy::Host => format!("host {}", d.host),
-        GroupBy::Source => format!("source {}", d.source),
-        GroupBy::Tags => format!("tags {}", set(d.tags.clone())),
+        GroupBy::Host => format!("host {}", set.members[0].described.host),
+        GroupBy::Source => source.to_owned(),
+        GroupBy::Tags => format!("tags {}", joined(described().flat_map(|d| d.tags.iter().cloned()).collect())),
         GroupBy::Paths => {
-            format!("paths {}", set(d.paths.iter().map(|p| printable(p)).collect()))
+            let paths = described().flat_map(|d| d.paths.iter().map(|p| printable(p)));
+            format!("paths {}", joined(paths.collect()))
         }
     };
     by.iter().collect::<BTreeSet<_>>().into_iter().map(part).collect()

@@ -88,6 +88,8 @@ pub enum Keep {
     Within(Span),
     /// The newest of each period, as far back as this before the group's newest.
     EveryWithin(Period, Span),
+    /// The newest of each interval of this many milliseconds, as far back as this before the group's newest.
+    Interval(i64, Span),
     /// Those with all of these tags.
     Tags(Vec<String>),
     /// Those whose id begins so.
@@ -174,6 +176,7 @@ pub fn decide(
     let to_come = sorted.iter().take_while(|c| c.time_ms > now_ms.saturating_add(FUTURE_MS)).count();
     let future: Vec<Decision> = sorted.drain(..to_come).map(of_the_future).collect();
     let mut reasons: Vec<Vec<String>> = vec![Vec::new(); sorted.len()];
+    let mut why_not = vec!["no rule keeps it"; sorted.len()];
     match policy {
         Policy::Keep(rules) => {
             for rule in rules {
@@ -181,7 +184,8 @@ pub fn decide(
             }
         }
         Policy::Expire { after, min_count, max_count } => {
-            expire(&sorted, after.as_ref(), *min_count, *max_count, now_ms, zone, &mut reasons)?;
+            let since = after.as_ref().map(|span| before(now_ms, span, zone)).transpose()?;
+            expire(&sorted, since, *min_count, *max_count, &mut reasons, &mut why_not);
         }
     }
     // Whatever the rules say: the last good one, and what came after it.
@@ -196,15 +200,12 @@ pub fn decide(
             reasons[at].push("held".to_owned());
         }
     }
-    let decision = |(c, reasons): (&Candidate, Vec<String>)| {
+    let decision = |((c, reasons), why_not): ((&Candidate, Vec<String>), &str)| {
         let keep = !reasons.is_empty();
-        let why_not = match c.successful() {
-            true => "no rule keeps it",
-            false => "not successful, and a newer one is",
-        };
+        let why_not = if c.successful() { why_not } else { "not successful, and a newer one is" };
         Decision { id: c.id, keep, reasons: if keep { reasons } else { vec![why_not.to_owned()] } }
     };
-    Ok(future.into_iter().chain(sorted.into_iter().zip(reasons).map(decision)).collect())
+    Ok(future.into_iter().chain(sorted.into_iter().zip(reasons).zip(why_not).map(decision)).collect())
 }
 
 fn of_the_future(candidate: &Candidate) -> Decision {
@@ -227,7 +228,7 @@ fn check(policy: &Policy) -> Result<(), PolicyError> {
 fn keeps_nothing(rule: &Keep) -> bool {
     match rule {
         Keep::Last(count) | Keep::Every(_, count) => *count == 0,
-        Keep::Within(span) | Keep::EveryWithin(_, span) => span.is_zero(),
+        Keep::Within(span) | Keep::EveryWithin(_, span) | Keep::Interval(_, span) => span.is_zero(),
         Keep::Tags(tags) => tags.is_empty(),
         Keep::Id(id) => id.is_empty(),
     }
@@ -274,6 +275,15 @@ fn keep(sorted: &[&Candidate], rule: &Keep, zone: &TimeZone, reasons: &mut [Vec<
                 }
             }
         }
+        Keep::Interval(every_ms, span) => {
+            let Some(since) = since(span)? else { return Ok(()) };
+            let mut seen = BTreeSet::new();
+            for (at, candidate) in successful().filter(|(_, c)| c.time_ms >= since) {
+                if seen.insert(interval(&zoned(candidate.time_ms, zone)?, *every_ms)) {
+                    reasons[at].push("interval".to_owned());
+                }
+            }
+        }
         Keep::Tags(tags) => {
             let all = |c: &&Candidate| tags.iter().all(|t| c.tags.contains(t));
             let tagged = sorted.iter().enumerate().filter(|(_, c)| all(c));
@@ -287,19 +297,28 @@ fn keep(sorted: &[&Candidate], rule: &Keep, zone: &TimeZone, reasons: &mut [Vec<
     Ok(())
 }
 
+/// Numbers that are equal for two moments of one interval. Intervals are counted from midnight, as a clock on the wall
+/// shows it; if they are shorter than a day, an hour that comes twice is two.
+fn interval(at: &Zoned, every_ms: i64) -> (i64, i64) {
+    const DAY_MS: i64 = 86_400_000;
+    let offset_s = i64::from(at.offset().seconds());
+    let local_ms = at.timestamp().as_millisecond() + offset_s * 1000;
+    (local_ms.div_euclid(every_ms.max(1)), if every_ms < DAY_MS { offset_s } else { 0 })
+}
+
+/// What is older than `since` goes, and what is beyond the newest `max_count`; `why_not` says which of both.
 fn expire(
     sorted: &[&Candidate],
-    after: Option<&Span>,
+    since: Option<i64>,
     min_count: u32,
     max_count: Option<u32>,
-    now_ms: i64,
-    zone: &TimeZone,
     reasons: &mut [Vec<String>],
-) -> Result<(), PolicyError> {
-    let since = after.map(|span| before(now_ms, span, zone)).transpose()?;
+    why_not: &mut [&str],
+) {
     let mut rank = 0;
     for (at, candidate) in sorted.iter().enumerate() {
         let young = since.is_none_or(|since| candidate.time_ms >= since);
+        why_not[at] = "expired";
         if !candidate.successful() {
             // They fill no count, and go with age alone.
             if young {
@@ -309,15 +328,13 @@ fn expire(
         }
         rank += 1;
         if max_count.is_some_and(|max| rank > max) {
-            continue;
-        }
-        if young {
+            why_not[at] = "beyond max-count";
+        } else if young {
             reasons[at].push("not expired".to_owned());
         } else if rank <= min_count {
             reasons[at].push("min-count".to_owned());
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

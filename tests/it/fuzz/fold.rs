@@ -65,6 +65,7 @@ fn scene() -> Scene {
                 host: host.to_owned(),
                 user: String::new(),
                 tags: Vec::new(),
+                job: None,
                 label: None,
                 time_ms: None,
                 exclude: ExcludeOptions::default(),

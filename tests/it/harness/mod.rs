@@ -220,6 +220,7 @@ pub(crate) fn options(paths: &[&Path]) -> BackupOptions {
         host: "testhost".to_owned(),
         user: "tester".to_owned(),
         tags: vec![],
+        job: None,
         label: None,
         time_ms: None,
         exclude: ExcludeOptions::default(),

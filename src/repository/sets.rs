@@ -1,0 +1,199 @@
+//! Sets: the snapshots that one run saved of its sources. They are kept and forgotten together.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::format::description::SetDescription;
+use crate::format::record::Outcome;
+use crate::primitives::ids::SetId;
+
+use super::snapshots::{ChoiceError, Snapshot, SnapshotFilter, SnapshotName, some_of};
+
+/// The snapshots of a set, or one that belongs to none.
+#[derive(Debug, Clone)]
+pub struct Set {
+    /// Its members, in the order of its sources; there is at least one.
+    pub members: Vec<Snapshot>,
+}
+
+impl Set {
+    /// What its members say of it; `None` for a snapshot that was saved alone.
+    pub fn described(&self) -> Option<&SetDescription> {
+        self.members[0].described.set.as_ref()
+    }
+
+    /// The time of its oldest member, in milliseconds since the epoch.
+    pub fn time_ms(&self) -> i64 {
+        self.members.iter().map(|s| s.state.time_ms).min().unwrap_or_default()
+    }
+
+    /// Whether a member is held.
+    pub fn is_held(&self) -> bool {
+        self.members.iter().any(|s| s.state.held)
+    }
+
+    /// Sources of which it was to have a member and has none.
+    pub fn missing(&self) -> Vec<&str> {
+        let has = |source: &&str| self.members.iter().any(|s| s.described.source == **source);
+        let all = self.described().map(|set| set.sources.as_slice()).unwrap_or_default();
+        all.iter().map(String::as_str).filter(|source| !has(source)).collect()
+    }
+
+    /// How complete it is: as its worst member, and partial if one is missing.
+    pub fn outcome(&self) -> Outcome {
+        let worst = self.members.iter().map(|s| s.state.outcome).max().unwrap_or(Outcome::Failed);
+        if self.missing().is_empty() { worst } else { worst.max(Outcome::Partial) }
+    }
+}
+
+/// Puts the members of sets together; the order is that of their oldest members.
+///
+/// What a description says of its set is a claim. It counts for snapshots of one host only, for which the credential
+/// was checked to speak: no machine can put a snapshot into the set of another. A snapshot that is not believed is in
+/// no set.
+pub fn sets(snapshots: Vec<Snapshot>) -> Vec<Set> {
+    let mut places: HashMap<(SetId, String), usize> = HashMap::new();
+    let mut sets: Vec<Set> = Vec::new();
+    for snapshot in snapshots {
+        let set = snapshot.described.set.as_ref().filter(|_| snapshot.doubt.is_none());
+        let key = set.map(|set| (set.id, snapshot.described.host.clone()));
+        match key.as_ref().and_then(|key| places.get(key)) {
+            Some(at) => sets[*at].members.push(snapshot),
+            None => {
+                if let Some(key) = key {
+                    places.insert(key, sets.len());
+                }
+                sets.push(Set { members: vec![snapshot] });
+            }
+        }
+    }
+    for set in &mut sets {
+        let sources = set.described().map(|set| set.sources.clone()).unwrap_or_default();
+        set.members.sort_by_key(|s| sources.iter().position(|source| *source == s.described.source));
+    }
+    sets
+}
+
+/// Which sets are looked at.
+#[derive(Debug, Clone, Default)]
+pub struct SetFilter {
+    /// Sets with a member that this lets through.
+    pub snapshots: SnapshotFilter,
+    /// Of this job.
+    pub job: Option<String>,
+    /// Of this type.
+    pub job_type: Option<String>,
+    /// Partial ones may be chosen by `latest` and by time, too.
+    pub partial: bool,
+}
+
+/// The set that was meant.
+#[derive(Debug, Clone)]
+pub struct ChosenSet {
+    /// The set.
+    pub set: Set,
+    /// Partial sets that are newer, which were passed over.
+    pub newer: Vec<Set>,
+}
+
+impl Set {
+    /// What tells it from sets of other jobs: its job, or its sources.
+    fn family(&self) -> String {
+        match self.described() {
+            Some(SetDescription { job: Some(job), .. }) => format!("job {job}"),
+            Some(set) => set.sources.join(" + "),
+            None => self.members[0].described.source.clone(),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        matches!(self.outcome(), Outcome::Complete | Outcome::Warnings)
+    }
+}
+
+/// Chooses among sets, which come oldest first: by the first digits of its id, the newest whole one, or the newest whole
+/// one at a time. `now_ms` is the time of this machine.
+pub fn choose_set(
+    all: Vec<Set>,
+    name: &SnapshotName,
+    filter: &SetFilter,
+    now_ms: i64,
+) -> Result<ChosenSet, ChoiceError> {
+    let described: Vec<Set> = all.into_iter().filter(|set| set.described().is_some()).collect();
+    if let SnapshotName::Prefix(prefix) = name {
+        let begins = |set: &Set| set.described().is_some_and(|d| d.id.to_string().starts_with(&prefix.to_lowercase()));
+        let mut found: Vec<Set> = described.into_iter().filter(begins).collect();
+        return match found.len() {
+            0 => Err(ChoiceError::None(format!("set {prefix}"))),
+            1 => Ok(ChosenSet { set: found.remove(0), newer: Vec::new() }),
+            count => Err(ChoiceError::Ambiguous { prefix: prefix.clone(), count }),
+        };
+    }
+    let is_meant = |set: &Set| {
+        let d = set.described().expect("only those are left");
+        set.members.iter().any(|s| filter.snapshots.matches(s))
+            && filter.job.as_ref().is_none_or(|job| d.job.as_ref() == Some(job))
+            && filter.job_type.as_ref().is_none_or(|job_type| d.job_type.as_ref() == Some(job_type))
+            && !set.members.iter().any(|s| s.is_of_the_future(now_ms))
+    };
+    let mut found: Vec<Set> = described.into_iter().filter(is_meant).collect();
+    found.sort_by_key(Set::time_ms);
+    if let SnapshotName::At(time) = name {
+        found.retain(|set| set.time_ms() <= *time);
+    }
+    one_kind("hosts", found.iter().map(|set| set.members[0].described.host.clone()))?;
+    one_kind("jobs", found.iter().map(Set::family))?;
+    let types = found.iter().filter_map(|set| set.described()?.job_type.clone());
+    one_kind("types", types)?;
+    let back = if let SnapshotName::Latest(n) = name { *n } else { 0 };
+    let usable: Vec<usize> = (0..found.len()).filter(|at| filter.partial || found[*at].is_whole()).collect();
+    let Some(at) = usable.len().checked_sub(back + 1).map(|i| usable[i]) else {
+        return Err(ChoiceError::None(match found.len() {
+            0 => "this: there is no such set".to_owned(),
+            n => format!("this: of {n} sets, not enough are whole; --partial takes partial ones too"),
+        }));
+    };
+    let newer = found.split_off(at + 1).into_iter().filter(|set| back == 0 && !set.is_whole()).collect();
+    Ok(ChosenSet { set: found.swap_remove(at), newer })
+}
+
+fn one_kind(what: &'static str, all: impl Iterator<Item = String>) -> Result<(), ChoiceError> {
+    let all: BTreeSet<String> = all.collect();
+    if all.len() < 2 {
+        return Ok(());
+    }
+    let candidates: Vec<String> = all.into_iter().collect();
+    Err(ChoiceError::SeveralSets { what, candidates: some_of(candidates.into_iter()) })
+}
+
+/// The name of a source as one component of a path: no other name becomes the same.
+///
+/// `/`, NUL and `%` are written as `%` and two hexadecimal digits, and so is the first `.` of a name of dots alone.
+pub fn component(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let only_dots = name.bytes().all(|b| b == b'.');
+    for (at, c) in name.chars().enumerate() {
+        match c {
+            '/' | '\0' | '%' => out.push_str(&format!("%{:02x}", c as u32)),
+            '.' if only_dots && at == 0 => out.push_str("%2e"),
+            c => out.push(c),
+        }
+    }
+    if out.is_empty() { "%".to_owned() } else { out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_becomes_one_component_that_is_no_other_name_s() {
+        let names =
+            ["a", "", ".", "..", "...", "%2e", "%", "a/b", "a%2fb", "../../x", "$(touch x)", "a\nb", "\0", "%00"];
+        let all: BTreeSet<String> = names.iter().map(|name| component(name)).collect();
+        assert_eq!(all.len(), names.len());
+        for made in &all {
+            assert!(!made.is_empty() && made != "." && made != ".." && !made.contains(['/', '\0']), "{made:?}");
+        }
+        assert_eq!(component("/etc,/home"), "%2fetc,%2fhome");
+    }
+}

@@ -1,0 +1,255 @@
+//! Sets: what one run saved of several sources is listed, kept and forgotten together.
+
+use std::io::Cursor;
+
+use crate::harness::story::sound;
+use crate::harness::{Bench, options};
+use crate::program::Strongroom;
+use jiff::tz::TimeZone;
+use strongroom::format::record::Outcome;
+use strongroom::ops::backup::{BackupOptions, Job, StreamSource, backup};
+use strongroom::ops::copy::{CopyOptions, copy};
+use strongroom::ops::forget::policy::{Keep, Policy};
+use strongroom::ops::forget::{ForgetOptions, ForgetReport, GroupBy, Which, forget};
+use strongroom::primitives::progress::Silent;
+use strongroom::repository::sets::{Set, SetFilter, choose_set, sets};
+use strongroom::repository::snapshots::{ChoiceError, SnapshotFilter, SnapshotName};
+
+const DAY_MS: i64 = 86_400_000;
+const START_MS: i64 = 1_790_000_000_000;
+
+/// One night of a job; a source that fails is written with a `!`.
+fn night(bench: &Bench, night: i64, job: &str, job_type: &str, sources: &[&str]) {
+    let streams = sources.iter().map(|name| StreamSource::Reader {
+        name: name.trim_end_matches('!').to_owned(),
+        reader: Box::new(Cursor::new(if name.ends_with('!') {
+            Vec::new()
+        } else {
+            format!("{name} of night {night}").into_bytes()
+        })),
+    });
+    let streams = streams.collect();
+    let job = Some(Job { name: job.to_owned(), job_type: job_type.to_owned() });
+    let options = BackupOptions { streams, job, time_ms: Some(START_MS + night * DAY_MS), ..options(&[]) };
+    backup(&bench.open(), options, &Silent).unwrap();
+}
+
+fn keep_last(bench: &Bench, n: u32) -> ForgetReport {
+    let options = ForgetOptions {
+        filter: SnapshotFilter::default(),
+        group_by: vec![GroupBy::Host, GroupBy::Source],
+        which: Which::Policy(Policy::Keep(vec![Keep::Last(n)])),
+        zone: TimeZone::UTC,
+        member_only: false,
+        dry_run: false,
+    };
+    forget(&bench.open(), &options, &mut |_| true).unwrap()
+}
+
+/// Each set that is left: its night, and its sources.
+fn left(bench: &Bench) -> Vec<(i64, Vec<String>)> {
+    let told = |set: &Set| {
+        let sources = set.members.iter().map(|s| s.described.source.clone()).collect();
+        ((set.time_ms() - START_MS) / DAY_MS, sources)
+    };
+    sets(bench.open().snapshots().unwrap()).iter().map(told).collect()
+}
+
+/// Govern's database and its data directory never part: retention keeps or forgets whole sets.
+#[test]
+fn sets_are_kept_and_forgotten_whole() {
+    let bench = Bench::new();
+    (0..5).for_each(|n| night(&bench, n, "dss", "Daily", &["govern", "data"]));
+    let report = keep_last(&bench, 2);
+    assert_eq!((report.counts(), report.groups.len()), ((4, 6), 1));
+    assert_eq!(report.groups[0].name, "host testhost, job dss, type Daily");
+    let both = vec!["govern".to_owned(), "data".to_owned()];
+    assert_eq!(left(&bench), vec![(3, both.clone()), (4, both)]);
+    sound(&bench.open());
+}
+
+/// A database was dropped: tonight's sets lack it, and its last dump is all there is.
+#[test]
+fn the_newest_good_member_of_a_source_stays_with_its_set() {
+    let bench = Bench::new();
+    night(&bench, 0, "idp", "Daily", &["fence", "audit"]);
+    night(&bench, 1, "idp", "Daily", &["fence", "audit"]);
+    (2..32).for_each(|n| {
+        night(&bench, n, "idp", "Daily", &["fence"]);
+        keep_last(&bench, 2);
+    });
+    let nights: Vec<i64> = left(&bench).into_iter().map(|(night, _)| night).collect();
+    assert_eq!(nights, [1, 30, 31]);
+    let report = keep_last(&bench, 2);
+    let reasons = |at: usize| report.groups[0].snapshots[at].1.reasons.join();
+    assert_eq!(reasons(2), "newest of source audit");
+}
+
+trait Join {
+    fn join(&self) -> String;
+}
+
+impl Join for Vec<String> {
+    fn join(&self) -> String {
+        self[..].join("; ")
+    }
+}
+
+/// A set without one of its sources is partial: it fills no count, and never pushes a whole one out.
+#[test]
+fn a_partial_set_fills_no_count() {
+    let bench = Bench::new();
+    night(&bench, 0, "idp", "Daily", &["fence", "audit"]);
+    night(&bench, 1, "idp", "Daily", &["fence", "audit!"]);
+    night(&bench, 2, "idp", "Daily", &["fence", "audit!"]);
+    let all = sets(bench.open().snapshots().unwrap());
+    assert_eq!(
+        all.iter().map(Set::outcome).collect::<Vec<_>>(),
+        [Outcome::Complete, Outcome::Partial, Outcome::Partial]
+    );
+    assert_eq!(all[1].missing(), ["audit"]);
+    keep_last(&bench, 1);
+    let nights = |bench: &Bench| left(bench).into_iter().map(|(night, _)| night).collect::<Vec<_>>();
+    assert_eq!(nights(&bench), [0, 1, 2], "nothing newer is whole");
+    night(&bench, 3, "idp", "Daily", &["fence", "audit"]);
+    keep_last(&bench, 1);
+    assert_eq!(nights(&bench), [3]);
+}
+
+/// A run by hand must not push the nights out.
+#[test]
+fn types_of_a_job_do_not_push_each_other_out() {
+    let bench = Bench::new();
+    night(&bench, 0, "mydb", "Daily", &["a"]);
+    (1..4).for_each(|n| night(&bench, n, "mydb", "User", &["a"]));
+    assert_eq!(keep_last(&bench, 2).counts(), (3, 1));
+    assert_eq!(left(&bench).iter().map(|(night, _)| *night).collect::<Vec<_>>(), [0, 2, 3]);
+}
+
+/// No machine can put a snapshot into the set of another: it could make it partial, or keep it for ever.
+#[test]
+fn a_set_is_of_one_host() {
+    let bench = Bench::new();
+    night(&bench, 0, "idp", "Daily", &["fence", "audit"]);
+    let mut all = bench.open().snapshots().unwrap();
+    let mut claimed = all[0].clone();
+    claimed.described.host = "mallory".to_owned();
+    all.push(claimed);
+    assert_eq!(sets(all).iter().map(|set| set.members.len()).collect::<Vec<_>>(), [2, 1]);
+}
+
+#[test]
+fn a_copy_keeps_the_set() {
+    let (bench, other) = (Bench::new(), Bench::new());
+    night(&bench, 0, "idp", "Daily", &["fence", "audit"]);
+    let from = bench.open();
+    let options = CopyOptions { dry_run: false, host: "keeper".to_owned(), command: "copy".to_owned() };
+    copy(&from, &other.open(), &from.snapshots().unwrap(), &options, &Silent).unwrap();
+    let (here, there) = (sets(from.snapshots().unwrap()), sets(other.open().snapshots().unwrap()));
+    assert_eq!(there[0].described(), here[0].described());
+    assert_eq!((there.len(), there[0].outcome()), (1, Outcome::Complete));
+}
+
+#[test]
+fn the_program_lists_sets_and_forgets_them_whole() {
+    let sr = Strongroom::init();
+    sr.write("d/a", "a");
+    let streams = ["--from-command", "x.sql=echo x", "--from-command", "y.sql=echo y"];
+    sr.expect(0, &[&["backup", "d"], &streams[..]].concat());
+    sr.expect(3, &["backup", "--from-command", "x.sql=echo x", "--from-command", "y.sql=exit 1"]);
+    sr.expect(0, &["backup", "--from-command", "z.sql=echo z"]);
+    let text = sr.expect(0, &["snapshots"]);
+    assert!(text.contains("5 snapshots, 2 sets of several sources"), "{text}");
+    assert!(text.contains("is partial: it has no snapshot of y.sql"), "{text}");
+    let json: Vec<serde_json::Value> =
+        sr.expect(0, &["snapshots", "--json"]).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let set = |at: usize| json[at]["set"].as_str().map(str::to_owned);
+    assert!(set(0).is_some() && set(0) == set(1) && set(1) == set(2) && set(3) != set(0) && set(4).is_none());
+    let id = |at: usize| json[at]["id"].as_str().unwrap()[..8].to_owned();
+    let text = sr.expect(0, &["forget", &id(3), "--dry-run"]);
+    assert!(text.contains("forget 1 snapshot"), "{text}");
+    sr.expect(0, &["forget", &id(1), "--member"]);
+    let text = sr.expect(0, &["snapshots"]);
+    assert!(text.contains("4 snapshots, 2 sets"), "{text}");
+    sr.expect(0, &["forget", &id(0)]);
+    let text = sr.expect(0, &["snapshots"]);
+    assert!(text.contains("2 snapshots, 1 set of several"), "{text}");
+}
+
+#[test]
+fn a_set_is_restored_whole_each_snapshot_to_a_place_of_its_own() {
+    let sr = Strongroom::init();
+    sr.write("d/a", "a");
+    let odd = "$(id>x)";
+    let streams = ["--from-command", "x.sql=echo x", "--from-command", &format!("{odd}=echo odd")].map(str::to_owned);
+    let streams: Vec<&str> = streams.iter().map(String::as_str).collect();
+    sr.expect(0, &[&["backup", "d", "--source", "tree"], &streams[..]].concat());
+    let text = sr.expect(3, &["backup", "--from-command", "x.sql=echo newer", "--from-command", "y.sql=exit 1"]);
+    assert!(text.contains("y.sql"), "{text}");
+    // Of which sources is not said.
+    let text = sr.expect(1, &["restore", "--set", "latest", "--target", "out"]);
+    assert!(text.contains("spans several jobs") && text.contains("--job"), "{text}");
+    let text = sr.expect(0, &["restore", "--set", "latest", "--source", "tree", "--target", "out"]);
+    assert_eq!(text.matches("restored ").count(), 3, "{text}");
+    assert_eq!(sr.read(&format!("out/tree{}", sr.at("d/a").display())), "a");
+    assert_eq!(sr.read("out/x.sql/x.sql"), "x\n");
+    assert_eq!(sr.read(&format!("out/{odd}/{odd}")), "odd\n");
+    assert!(!sr.at("x").exists());
+    let text = sr.expect(1, &["restore", "--set", "latest", "--source", "x.sql", "--target", "out2"]);
+    assert!(text.contains("spans several jobs"), "{text}");
+    // What is partial is taken if that is said, and is no success.
+    let partial = ["restore", "--set", "latest", "--source", "y.sql", "--target", "out3"];
+    let text = sr.expect(1, &partial);
+    assert!(text.contains("no snapshot of source y.sql"), "{text}");
+    sr.expect(2, &["restore", "--set", "latest", "--to-command", "cat"]);
+    sr.expect(2, &["restore", "--job", "x", "--target", "out4"]);
+}
+
+/// A night without one of its sources is newer than the last whole one: that one is taken, and the other named.
+#[test]
+fn latest_is_the_newest_whole_set_and_names_newer_partial_ones() {
+    let bench = Bench::new();
+    night(&bench, 0, "idp", "Daily", &["fence", "audit"]);
+    night(&bench, 1, "idp", "Daily", &["fence", "audit"]);
+    night(&bench, 2, "idp", "Daily", &["fence", "audit!"]);
+    night(&bench, 3, "idp", "User", &["fence", "audit"]);
+    let now_ms = START_MS + 10 * DAY_MS;
+    let chosen = |name: SnapshotName, partial: bool, job_type: Option<&str>| {
+        let filter = SetFilter { partial, job_type: job_type.map(str::to_owned), ..SetFilter::default() };
+        let all = sets(bench.open().snapshots().unwrap());
+        let chosen = choose_set(all, &name, &filter, now_ms)?;
+        let night = |set: &Set| (set.time_ms() - START_MS) / DAY_MS;
+        Ok((night(&chosen.set), chosen.newer.iter().map(night).collect::<Vec<_>>()))
+    };
+    let daily = Some("Daily");
+    assert_eq!(chosen(SnapshotName::Latest(0), false, daily).unwrap(), (1, vec![2]));
+    assert_eq!(chosen(SnapshotName::Latest(1), false, daily).unwrap(), (0, vec![]));
+    assert_eq!(chosen(SnapshotName::Latest(0), true, daily).unwrap(), (2, vec![]));
+    assert_eq!(chosen(SnapshotName::At(START_MS + DAY_MS), false, daily).unwrap(), (1, vec![]));
+    let several: Result<_, ChoiceError> = chosen(SnapshotName::Latest(0), false, None);
+    assert_eq!(several.unwrap_err().to_string(), "`latest` spans several types: Daily, User");
+    assert!(chosen(SnapshotName::Latest(2), false, daily).is_err());
+}
+
+/// An hourly job keeps the newest of each hour for a day, of each half day for a week, and of each day for a fortnight.
+#[test]
+fn intervals_keep_the_newest_of_each() {
+    let sr = Strongroom::init();
+    sr.write("d", "d");
+    for hour in 0..60 {
+        let time = format!("2026-03-{:02} {:02}:30", 1 + hour / 24, hour % 24);
+        sr.expect(0, &["backup", "-q", "d", "--time", &time, "--label", "night-%Y-%m-%d", "--compression", "off"]);
+    }
+    let rules = ["--keep", "1h for 12h", "--keep", "12h for 2d"];
+    let text = sr.expect(0, &[&["forget", "--dry-run"], &rules[..]].concat());
+    // The last was at 11:30 of the third day: thirteen hours of it, and three half days before.
+    assert!(text.contains("would keep 16 snapshots"), "{text}");
+    let text = sr.expect(0, &["snapshots", "--label", "night-2026-03-03"]);
+    assert!(text.contains("12 snapshots") && text.contains("LABEL"), "{text}");
+    let text = sr.expect(2, &["backup", "d", "--label", "100%"]);
+    assert!(text.contains("invalid label") && text.contains("%%"), "{text}");
+    let text = sr.expect(2, &["forget", "--keep", "1h"]);
+    assert!(text.contains("1h for 24h"), "{text}");
+    let text = sr.expect(0, &["forget", "--dry-run", "--expire-after", "1d", "--max-count", "20"]);
+    assert!(text.contains("beyond max-count") && text.contains("expired"), "{text}");
+}
