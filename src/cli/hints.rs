@@ -53,7 +53,9 @@ pub fn hint(error: &CliError) -> Option<String> {
 
 fn of_choice(error: &ChoiceError) -> Option<&'static str> {
     match error {
-        ChoiceError::None(_) | ChoiceError::NoneOf { .. } => Some("`strongroom snapshots` lists what there is"),
+        ChoiceError::None(_) | ChoiceError::NoSet { .. } | ChoiceError::NoneOf { .. } => {
+            Some("`strongroom snapshots` lists what there is")
+        }
         ChoiceError::Ambiguous { .. } => Some("give more digits; `strongroom snapshots --json` shows whole ids"),
         ChoiceError::SeveralSources { .. } => {
             Some("name one with --source or by a path that only it has, or give the id")

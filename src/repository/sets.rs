@@ -123,14 +123,18 @@ pub fn choose_set(
         let begins = |set: &Set| set.described().is_some_and(|d| d.id.to_string().starts_with(&prefix.to_lowercase()));
         let mut found: Vec<Set> = described.into_iter().filter(begins).collect();
         return match found.len() {
-            0 => Err(ChoiceError::None(format!("set {prefix}"))),
+            0 => Err(ChoiceError::NoSet { found: 0 }),
             1 => Ok(ChosenSet { set: found.remove(0), newer: Vec::new() }),
             count => Err(ChoiceError::Ambiguous { prefix: prefix.clone(), count }),
         };
     }
+    // A set is also one of the sources that it lacks.
+    let sources = &filter.snapshots.sources;
+    let of_member = SnapshotFilter { sources: Vec::new(), ..filter.snapshots.clone() };
     let is_meant = |set: &Set| {
         let d = set.described().expect("only those are left");
-        set.members.iter().any(|s| filter.snapshots.matches(s))
+        set.members.iter().any(|s| of_member.matches(s))
+            && (sources.is_empty() || sources.iter().any(|source| d.sources.contains(source)))
             && filter.job.as_ref().is_none_or(|job| d.job.as_ref() == Some(job))
             && filter.job_type.as_ref().is_none_or(|job_type| d.job_type.as_ref() == Some(job_type))
             && !set.members.iter().any(|s| s.is_of_the_future(now_ms))
@@ -147,10 +151,7 @@ pub fn choose_set(
     let back = if let SnapshotName::Latest(n) = name { *n } else { 0 };
     let usable: Vec<usize> = (0..found.len()).filter(|at| filter.partial || found[*at].is_whole()).collect();
     let Some(at) = usable.len().checked_sub(back + 1).map(|i| usable[i]) else {
-        return Err(ChoiceError::None(match found.len() {
-            0 => "this: there is no such set".to_owned(),
-            n => format!("this: of {n} sets, not enough are whole; --partial takes partial ones too"),
-        }));
+        return Err(ChoiceError::NoSet { found: found.len() });
     };
     let newer = found.split_off(at + 1).into_iter().filter(|set| back == 0 && !set.is_whole()).collect();
     Ok(ChosenSet { set: found.swap_remove(at), newer })

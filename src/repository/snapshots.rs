@@ -123,6 +123,12 @@ pub enum ChoiceError {
         /// Each source with its newest snapshot.
         candidates: Vec<String>,
     },
+    /// No set is meant, or none that is whole.
+    #[error("{}", no_set(*.found))]
+    NoSet {
+        /// How many partial ones there are.
+        found: usize,
+    },
     /// Several sets could be meant, and nothing told them apart.
     #[error("`latest` spans several {what}: {}", .candidates.join(", "))]
     SeveralSets {
@@ -254,6 +260,15 @@ impl Repository {
         match error.is_damage().then(|| self.is_live(snapshot)) {
             Some(Ok(false)) => RepositoryError::Forgotten { snapshot: *snapshot },
             _ => error,
+        }
+    }
+}
+
+fn no_set(found: usize) -> String {
+    match found {
+        0 => "no set matches".to_owned(),
+        n => {
+            format!("no whole set matches: {n} found, and not enough of them are whole; --partial accepts partial ones")
         }
     }
 }

@@ -200,7 +200,9 @@ fn a_set_is_restored_whole_each_snapshot_to_a_place_of_its_own() {
     // What is partial is taken if that is said, and is no success.
     let partial = ["restore", "--set", "latest", "--source", "y.sql", "--target", "out3"];
     let text = sr.expect(1, &partial);
-    assert!(text.contains("no snapshot of source y.sql"), "{text}");
+    assert!(text.contains("no whole set") && text.contains("--partial"), "{text}");
+    let text = sr.expect(3, &[&partial[..], &["--partial"]].concat());
+    assert!(text.matches("restored ").count() == 1 && sr.read("out3/x.sql/x.sql") == "newer\n", "{text}");
     sr.expect(2, &["restore", "--set", "latest", "--to-command", "cat"]);
     sr.expect(2, &["restore", "--job", "x", "--target", "out4"]);
 }
