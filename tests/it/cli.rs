@@ -693,3 +693,30 @@ fn verify_takes_in_a_lost_pack_that_is_there_again() {
     sr.expect(0, &["restore", "latest", "--target", "back"]);
     assert!(sr.expect(0, &["log"]).contains("find 1 lost pack again"));
 }
+
+/// As the scripts of shells call it: ids, hosts and tags come from the repository that the words and the environment name.
+#[test]
+fn values_are_completed_from_the_repository_and_nobody_is_asked() {
+    let sr = crate::program::Strongroom::init();
+    sr.write("d/a", "a");
+    sr.expect(0, &["backup", "d", "--host", "web1", "--tag", "weekly", "--source", "site"]);
+    let answer = |words: &[&str], passphrase: bool| {
+        let mut command = sr.command(&[&["--", "strongroom"], words].concat());
+        command.env("STRONGROOM_COMPLETE", "fish");
+        if !passphrase {
+            command.env_remove("STRONGROOM_PASSPHRASE");
+        }
+        let output = command.output().unwrap();
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let json: serde_json::Value = serde_json::from_str(&sr.expect(0, &["snapshots", "--json"])).unwrap();
+    let id = &json["id"].as_str().unwrap()[..8];
+    assert!(answer(&["restore", &id[..2]], true).starts_with(&format!("{id}\t")));
+    assert_eq!(answer(&["ls", "--host", ""], true), "web1\n");
+    assert_eq!(answer(&["ls", "--tag", "w"], true), "weekly\n");
+    assert_eq!(answer(&["snapshots", "--source", ""], true), "site\n");
+    // Another repository is named, or nothing opens it.
+    assert_eq!(answer(&["-r", "elsewhere", "ls", "--host", ""], true), "");
+    assert_eq!(answer(&["ls", "--host", ""], false), "");
+}

@@ -1,8 +1,8 @@
 //! Backing up a tree: walk, compare, read, store, and build directories bottom-up.
 //!
-//! The walk runs ahead on threads of its own, where the [`Scanner`] compares each directory with the file cache. Files to
-//! read go through the [`ReadPipeline`], whose results come in the order of the walk, so that neighbours in the tree
-//! become neighbours in blocks. The [`ContentWriter`] stores them, and the [`TreeAssembler`] a directory once all below
+//! The walk runs ahead on threads of its own, where the `Scanner` compares each directory with the file cache. Files to
+//! read go through the `ReadPipeline`, whose results come in the order of the walk, so that neighbours in the tree
+//! become neighbours in blocks. The `ContentWriter` stores them, and the `TreeAssembler` a directory once all below
 //! it is stored.
 
 use std::os::unix::ffi::OsStrExt;
