@@ -8,6 +8,7 @@
 //! * [`mod@log`]: what a record of the commit log does, as a pure state machine; [`cache`]: the local SQLite index
 //! * [`repository`]: an open repository; [`source`]: what is backed up; [`destination`]: where a restore writes
 //! * [`ops`]: one module an operation
+//! * [`jobs`]: the configuration file, and when a job is due
 //! * [`cli`]: the program
 
 pub mod cache;
@@ -17,6 +18,7 @@ pub mod compression;
 pub mod crypto;
 pub mod destination;
 pub mod format;
+pub mod jobs;
 pub mod log;
 pub mod ops;
 pub mod parallel;

@@ -64,7 +64,11 @@ const OPTIONS: &[(&str, &[&str], &str)] = &[
         &["--insecure-no-password"],
         "not available: a repository is always encrypted; --password-file names a file with the passphrase",
     ),
-    ("", &["--profile", "--config"], "there is no configuration file: use options and the STRONGROOM_ variables"),
+    (
+        "",
+        &["--profile", "--config"],
+        "the configuration file is for jobs (`strongroom config`); use options and the STRONGROOM_ variables",
+    ),
     ("", &["--pack-size"], "not needed: the size of packs is fixed when a repository is created"),
     ("backup", &["--parent"], "not needed: the newest snapshot of the same source is used"),
     ("backup", &["--skip-if-unchanged"], "not needed: a snapshot of unchanged files adds next to nothing"),

@@ -11,6 +11,7 @@ mod bucket;
 mod bucket_answers;
 mod calendar;
 mod cli;
+mod config;
 mod contradiction;
 mod copy;
 mod crash;

@@ -3,6 +3,7 @@
 pub(super) mod backup;
 pub(super) mod branches;
 pub(super) mod cat;
+pub(super) mod config;
 pub(super) mod copy;
 pub(super) mod credential;
 pub(super) mod diff;
@@ -32,6 +33,7 @@ use super::redact;
 
 use backup::{BACKUP_EXAMPLES, BackupArguments};
 use cat::{CAT_EXAMPLES, CatArguments};
+use config::ConfigArguments;
 use copy::CopyArguments;
 use credential::CredentialCommand;
 use diff::DiffArguments;
@@ -102,6 +104,8 @@ pub enum Command {
     /// Recover missing or damaged data where other copies allow
     #[command(after_help = REPAIR_EXAMPLES)]
     Repair(RepairArguments),
+    /// Check or show the configuration file of jobs
+    Config(ConfigArguments),
     /// Explain why there are no locks to remove
     Unlock,
     /// Print completions for a shell
@@ -126,6 +130,7 @@ impl Command {
             Self::Snapshots(arguments) => snapshots::run(session, arguments),
             Self::Ls(arguments) => ls::run(session, arguments),
             Self::Diff(arguments) => diff::run(session, arguments),
+            Self::Config(arguments) => config::run(session, arguments),
             Self::Copy(arguments) => copy::run(session, arguments, argv),
             Self::Find(arguments) => find::run(session, arguments),
             Self::Completions(arguments) => manual::completions(session, arguments),

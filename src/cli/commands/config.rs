@@ -1,0 +1,164 @@
+//! `config`: what the configuration file says, and whether it can be used.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value as Json, json};
+
+use super::super::context::Session;
+use super::super::error::{CliError, Result};
+use super::super::exit::Exit;
+use super::super::output::text::{escape, pluralize};
+use super::super::redact::mask;
+use crate::cli::env::Env;
+use crate::jobs::config::tree::{Node, Table, Value};
+use crate::jobs::config::{Config, find, keys, runs_here, schema};
+
+/// Options of `config`.
+#[derive(Args)]
+pub struct ConfigArguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: ConfigAction,
+    /// The configuration file [variable: STRONGROOM_CONFIG] [default: the user's, then
+    /// /etc/strongroom/strongroom.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What can be done with a configuration file.
+#[derive(Subcommand)]
+pub enum ConfigAction {
+    /// Check the configuration file; read nothing else and write nothing
+    Check,
+    /// Show what is in force for each job and source, and where each value comes from
+    Show {
+        /// Only these jobs
+        #[arg(value_name = "JOB")]
+        jobs: Vec<String>,
+    },
+    /// Print a JSON schema of the configuration file
+    Schema,
+}
+
+/// Checks or shows the configuration.
+pub(crate) fn run(session: &Session, arguments: &ConfigArguments) -> Result<Exit> {
+    match &arguments.action {
+        ConfigAction::Schema => {
+            let mut whole =
+                json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "strongroom.toml" });
+            if let (Json::Object(whole), Json::Object(schema)) = (&mut whole, schema::json_schema(keys::FILE)) {
+                whole.extend(schema);
+            }
+            let text = serde_json::to_string_pretty(&whole).map_err(|e| CliError::Output(e.into()))?;
+            session.print(&text)?;
+        }
+        ConfigAction::Check => {
+            let config = load(arguments, session.env)?;
+            if session.global.json {
+                session.print_object(json!({
+                    "type": "config_check",
+                    "files": files(&config),
+                    "jobs": config.jobs.len(),
+                }))?;
+            } else if session.global.tells() {
+                let sources: usize = config.jobs.iter().map(|job| job.sources.len()).sum();
+                let (jobs, sources) = (
+                    pluralize(config.jobs.len() as u64, "job", "jobs"),
+                    pluralize(sources as u64, "source", "sources"),
+                );
+                session.print(&format!("{}: no errors found; {jobs}, {sources}", files(&config).join(", ")))?;
+            }
+        }
+        ConfigAction::Show { jobs } => show(session, &load(arguments, session.env)?, jobs)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The configuration that is named or found, checked.
+fn load(arguments: &ConfigArguments, env: &Env) -> Result<Config> {
+    let variable = env.variable("STRONGROOM_CONFIG").map(PathBuf::from);
+    let named = arguments.config.clone().or(variable).map(|file| env.cwd.join(file));
+    let none = || {
+        let text =
+            format!("there is no configuration file: name one with --config, or write {}/{}", find::SYSTEM, find::NAME);
+        CliError::Usage(text)
+    };
+    let file = find::find(named, env.xdg("XDG_CONFIG_HOME", ".config")).ok_or_else(none)?;
+    Config::load(&file).map_err(|e| CliError::Usage(format!("the configuration cannot be used\n{e}")))
+}
+
+fn files(config: &Config) -> Vec<String> {
+    config.files.iter().map(|file| file.display().to_string()).collect()
+}
+
+fn show(session: &Session, config: &Config, only: &[String]) -> Result<()> {
+    if let Some(unknown) = only.iter().find(|name| config.job(name).is_none()) {
+        let known: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
+        return Err(CliError::Usage(format!("there is no job `{unknown}`; there are: {}", known.join(", "))));
+    }
+    let jobs = || config.jobs.iter().filter(|job| only.is_empty() || only.contains(&job.name));
+    let rest = config.table.without(&["jobs", "defaults"]);
+    if session.global.json {
+        let mut all = Map::new();
+        for job in jobs() {
+            let mut table = as_json(&job.table);
+            let sources = job.sources.iter().map(|source| (source.name.clone(), Json::Object(as_json(&source.table))));
+            table.insert("sources".to_owned(), Json::Object(sources.collect()));
+            all.insert(job.name.clone(), Json::Object(table));
+        }
+        let mut rest = as_json(&rest);
+        rest.insert("jobs".to_owned(), Json::Object(all));
+        return session.print_object(json!({ "type": "config", "files": files(config), "config": rest }));
+    }
+    let mut lines = Vec::new();
+    if only.is_empty() {
+        table_lines("", &rest, &mut lines);
+    }
+    for job in jobs() {
+        let here = if runs_here(&job.table, &session.env.host) { "" } else { "   # not run on this machine" };
+        lines.push(format!("[jobs.{}]{here}", job.name));
+        table_lines("", &job.table, &mut lines);
+        for source in &job.sources {
+            let here = if runs_here(&source.table, &session.env.host) { "" } else { "   # not run on this machine" };
+            lines.push(format!("[jobs.{}.sources.{}]{here}", job.name, source.name));
+            table_lines("", &source.table, &mut lines);
+        }
+    }
+    session.print(&lines.join("\n"))
+}
+
+/// A line for each value, with the place where it stands; tables below are keys with dots.
+fn table_lines(above: &str, table: &Table, lines: &mut Vec<String>) {
+    for entry in &table.0 {
+        let name = if above.is_empty() { entry.key.clone() } else { format!("{above}.{}", entry.key) };
+        match &entry.node.value {
+            Value::Table(table) => table_lines(&name, table, lines),
+            _ => lines.push(format!("{name} = {}   # {}", shown(&entry.node), entry.node.place)),
+        }
+    }
+}
+
+/// A value as a file would say it, without what looks like a secret.
+fn shown(node: &Node) -> String {
+    match &node.value {
+        Value::Text(text) => json!(escape(mask(text).as_bytes())).to_string(),
+        Value::List(list) => format!("[{}]", list.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        other => json_of(other).to_string(),
+    }
+}
+
+fn as_json(table: &Table) -> Map<String, Json> {
+    table.0.iter().map(|entry| (entry.key.clone(), json_of(&entry.node.value))).collect()
+}
+
+fn json_of(value: &Value) -> Json {
+    match value {
+        Value::Text(text) => json!(mask(text)),
+        Value::Integer(number) => json!(number),
+        Value::Number(number) => json!(number),
+        Value::Bool(value) => json!(value),
+        Value::List(list) => list.iter().map(|node| json_of(&node.value)).collect(),
+        Value::Table(table) => Json::Object(as_json(table)),
+    }
+}

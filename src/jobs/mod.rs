@@ -1,0 +1,6 @@
+//! Layer 8: jobs, as a configuration file describes them.
+//!
+//! Nothing here prints: what is wrong in a file is told with its place, by [`config::ConfigError`].
+
+pub mod config;
+pub mod schedule;
