@@ -26,6 +26,7 @@ mod forget;
 mod fuzz;
 mod golden;
 mod hostile;
+mod jobs;
 mod json;
 mod layers;
 mod listing;

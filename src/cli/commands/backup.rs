@@ -253,7 +253,7 @@ pub(crate) fn run(session: &Session, arguments: &BackupArguments, argv: String) 
     let mut options = options(session, &settings, arguments, argv)?;
     let made = if arguments.init { make_if_missing(session, &mut settings)? } else { None };
     let repository = settings.open(session.global, env)?;
-    leave_out_own(session, &settings, &mut options)?;
+    leave_out_own(session, &settings, &options.paths.clone(), &mut options.exclude)?;
     session.listen()?;
     let report = session.with(&repository, |repository| Ok(backup(repository, options, &session.progress)?))?;
     tell(session, &report, arguments.dry_run, made)?;
@@ -265,13 +265,18 @@ pub(crate) fn run(session: &Session, arguments: &BackupArguments, argv: String) 
 
 /// Leaves out what this very program writes meanwhile, if it lies in a source: a repository that saves itself grows by all
 /// that it holds each night.
-fn leave_out_own(session: &Session, settings: &Settings, options: &mut BackupOptions) -> Result<()> {
+pub(super) fn leave_out_own(
+    session: &Session,
+    settings: &Settings,
+    roots: &[PathBuf],
+    exclude: &mut ExcludeOptions,
+) -> Result<()> {
     let env = session.env;
     let places = places(session.global, env)?;
     let folder = store::local_folder(&settings.location).map(|path| env.cwd.join(path));
     let own = [(folder, "repository"), (Some(places.cache), "cache"), (Some(places.state), "state folder")];
     for (path, what) in own.into_iter().filter_map(|(path, what)| Some((path?.canonicalize().ok()?, what))) {
-        for root in &options.paths {
+        for root in roots {
             let Ok(real) = root.canonicalize() else { continue };
             let Some(below) = path.strip_prefix(&real).ok().filter(|below| !below.as_os_str().is_empty()) else {
                 continue;
@@ -279,13 +284,13 @@ fn leave_out_own(session: &Session, settings: &Settings, options: &mut BackupOpt
             let place = root.join(below);
             let text = format!("{} is left out: it is the {what} of this backup", place.display());
             session.progress.finding(Severity::Note, &text);
-            options.exclude.own.push(place);
+            exclude.own.push(place);
         }
     }
     Ok(())
 }
 
-fn exit(outcome: Outcome) -> Exit {
+pub(super) fn exit(outcome: Outcome) -> Exit {
     match outcome {
         Outcome::Complete => Exit::Done,
         Outcome::Warnings | Outcome::Partial => Exit::Problems,
@@ -345,7 +350,7 @@ fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, 
 }
 
 /// A label in which conversions such as `%Y-%m-%d` stand for the time of the snapshot.
-fn dated(label: &str, time_ms: i64, zone: &TimeZone) -> Result<String> {
+pub(super) fn dated(label: &str, time_ms: i64, zone: &TimeZone) -> Result<String> {
     let bad = |e: jiff::Error| CliError::Usage(format!("invalid label {label:?}: {e}; write %% for a percent sign"));
     if !label.contains('%') {
         return Ok(label.to_owned());
@@ -457,7 +462,7 @@ fn streams(env: &Env, arguments: &BackupArguments) -> Result<Vec<StreamSource>> 
     }
 }
 
-fn command(name: String, command: String) -> CommandSource {
+pub(super) fn command(name: String, command: String) -> CommandSource {
     let mut source = CommandSource::new(name, command);
     source.launcher = launcher();
     // The passphrase is none of the command's business.
@@ -479,7 +484,7 @@ fn command_of_paths(arguments: &BackupArguments) -> Result<CommandSource> {
     Ok(command(name, line))
 }
 
-fn tell(session: &Session, report: &BackupReport, dry_run: bool, made: Option<InitJson>) -> Result<()> {
+pub(super) fn tell(session: &Session, report: &BackupReport, dry_run: bool, made: Option<InitJson>) -> Result<()> {
     for rule in report.sources.iter().flat_map(|s| &s.rules_unmatched) {
         session.progress.finding(Severity::Warning, &format!("the exclusion rule {rule} matched nothing"));
     }

@@ -20,6 +20,14 @@ pub struct ConfigArguments {
     /// What to do.
     #[command(subcommand)]
     pub action: ConfigAction,
+    /// The file.
+    #[command(flatten)]
+    pub file: ConfigFileArgument,
+}
+
+/// Which configuration file is meant.
+#[derive(Args)]
+pub struct ConfigFileArgument {
     /// The configuration file [variable: STRONGROOM_CONFIG] [default: the user's, then
     /// /etc/strongroom/strongroom.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -54,7 +62,7 @@ pub(crate) fn run(session: &Session, arguments: &ConfigArguments) -> Result<Exit
             session.print(&text)?;
         }
         ConfigAction::Check => {
-            let config = load(arguments, session.env)?;
+            let config = load(&arguments.file, session.env)?;
             if session.global.json {
                 session.print_object(json!({
                     "type": "config_check",
@@ -70,15 +78,15 @@ pub(crate) fn run(session: &Session, arguments: &ConfigArguments) -> Result<Exit
                 session.print(&format!("{}: no errors found; {jobs}, {sources}", files(&config).join(", ")))?;
             }
         }
-        ConfigAction::Show { jobs } => show(session, &load(arguments, session.env)?, jobs)?,
+        ConfigAction::Show { jobs } => show(session, &load(&arguments.file, session.env)?, jobs)?,
     }
     Ok(Exit::Done)
 }
 
 /// The configuration that is named or found, checked.
-fn load(arguments: &ConfigArguments, env: &Env) -> Result<Config> {
+pub(super) fn load(argument: &ConfigFileArgument, env: &Env) -> Result<Config> {
     let variable = env.variable("STRONGROOM_CONFIG").map(PathBuf::from);
-    let named = arguments.config.clone().or(variable).map(|file| env.cwd.join(file));
+    let named = argument.config.clone().or(variable).map(|file| env.cwd.join(file));
     let none = || {
         let text =
             format!("there is no configuration file: name one with --config, or write {}/{}", find::SYSTEM, find::NAME);

@@ -17,6 +17,7 @@ pub(super) mod manual;
 pub(super) mod prune;
 pub(super) mod repair;
 pub(super) mod restore;
+pub(super) mod run;
 pub(super) mod snapshots;
 pub(super) mod stats;
 pub(super) mod unlock;
@@ -47,6 +48,7 @@ use manual::{CompletionsArguments, ManArguments};
 use prune::{PRUNE_EXAMPLES, PruneCommand};
 use repair::{REPAIR_EXAMPLES, RepairArguments};
 use restore::{RESTORE_EXAMPLES, RestoreArguments};
+use run::RunArguments;
 use snapshots::SnapshotsArguments;
 use stats::StatsArguments;
 use verify::VerifyArguments;
@@ -104,6 +106,8 @@ pub enum Command {
     /// Recover missing or damaged data where other copies allow
     #[command(after_help = REPAIR_EXAMPLES)]
     Repair(RepairArguments),
+    /// Run jobs of the configuration file
+    Run(RunArguments),
     /// Check or show the configuration file of jobs
     Config(ConfigArguments),
     /// Explain why there are no locks to remove
@@ -130,6 +134,7 @@ impl Command {
             Self::Snapshots(arguments) => snapshots::run(session, arguments),
             Self::Ls(arguments) => ls::run(session, arguments),
             Self::Diff(arguments) => diff::run(session, arguments),
+            Self::Run(arguments) => run::run(session, arguments, &redact::command_line(argv)),
             Self::Config(arguments) => config::run(session, arguments),
             Self::Copy(arguments) => copy::run(session, arguments, argv),
             Self::Find(arguments) => find::run(session, arguments),

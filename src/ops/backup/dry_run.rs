@@ -34,14 +34,14 @@ pub(super) fn dry_run(
     rules: &Option<ExcludeRules>,
     observer: &dyn Observer,
 ) -> Result<BackupReport, BackupError> {
-    let planned = plan(options)?.0;
-    let source = source_of(options);
+    let planned = plan(&options.of_paths())?.0;
+    let source = source_of(&options.of_paths());
     let seen = if options.read_all { None } else { seen_by_last(repository, &source)? };
     observer.phase("looking", None, Unit::Items);
     let mut sources = Vec::new();
     if let Some(rules) = rules {
         let mut count = Count { repository, seen, compare: options.compare, observer, figures: Figures::default() };
-        for (root, key) in planned.iter().zip(row_keys(options, &planned)) {
+        for (root, key) in planned.iter().zip(row_keys(&options.of_paths(), &planned)) {
             match stat_root(&root.path) {
                 Ok(stat) if stat.kind == FileKind::Directory => {
                     count.directory(&root.path, &key, &rules.for_root(&root.path)?)?;

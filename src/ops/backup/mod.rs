@@ -40,6 +40,7 @@ use crate::source::exclude::ExcludeOptions;
 
 pub use compare::Compare;
 pub use snapshot_writer::{SnapshotWriter, Source, SourceReport};
+pub use sources::{paths_source, stream_source};
 pub use stream::StreamSource;
 
 /// What to back up, and how.
@@ -76,6 +77,29 @@ pub struct BackupOptions {
     pub allow_empty: bool,
     /// What was asked, without secrets: kept with the run.
     pub command: String,
+}
+
+/// Paths that are saved as one source, and how.
+#[derive(Debug, Clone)]
+pub struct PathOptions {
+    /// See [`BackupOptions::paths`].
+    pub paths: Vec<PathBuf>,
+    /// See [`BackupOptions::source`].
+    pub source: Option<String>,
+    /// See [`BackupOptions::exclude`].
+    pub exclude: ExcludeOptions,
+    /// See [`BackupOptions::read_all`].
+    pub read_all: bool,
+    /// See [`BackupOptions::compare`].
+    pub compare: Compare,
+}
+
+impl BackupOptions {
+    /// What is said of the paths.
+    fn of_paths(&self) -> PathOptions {
+        let (paths, source, exclude) = (self.paths.clone(), self.source.clone(), self.exclude.clone());
+        PathOptions { paths, source, exclude, read_all: self.read_all, compare: self.compare }
+    }
 }
 
 /// A job of a configuration: what it saves at once is a set.
@@ -163,7 +187,7 @@ pub fn backup(
 ) -> Result<BackupReport, BackupError> {
     let streams = std::mem::take(&mut options.streams);
     sources::check(&options, &streams)?;
-    let rules = exclude_rules(&options)?;
+    let rules = exclude_rules(&options.of_paths())?;
     if options.dry_run {
         sources::check_allowed(repository, &options.host, sources::names(&options, &streams))?;
         return dry_run::dry_run(repository, &options, &rules, observer);
@@ -236,7 +260,7 @@ fn check_store(repository: &Repository, observer: &dyn Observer) -> Result<Vec<S
 }
 
 /// One set of rules for all roots: their counters are shared.
-fn exclude_rules(options: &BackupOptions) -> Result<Option<ExcludeRules>, BackupError> {
+fn exclude_rules(options: &PathOptions) -> Result<Option<ExcludeRules>, BackupError> {
     let exclude = ExcludeOptions { roots: options.paths.clone(), ..options.exclude.clone() };
     options.paths.first().map(|root| ExcludeRules::new(&exclude, root)).transpose().map_err(BackupError::from)
 }

@@ -20,7 +20,7 @@ use super::scan::{ScanOptions, count};
 use super::snapshot_writer::{CounterSnapshot, SnapshotWriter, Source, SourceReport, Stored};
 use super::tally::Tally;
 use super::tree::TreeBackup;
-use super::{BackupError, BackupOptions, exclude_rules};
+use super::{BackupError, PathOptions, exclude_rules};
 
 /// Raises a flag however its scope is left: threads of the scope look at it.
 struct RaiseOnDrop<'a>(&'a AtomicBool);
@@ -35,6 +35,8 @@ impl Drop for RaiseOnDrop<'_> {
 pub(super) struct PathsSource {
     /// What it is called.
     pub name: String,
+    /// The paths, and how they are saved.
+    pub options: PathOptions,
     /// What is left out.
     pub rules: ExcludeRules,
 }
@@ -46,7 +48,8 @@ impl Source for PathsSource {
 
     /// Saves the paths, and again without the file cache if that turns out to be too old.
     fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<SourceReport, BackupError> {
-        let (options, observer) = (writer.options, writer.observer);
+        let (options, observer) = (&self.options, writer.observer);
+        let read_all = options.read_all || writer.options.read_all;
         // With counters of their own: what the user is told about the rules comes from the backup itself.
         let counting = if observer.wants_total() { exclude_rules(options)? } else { None };
         let over = AtomicBool::new(false);
@@ -58,9 +61,9 @@ impl Source for PathsSource {
                 let roots: Vec<PathBuf> = plan(options)?.0.into_iter().map(|root| root.path).collect();
                 scope.spawn(move || count(&roots, rules, observer, over));
             }
-            match self.once(writer, !options.read_all) {
+            match self.once(writer, !read_all) {
                 // A parent or a block was forgotten meanwhile: everything is read, and what is there is found by its ids.
-                Err(BackupError::Repository(RepositoryError::Conflict { what })) if !options.read_all => {
+                Err(BackupError::Repository(RepositoryError::Conflict { what })) if !read_all => {
                     observer.finding(Severity::Note, &format!("{what}; everything is read again"));
                     writer.run.forget_hits();
                     self.once(writer, false)
@@ -75,7 +78,7 @@ impl PathsSource {
     fn once(&self, writer: &mut SnapshotWriter<'_>, use_cache: bool) -> Result<SourceReport, BackupError> {
         let repository = writer.run.repository().clone();
         let started_ms = repository.system.now_ms();
-        let (planned, covered) = plan(writer.options)?;
+        let (planned, covered) = plan(&self.options)?;
         for (path, by) in covered {
             let text = format!("{} is saved with {}", path.display(), by.display());
             writer.observer.finding(Severity::Note, &text);
@@ -118,9 +121,10 @@ impl PathsSource {
         planned: &[Planned],
         use_cache: bool,
     ) -> Result<Saved, BackupError> {
-        let options = writer.options;
+        let (options, read_all) = (&self.options, self.options.read_all || writer.options.read_all);
+        let host = writer.options.host.clone();
         let seen = if use_cache { seen_by_last(repository, &self.name)? } else { None };
-        let scan = ScanOptions { compare: options.compare, knows_last: use_cache || !options.read_all };
+        let scan = ScanOptions { compare: options.compare, knows_last: use_cache || !read_all };
         let mut backup = TreeBackup::new(writer.run, writer.observer, seen, scan);
         let mut top = AncestorTree::default();
         let keys = row_keys(options, planned);
@@ -134,7 +138,7 @@ impl PathsSource {
             }
         }
         if backup.tally().figures.files == 0 {
-            lacks_all(repository, options, &self.name, backup.tally())?;
+            lacks_all(repository, &host, &self.name, backup.tally())?;
         }
         let (tree, root) = backup.store_ancestors(top)?;
         let (parents, rows) = (backup.parent().into_iter().collect(), backup.take_rows());
@@ -193,19 +197,14 @@ fn one_root(
 }
 
 /// Warns if a source that had files is empty now: perhaps it is not mounted.
-fn lacks_all(
-    repository: &Repository,
-    options: &BackupOptions,
-    source: &str,
-    tally: &mut Tally<'_>,
-) -> Result<(), RepositoryError> {
+fn lacks_all(repository: &Repository, host: &str, source: &str, tally: &mut Tally<'_>) -> Result<(), RepositoryError> {
     let had = if repository.keys.role == Role::Backup {
         // It may not read what snapshots say of themselves, and knows what it saw.
         let seen = FileCacheReader::open(repository.cache(), source.as_bytes())?;
         seen.filter(|seen| seen.has_files(repository.cache())).map(|seen| ("some".to_owned(), seen.snapshot))
     } else {
         let mut all = repository.snapshots()?;
-        all.retain(|s| s.described.host == options.host && s.described.source == source);
+        all.retain(|s| s.described.host == host && s.described.source == source);
         let before = all.pop().filter(|before| before.described.figures.files > 0);
         before.map(|before| (before.described.figures.files.to_string(), before.id))
     };

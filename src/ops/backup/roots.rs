@@ -8,7 +8,7 @@ use crate::primitives::text::printable;
 use crate::source::{Reach, reach};
 
 use super::compare::RowKey;
-use super::{BackupError, BackupOptions, exclude_rules};
+use super::{BackupError, PathOptions, exclude_rules};
 
 /// A path to walk.
 pub(super) struct Planned {
@@ -21,7 +21,7 @@ pub(super) struct Planned {
 pub(super) type Covered = Vec<(PathBuf, PathBuf)>;
 
 /// The paths to walk, sorted, and those that the walks of others come to.
-pub(super) fn plan(options: &BackupOptions) -> Result<(Vec<Planned>, Covered), BackupError> {
+pub(super) fn plan(options: &PathOptions) -> Result<(Vec<Planned>, Covered), BackupError> {
     let (mut planned, mut covered): (Vec<Planned>, Covered) = Default::default();
     // With counters of their own: nobody is told of what is asked here.
     let Some(rules) = exclude_rules(options)? else { return Ok((planned, covered)) };
@@ -60,7 +60,7 @@ pub(super) fn plan(options: &BackupOptions) -> Result<(Vec<Planned>, Covered), B
 
 /// What the rows of each root are called in the file cache: by its number if the source has a name, for then it may be
 /// mounted elsewhere for each backup. A list that also names files is another one each time, and its paths are what stays.
-pub(super) fn row_keys(options: &BackupOptions, planned: &[Planned]) -> Vec<RowKey> {
+pub(super) fn row_keys(options: &PathOptions, planned: &[Planned]) -> Vec<RowKey> {
     let count = planned.len();
     let is_numbered = options.source.is_some() && (count == 1 || planned.iter().all(|root| root.path.is_dir()));
     let key = |number: usize| match count {
@@ -87,7 +87,7 @@ pub(super) fn roots(paths: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 /// The name of the source that all paths together are.
-pub(super) fn source_of(options: &BackupOptions) -> String {
+pub(super) fn source_of(options: &PathOptions) -> String {
     options.source.clone().unwrap_or_else(|| source_name(&roots(&options.paths)))
 }
 

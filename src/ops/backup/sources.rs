@@ -9,7 +9,7 @@ use super::paths::PathsSource;
 use super::roots::source_of;
 use super::snapshot_writer::Source;
 use super::stream::{StreamSource, Streamed};
-use super::{BackupError, BackupOptions};
+use super::{BackupError, BackupOptions, PathOptions, exclude_rules};
 
 /// The sources that the options name: all paths are one, and each stream is one.
 pub(super) fn sources(
@@ -20,15 +20,26 @@ pub(super) fn sources(
     let mut names = names(options, &streams).into_iter();
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     if let (Some(rules), Some(name)) = (rules, (!options.paths.is_empty()).then(|| names.next()).flatten()) {
-        sources.push(Box::new(PathsSource { name, rules }));
+        sources.push(Box::new(PathsSource { name, options: options.of_paths(), rules }));
     }
-    sources.extend(streams.into_iter().zip(names).map(|(stream, name)| Box::new(Streamed { name, stream }) as Box<_>));
+    sources.extend(streams.into_iter().zip(names).map(|(stream, name)| stream_source(name, stream)));
     sources
+}
+
+/// Paths as one source of [`backup_sources`](super::backup_sources); they are checked when the source is saved.
+pub fn paths_source(options: PathOptions) -> Result<Box<dyn Source>, BackupError> {
+    let rules = exclude_rules(&options)?.ok_or(BackupError::NoSources)?;
+    Ok(Box::new(PathsSource { name: source_of(&options), options, rules }))
+}
+
+/// A stream as a source of [`backup_sources`](super::backup_sources), which has a name of its own.
+pub fn stream_source(name: String, stream: StreamSource) -> Box<dyn Source> {
+    Box::new(Streamed { name, stream })
 }
 
 /// What those sources are called, in the same order. `--source` names the paths, or a stream that is alone.
 pub(super) fn names(options: &BackupOptions, streams: &[StreamSource]) -> Vec<String> {
-    let paths = (!options.paths.is_empty()).then(|| source_of(options));
+    let paths = (!options.paths.is_empty()).then(|| source_of(&options.of_paths()));
     let alone = options.paths.is_empty() && streams.len() == 1;
     let of_stream = |stream: &StreamSource| match &options.source {
         Some(source) if alone => source.clone(),
