@@ -3,4 +3,5 @@
 //! Nothing here prints: what is wrong in a file is told with its place, by [`config::ConfigError`].
 
 pub mod config;
+pub mod journal;
 pub mod schedule;

@@ -140,3 +140,75 @@ fn a_job_runs_with_a_backup_credential() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(sr.expect(0, &["snapshots"]).contains("web/site"));
 }
+
+/// MYDB-12: this machine knows what it ran, also if it may not read the repository.
+#[test]
+fn the_journal_tells_what_was_run_and_why_it_failed() {
+    let sr = configured(
+        "[jobs.a.sources]\nbad = { kind = \"command\", file = \"b\", command = \"echo --password=hunter2 >&2; exit 7\" }\n\
+         good = { kind = \"path\", paths = [\"FOLDER/site\"] }\n\
+         [jobs.gone]\nrepository = \"gone\"\nsources = { x = { kind = \"path\", paths = [\"FOLDER/site\"] } }\n\
+         [repositories.gone]\nurl = \"FOLDER/gone\"\n",
+    );
+    let text = sr.expect(0, &["runs"]);
+    assert!(text.contains("no runs"), "{text}");
+    let text = run(&sr, 1, &[]);
+    assert!(text.contains("job gone: "), "{text}");
+    let text = sr.expect(0, &["runs"]);
+    assert!(text.contains("partial") && text.contains("a/good") && text.contains("status 7"), "{text}");
+    assert!(text.contains("gone") && text.contains("failed"), "{text}");
+    let json: Vec<serde_json::Value> =
+        sr.expect(0, &["runs", "--json", "a"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((json.len(), json[0]["outcome"].as_str()), (1, Some("partial")));
+    assert_eq!(json[0]["sources"][0]["outcome"], "failed");
+    let journal = sr.read("home/.local/state/strongroom/jobs/journal.jsonl");
+    assert!(!journal.contains("hunter2") && !journal.contains("open sesame"), "{journal}");
+}
+
+/// What is due is run once; a job that was never seen before waits for its next slot.
+#[test]
+fn a_job_that_is_due_is_run_once() {
+    let sr = configured(
+        "[jobs.a]\nschedule = \"every 1m\"\nsources = { site = { kind = \"path\", paths = [\"FOLDER/site\"] } }\n",
+    );
+    assert_eq!(run(&sr, 0, &["--due"]), "");
+    let path = sr.at("home/.local/state/strongroom/jobs/journal.jsonl");
+    let seen = fs::read_to_string(&path).unwrap();
+    assert!(seen.contains("\"event\":\"seen\""), "{seen}");
+    // As if that had been long ago.
+    fs::write(&path, "{\"event\":\"seen\",\"job\":\"a\",\"time_ms\":1000}\n").unwrap();
+    assert!(run(&sr, 0, &["--due"]).contains("job a (Daily)"));
+    let json: serde_json::Value = serde_json::from_str(&sr.expect(0, &["runs", "--json"])).unwrap();
+    assert!(json["slot"].is_string(), "{json}");
+    // The slot is served, unless the next minute has begun.
+    let runs = || sr.expect(0, &["runs", "--json"]).lines().map(str::to_owned).collect::<Vec<_>>();
+    run(&sr, 0, &["--due"]);
+    let slots: Vec<serde_json::Value> =
+        runs().iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["slot"].clone()).collect();
+    assert!(slots.windows(2).all(|pair| pair[0] != pair[1]), "{slots:?}");
+}
+
+/// Two at once: the second says since when the first runs, and does nothing. One that was killed has crashed.
+#[test]
+fn a_job_is_run_by_one_process_at_a_time_and_one_that_was_killed_is_shown() {
+    let sr = configured(
+        "[jobs.a.sources]\nx = { kind = \"command\", file = \"x\", command = \"echo x; echo > BEGUN; read line < GO\" }\n",
+    );
+    let (begun, go) = (sr.at("BEGUN"), sr.at("GO"));
+    for pipe in [&begun, &go] {
+        assert!(crate::program::run("mkfifo", &[pipe.to_str().unwrap()]));
+    }
+    let text = fs::read_to_string(sr.at("strongroom.toml")).unwrap();
+    let text = text.replace("BEGUN", begun.to_str().unwrap()).replace("GO", go.to_str().unwrap());
+    fs::write(sr.at("strongroom.toml"), text).unwrap();
+    let mut first =
+        sr.command(&["run", "--config", "strongroom.toml"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    fs::read(&begun).unwrap();
+    assert!(sr.expect(0, &["runs"]).contains("running"));
+    let text = run(&sr, 1, &["a"]);
+    assert!(text.contains("job a is being run by another process since "), "{text}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let text = sr.expect(0, &["runs"]);
+    assert!(text.contains("crashed") && !text.contains("running"), "{text}");
+}

@@ -18,6 +18,7 @@ pub(super) mod prune;
 pub(super) mod repair;
 pub(super) mod restore;
 pub(super) mod run;
+pub(super) mod runs;
 pub(super) mod snapshots;
 pub(super) mod stats;
 pub(super) mod unlock;
@@ -49,6 +50,7 @@ use prune::{PRUNE_EXAMPLES, PruneCommand};
 use repair::{REPAIR_EXAMPLES, RepairArguments};
 use restore::{RESTORE_EXAMPLES, RestoreArguments};
 use run::RunArguments;
+use runs::RunsArguments;
 use snapshots::SnapshotsArguments;
 use stats::StatsArguments;
 use verify::VerifyArguments;
@@ -108,6 +110,8 @@ pub enum Command {
     Repair(RepairArguments),
     /// Run jobs of the configuration file
     Run(RunArguments),
+    /// List what this machine ran, from its own journal
+    Runs(RunsArguments),
     /// Check or show the configuration file of jobs
     Config(ConfigArguments),
     /// Explain why there are no locks to remove
@@ -135,6 +139,7 @@ impl Command {
             Self::Ls(arguments) => ls::run(session, arguments),
             Self::Diff(arguments) => diff::run(session, arguments),
             Self::Run(arguments) => run::run(session, arguments, &redact::command_line(argv)),
+            Self::Runs(arguments) => runs::run(session, arguments),
             Self::Config(arguments) => config::run(session, arguments),
             Self::Copy(arguments) => copy::run(session, arguments, argv),
             Self::Find(arguments) => find::run(session, arguments),

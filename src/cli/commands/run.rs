@@ -4,28 +4,36 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::compression::CompressionLevel;
 use crate::jobs::config::expand::{Filling, expand};
 use crate::jobs::config::tree::{Node, Table, Value};
 use crate::jobs::config::{Config, Job, Source, runs_here};
+use crate::jobs::journal::{Event, Journal, owed};
+use crate::jobs::schedule::Schedule;
 use crate::ops::backup::{
-    BackupOptions, Job as BackupJob, PathOptions, Source as BackupSource, StreamSource, backup_sources, paths_source,
-    stream_source,
+    BackupOptions, BackupReport, Job as BackupJob, PathOptions, Source as BackupSource, StreamSource, backup_sources,
+    paths_source, stream_source,
 };
+use crate::primitives::ids::SetId;
 use crate::primitives::progress::{Observer, Severity};
+use crate::primitives::system::random;
 use crate::repository::Repository;
 use crate::source::ExcludeOptions;
 
 use super::super::args::GlobalArguments;
 use super::super::context::Session;
 use super::super::env::Env;
-use super::super::error::{CliError, Result};
+use super::super::error::{CliError, Result, error_text};
 use super::super::exit::Exit;
+use super::super::output::json::outcome;
 use super::super::output::text::escape;
 use super::super::paths::on_disk;
-use super::super::settings::Settings;
+use super::super::redact::mask;
+use super::super::settings::{Settings, places};
+use super::super::time::show;
 use super::super::values;
 use super::backup::{command, dated, exit, leave_out_own, tell};
 use super::config::{ConfigFileArgument, load};
@@ -36,6 +44,9 @@ pub struct RunArguments {
     /// Jobs, or sources of jobs; by default every job that this machine runs
     #[arg(value_name = "JOB[/SOURCE]")]
     pub jobs: Vec<String>,
+    /// Run only jobs that are owed a run by their schedule
+    #[arg(long)]
+    pub due: bool,
     /// The type of the run, in place of the job's own
     #[arg(long = "type", value_name = "TYPE")]
     pub job_type: Option<String>,
@@ -67,14 +78,123 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Re
         session.progress.finding(Severity::Note, "no job of the configuration is run on this machine");
     }
     session.listen()?;
+    let runner =
+        Runner { session, config: &config, journal: Journal::open(&state(session)?).map_err(journal_failed)?, argv };
     let mut worst = Exit::Done;
     for planned in &planned {
-        let done = run_job(session, &config, planned, arguments.job_type.as_deref(), argv)?;
-        if done.code() != 0 && (worst == Exit::Done || done == Exit::Failed) {
+        let slot = if arguments.due { runner.owed(planned.job)? } else { None };
+        if arguments.due && slot.is_none() {
+            continue;
+        }
+        let done = match runner.run(planned, arguments, slot) {
+            Ok(exit) => exit,
+            // A job that fails stops no other; whoever interrupts one means all.
+            Err(e) if Exit::of(&e) != Exit::Interrupted => {
+                session.progress.finding(Severity::Error, &format!("job {}: {}", planned.job.name, error_text(&e)));
+                Exit::Failed
+            }
+            Err(e) => return Err(e),
+        };
+        if done != Exit::Done && (worst == Exit::Done || done == Exit::Failed) {
             worst = done;
         }
     }
     Ok(worst)
+}
+
+fn state(session: &Session) -> Result<PathBuf> {
+    Ok(places(session.global, session.env)?.state)
+}
+
+pub(super) fn journal_failed(source: std::io::Error) -> CliError {
+    CliError::OsSystem { action: "use the journal of jobs in the state folder", source }
+}
+
+/// What runs jobs and writes down what it does.
+struct Runner<'a> {
+    session: &'a Session<'a>,
+    config: &'a Config,
+    journal: Journal,
+    argv: &'a str,
+}
+
+impl Runner<'_> {
+    /// The slot for which a job is owed a run now.
+    fn owed(&self, job: &Job) -> Result<Option<i64>> {
+        let env = self.session.env;
+        let Some(schedule) = job.table.text("schedule").and_then(|text| text.parse::<Schedule>().ok()) else {
+            return Ok(None);
+        };
+        let events = self.journal.events().map_err(journal_failed)?;
+        let now_ms = env.system.now_ms();
+        if !events.iter().any(|event| matches!(event, Event::Seen { job: known, .. } if *known == job.name)) {
+            let seen = Event::Seen { job: job.name.clone(), time_ms: now_ms };
+            self.journal.append(&seen).map_err(journal_failed)?;
+        }
+        // By so much the start differs from that of other hosts and jobs, each time by the same.
+        let jitter_ms = job.table.text("jitter").map(values::duration_ms).transpose().map_err(CliError::Usage)?;
+        let hash = blake3::hash(format!("{}\n{}", host(env), job.name).as_bytes());
+        let hash = i64::from(u32::from_le_bytes([
+            hash.as_bytes()[0],
+            hash.as_bytes()[1],
+            hash.as_bytes()[2],
+            hash.as_bytes()[3],
+        ]));
+        let later_ms = jitter_ms.filter(|ms| *ms > 0).map_or(0, |ms| hash % ms);
+        let zone = zone_of(self.config, job)?.unwrap_or(env.zone.clone());
+        let now = Timestamp::from_millisecond(now_ms - later_ms).map_err(|e| CliError::Usage(e.to_string()))?;
+        let latest = schedule.latest(&now.to_zoned(zone));
+        Ok(latest.and_then(|slot| owed(&events, &job.name, slot.timestamp().as_millisecond())))
+    }
+
+    /// Runs a job unless another process does, and writes down what came of it.
+    fn run(&self, planned: &Planned<'_>, arguments: &RunArguments, slot_ms: Option<i64>) -> Result<Exit> {
+        let (session, job) = (self.session, planned.job);
+        let Some(_lock) = self.journal.lock(&job.name).map_err(journal_failed)? else {
+            let runs = self.journal.runs().map_err(journal_failed)?;
+            let since = runs.iter().rfind(|run| run.job == job.name && run.ended_ms.is_none());
+            let since = since.map(|run| format!(" since {}", show(run.begun_ms, &session.env.zone)));
+            let text = format!("job {} is being run by another process{}", job.name, since.unwrap_or_default());
+            session.progress.finding(Severity::Note, &text);
+            return Ok(if arguments.due { Exit::Done } else { Exit::Failed });
+        };
+        let job_type = arguments.job_type.as_deref().or(job.table.text("type")).unwrap_or("Daily").to_owned();
+        let run = SetId(random(&*session.env.system)).short();
+        let now_ms = || session.env.system.now_ms();
+        let append = |event: Event| self.journal.append(&event).map_err(journal_failed);
+        append(Event::Begun {
+            run: run.clone(),
+            job: job.name.clone(),
+            job_type: job_type.clone(),
+            time_ms: now_ms(),
+            slot_ms,
+        })?;
+        let done = run_job(session, self.config, planned, job_type, self.argv);
+        let (outcome_word, error) = match &done {
+            Ok((report, _)) => {
+                for source in &report.sources {
+                    append(Event::Source {
+                        run: run.clone(),
+                        source: source.source.clone(),
+                        outcome: outcome(source.outcome).to_owned(),
+                        snapshot: source.snapshot.map(|id| id.to_string()),
+                        error: source.error.as_deref().map(mask),
+                        bytes: source.figures.bytes,
+                        bytes_stored: source.figures.bytes_stored,
+                    })?;
+                }
+                (outcome(report.outcome).to_owned(), None)
+            }
+            Err(e) => ("failed".to_owned(), Some(mask(&error_text(e)))),
+        };
+        append(Event::Ended { run, outcome: outcome_word, time_ms: now_ms(), error })?;
+        done.map(|(_, exit)| exit)
+    }
+}
+
+fn zone_of(config: &Config, job: &Job) -> Result<Option<TimeZone>> {
+    let zone = job.table.text("time_zone").or(config.table.text("time_zone"));
+    zone.map(TimeZone::get).transpose().map_err(|e| CliError::Usage(e.to_string()))
 }
 
 fn host(env: &Env) -> String {
@@ -141,13 +261,12 @@ fn run_job(
     session: &Session,
     config: &Config,
     planned: &Planned<'_>,
-    job_type: Option<&str>,
+    job_type: String,
     argv: &str,
-) -> Result<Exit> {
+) -> Result<(BackupReport, Exit)> {
     let (env, job) = (session.env, planned.job);
     let host = host(env);
     let texts = Texts { env, host: &host, job: &job.name };
-    let job_type = job_type.or(job.table.text("type")).unwrap_or("Daily").to_owned();
     let global = repository_of(session.global, config, job, &texts)?;
     let inner = Session::new(&global, env);
     let settings = Settings::find(&global, env, false)?;
@@ -158,8 +277,7 @@ fn run_job(
     for key in PASSED_OVER.iter().filter(|key| planned.sources.iter().any(|source| source.table.get(key).is_some())) {
         inner.progress.finding(Severity::Note, &format!("`{key}` is not carried out by this version"));
     }
-    let zone = job.table.text("time_zone").or(config.table.text("time_zone"));
-    let zone = zone.map(TimeZone::get).transpose().map_err(|e| CliError::Usage(e.to_string()))?;
+    let zone = zone_of(config, job)?;
     let label =
         job.table.text("label").map(|label| dated(label, env.system.now_ms(), zone.as_ref().unwrap_or(&env.zone)));
     let sources = planned.sources.iter().map(|source| prepared(&inner, &settings, job, source, &texts));
@@ -185,7 +303,8 @@ fn run_job(
     let work = |repository: &Arc<Repository>| Ok(backup_sources(repository, sources, options, &inner.progress)?);
     let report = inner.with(&repository, work)?;
     tell(&inner, &report, false, None)?;
-    Ok(inner.exit(exit(report.outcome)))
+    let exit = inner.exit(exit(report.outcome));
+    Ok((report, exit))
 }
 
 fn compression(table: &Table) -> CompressionLevel {

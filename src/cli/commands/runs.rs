@@ -1,0 +1,145 @@
+//! `runs`: what this machine ran, from its own journal.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::super::context::Session;
+use super::super::error::Result;
+use super::super::exit::Exit;
+use super::super::output::text::{Side, duration, escape, shortened};
+use super::super::settings::places;
+use super::super::time::{heading, rfc3339, show};
+use super::run::journal_failed;
+use crate::jobs::journal::{Journal, Run};
+
+/// Options of `runs`.
+#[derive(Args)]
+pub struct RunsArguments {
+    /// Only of these jobs
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+    /// Only the newest N
+    #[arg(long, value_name = "N")]
+    pub latest: Option<usize>,
+}
+
+/// A run of `runs --json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunJson {
+    /// `run`.
+    pub r#type: &'static str,
+    /// Tells the run from others of this machine.
+    pub run: String,
+    /// The job.
+    pub job: String,
+    /// The type of the run.
+    pub job_type: String,
+    /// When it began.
+    pub began: Option<String>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// The slot of the schedule that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
+    /// How complete its set is; `running` or `crashed` if it has not ended.
+    pub outcome: String,
+    /// Why it failed as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Its sources.
+    pub sources: Vec<RunSourceJson>,
+}
+
+/// A source of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunSourceJson {
+    /// The source.
+    pub source: String,
+    /// How complete it is.
+    pub outcome: String,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Lists the runs, oldest first.
+pub(crate) fn run(session: &Session, arguments: &RunsArguments) -> Result<Exit> {
+    let journal = Journal::open(&places(session.global, session.env)?.state).map_err(journal_failed)?;
+    let mut runs = journal.runs().map_err(journal_failed)?;
+    runs.retain(|run| arguments.jobs.is_empty() || arguments.jobs.contains(&run.job));
+    let skipped = arguments.latest.map_or(0, |newest| runs.len().saturating_sub(newest));
+    let mut rows = Vec::new();
+    for run in &runs[skipped..] {
+        let outcome = outcome(&journal, run, &runs)?;
+        if session.global.json {
+            session.print_json(&json(run, outcome))?;
+        } else {
+            rows.push(row(session, run, outcome));
+        }
+    }
+    if session.global.json {
+        return Ok(Exit::Done);
+    }
+    if rows.is_empty() {
+        session.print("no runs of jobs on this machine")?;
+        return Ok(Exit::Done);
+    }
+    let began = heading("BEGAN", &session.env.zone);
+    let head = ["RUN", &began, "JOB", "TYPE", "OUTCOME", "TOOK", "SOURCES"].map(str::to_owned).to_vec();
+    use Side::{Left, Right, Whole};
+    let sides = [Whole, Whole, Left, Left, Left, Right, Left];
+    session.table(&sides, &[vec![head], rows].concat())?;
+    Ok(Exit::Done)
+}
+
+/// How a run ended. One that has no end is going on if a process has its job, and it is the newest of the job.
+fn outcome(journal: &Journal, run: &Run, runs: &[Run]) -> Result<String> {
+    if let Some(outcome) = &run.outcome {
+        return Ok(outcome.clone());
+    }
+    let is_newest = runs.iter().rfind(|known| known.job == run.job).is_some_and(|newest| newest.run == run.run);
+    let is_running = is_newest && journal.lock(&run.job).map_err(journal_failed)?.is_none();
+    Ok(if is_running { "running" } else { "crashed" }.to_owned())
+}
+
+fn row(session: &Session, run: &Run, outcome: String) -> Vec<String> {
+    let text = |text: &str| escape(text.as_bytes());
+    let source = |(name, outcome, error): &(String, String, Option<String>)| match error {
+        None if outcome == "complete" => text(name),
+        None => format!("{} ({outcome})", text(name)),
+        Some(error) => format!("{} ({outcome}: {})", text(name), text(error.lines().next().unwrap_or_default())),
+    };
+    let mut sources: Vec<String> = run.sources.iter().map(source).collect();
+    sources.extend(run.error.as_deref().map(|error| text(error.lines().next().unwrap_or_default())));
+    let took = run.ended_ms.map(|ended| duration(ended.saturating_sub(run.begun_ms).max(0).unsigned_abs()));
+    vec![
+        run.run.clone(),
+        show(run.begun_ms, &session.env.zone),
+        text(&run.job),
+        text(&run.job_type),
+        outcome,
+        took.unwrap_or_default(),
+        shortened(&sources.join(", ")),
+    ]
+}
+
+fn json(run: &Run, outcome: String) -> RunJson {
+    let source = |(source, outcome, error): &(String, String, Option<String>)| RunSourceJson {
+        source: source.clone(),
+        outcome: outcome.clone(),
+        error: error.clone(),
+    };
+    RunJson {
+        r#type: "run",
+        run: run.run.clone(),
+        job: run.job.clone(),
+        job_type: run.job_type.clone(),
+        began: rfc3339(run.begun_ms),
+        ended: run.ended_ms.and_then(rfc3339),
+        slot: run.slot_ms.and_then(rfc3339),
+        outcome,
+        error: run.error.clone(),
+        sources: run.sources.iter().map(source).collect(),
+    }
+}

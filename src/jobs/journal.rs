@@ -1,0 +1,272 @@
+//! The journal: what this machine ran, in a file of its own.
+//!
+//! A backup credential can read nothing back from the repository; the journal tells the machine what it did. It is a
+//! file of JSON lines that only grows. Each line is written with one call, so that runs at the same time do not mix.
+//!
+//! ```text
+//! <state>/jobs/journal.jsonl   what was begun and ended
+//! <state>/jobs/<job>.lock      locked by the process that runs the job
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The file of the journal.
+const JOURNAL: &str = "journal.jsonl";
+
+/// A line of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The job was seen for the first time: what was due before is not owed.
+    Seen {
+        /// The job.
+        job: String,
+        /// When, in milliseconds since the epoch.
+        time_ms: i64,
+    },
+    /// A run of a job began.
+    Begun {
+        /// Tells the run from others.
+        run: String,
+        /// The job.
+        job: String,
+        /// The type of the run.
+        job_type: String,
+        /// When, in milliseconds since the epoch.
+        time_ms: i64,
+        /// The slot that it is for, if it was due.
+        slot_ms: Option<i64>,
+    },
+    /// A source of a run is done.
+    Source {
+        /// The run.
+        run: String,
+        /// The source.
+        source: String,
+        /// How complete it is.
+        outcome: String,
+        /// Its snapshot, if there is one.
+        snapshot: Option<String>,
+        /// Why there is none.
+        error: Option<String>,
+        /// Bytes of its content.
+        bytes: u64,
+        /// Bytes added to the repository.
+        bytes_stored: u64,
+    },
+    /// A run ended.
+    Ended {
+        /// The run.
+        run: String,
+        /// How complete its set is.
+        outcome: String,
+        /// When, in milliseconds since the epoch.
+        time_ms: i64,
+        /// Why it failed as a whole.
+        error: Option<String>,
+    },
+}
+
+/// The journal of a machine.
+#[derive(Debug)]
+pub struct Journal {
+    folder: PathBuf,
+}
+
+/// A run, as the journal tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Tells the run from others.
+    pub run: String,
+    /// The job.
+    pub job: String,
+    /// The type of the run.
+    pub job_type: String,
+    /// When it began, in milliseconds since the epoch.
+    pub begun_ms: i64,
+    /// The slot that it was for.
+    pub slot_ms: Option<i64>,
+    /// When it ended; `None` if it has not, or was killed.
+    pub ended_ms: Option<i64>,
+    /// How complete its set is; `None` likewise.
+    pub outcome: Option<String>,
+    /// Why it failed as a whole.
+    pub error: Option<String>,
+    /// Sources: name, outcome, why it failed.
+    pub sources: Vec<(String, String, Option<String>)>,
+}
+
+/// The right to run a job: no other process has it. It ends with the process, however that ends.
+#[derive(Debug)]
+pub struct JobLock(#[expect(dead_code, reason = "the lock is held as long as the file is open")] File);
+
+impl Journal {
+    /// The journal in this state folder; the folder is made if need be.
+    pub fn open(state: &Path) -> io::Result<Self> {
+        let folder = state.join("jobs");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        Ok(Self { folder })
+    }
+
+    /// Where the journal is.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(JOURNAL)
+    }
+
+    /// Adds a line; it is on disk when this returns.
+    pub fn append(&self, event: &Event) -> io::Result<()> {
+        let mut line = serde_json::to_vec(event)?;
+        line.push(b'\n');
+        let mut file = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(self.path())?;
+        // A line that a power cut left without an end must not swallow this one.
+        if !ends_with_a_line(&file)? {
+            line.insert(0, b'\n');
+        }
+        file.write_all(&line)?;
+        file.sync_data()
+    }
+
+    /// All lines that can be read; one that was cut off is left out.
+    pub fn events(&self) -> io::Result<Vec<Event>> {
+        let text = match fs::read(self.path()) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e),
+        };
+        Ok(text.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    /// All runs, oldest first.
+    pub fn runs(&self) -> io::Result<Vec<Run>> {
+        Ok(runs(self.events()?))
+    }
+
+    /// Takes the right to run a job; `None` if another process has it.
+    pub fn lock(&self, job: &str) -> io::Result<Option<JobLock>> {
+        let name = format!("{}.lock", crate::repository::sets::component(job));
+        let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.folder.join(name));
+        let file = open?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(JobLock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
+    }
+}
+
+fn ends_with_a_line(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::FileExt;
+    let len = file.metadata()?.len();
+    let mut last = [0];
+    if len == 0 {
+        return Ok(true);
+    }
+    file.read_exact_at(&mut last, len - 1)?;
+    Ok(last == *b"\n")
+}
+
+fn runs(events: Vec<Event>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for event in events {
+        match event {
+            Event::Seen { .. } => {}
+            Event::Begun { run, job, job_type, time_ms, slot_ms } => runs.push(Run {
+                run,
+                job,
+                job_type,
+                begun_ms: time_ms,
+                slot_ms,
+                ended_ms: None,
+                outcome: None,
+                error: None,
+                sources: Vec::new(),
+            }),
+            Event::Source { run, source, outcome, error, .. } => {
+                if let Some(run) = runs.iter_mut().rfind(|known| known.run == run) {
+                    run.sources.push((source, outcome, error));
+                }
+            }
+            Event::Ended { run, outcome, time_ms, error } => {
+                if let Some(run) = runs.iter_mut().rfind(|known| known.run == run) {
+                    (run.ended_ms, run.outcome, run.error) = (Some(time_ms), Some(outcome), error);
+                }
+            }
+        }
+    }
+    runs
+}
+
+/// The slot for which a job is owed a run: `latest_ms`, its last one, unless a run for it or for a later one began, or the
+/// job was not yet known then.
+pub fn owed(events: &[Event], job: &str, latest_ms: i64) -> Option<i64> {
+    let known = events.iter().any(|event| match event {
+        Event::Seen { job: known, time_ms } => known == job && *time_ms <= latest_ms,
+        Event::Begun { job: known, time_ms, .. } => known == job && *time_ms <= latest_ms,
+        _ => false,
+    });
+    let served = events.iter().any(|event| match event {
+        Event::Begun { job: known, slot_ms: Some(slot_ms), .. } => known == job && *slot_ms >= latest_ms,
+        _ => false,
+    });
+    (known && !served).then_some(latest_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begun(run: &str, time_ms: i64, slot_ms: Option<i64>) -> Event {
+        Event::Begun { run: run.to_owned(), job: "a".to_owned(), job_type: "Daily".to_owned(), time_ms, slot_ms }
+    }
+
+    #[test]
+    fn lines_come_back_and_one_that_was_cut_off_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).unwrap();
+        assert_eq!(journal.runs().unwrap(), vec![]);
+        journal.append(&begun("1", 5, None)).unwrap();
+        let mut file = OpenOptions::new().append(true).open(journal.path()).unwrap();
+        file.write_all(b"{\"event\":\"ended\",\"run\":\"1\",\"outc").unwrap();
+        let ended = Event::Ended { run: "1".to_owned(), outcome: "complete".to_owned(), time_ms: 9, error: None };
+        journal.append(&ended).unwrap();
+        let runs = journal.runs().unwrap();
+        assert_eq!((runs.len(), runs[0].ended_ms, runs[0].outcome.as_deref()), (1, Some(9), Some("complete")));
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(journal.path()).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_job_is_run_by_one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).unwrap();
+        let lock = journal.lock("a/../b").unwrap();
+        assert!(lock.is_some() && journal.lock("a/../b").unwrap().is_none());
+        assert!(journal.lock("c").unwrap().is_some());
+        drop(lock);
+        assert!(journal.lock("a/../b").unwrap().is_some());
+    }
+
+    /// What was missed is made up once; the same slot never runs twice; a run by hand takes nobody's slot.
+    #[test]
+    fn a_slot_is_owed_until_a_run_for_it_begins() {
+        let seen = Event::Seen { job: "a".to_owned(), time_ms: 10 };
+        assert_eq!(owed(&[], "a", 20), None, "it was never seen before");
+        let mut events = vec![seen];
+        assert_eq!(owed(&events, "a", 5), None, "it was due before it was known");
+        assert_eq!(owed(&events, "a", 20), Some(20));
+        assert_eq!(owed(&events, "b", 20), None);
+        events.push(begun("1", 25, None));
+        assert_eq!(owed(&events, "a", 20), Some(20), "that one was run by hand");
+        events.push(begun("2", 26, Some(20)));
+        assert_eq!(owed(&events, "a", 20), None);
+        // Two slots were missed: only the last is made up.
+        assert_eq!(owed(&events, "a", 60), Some(60));
+        events.push(begun("3", 61, Some(60)));
+        assert_eq!(owed(&events, "a", 60), None);
+    }
+}
