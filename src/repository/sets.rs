@@ -1,6 +1,7 @@
 //! Sets: the snapshots that one run saved of its sources. They are kept and forgotten together.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 
 use crate::format::description::SetDescription;
 use crate::format::record::Outcome;
@@ -24,6 +25,15 @@ impl Set {
     /// The time of its oldest member, in milliseconds since the epoch.
     pub fn time_ms(&self) -> i64 {
         self.members.iter().map(|s| s.state.time_ms).min().unwrap_or_default()
+    }
+
+    /// Where a member is restored below a target: `JOB/SOURCE` of a job, else one component for the name of its source.
+    pub fn place_of(&self, member: &Snapshot) -> PathBuf {
+        let source = &member.described.source;
+        match self.described().is_some_and(|set| set.job.is_some()) {
+            true => source.split('/').map(component).collect(),
+            false => component(source).into(),
+        }
     }
 
     /// Whether a member is held.

@@ -32,6 +32,11 @@ fn what_is_wrong_is_listed_with_its_place_and_exits_with_2() {
     write(&sr, "home/.config/strongroom/strongroom.toml", "version = 1\n[jobs.a]\nsorces = 1\n");
     let text = sr.expect(2, &["config", "check"]);
     assert!(text.contains("strongroom.toml:3:1: unknown key `sorces`; did you mean `sources`?"), "{text}");
+    // Each problem is a line of its own.
+    write(&sr, "two.toml", "version = 1\n[jobs.a]\nlable = 1\nscedule = 1\n");
+    let text = sr.expect(2, &["config", "check", "--config", "two.toml"]);
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("did you mean")).collect();
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.starts_with("error: ")), "{text}");
     write(&sr, "bad.toml", "version = \n");
     let text = sr.expect(2, &["config", "check", "--config", "bad.toml"]);
     assert!(text.contains("bad.toml:1:"), "{text}");

@@ -59,6 +59,9 @@ fn a_job_saves_its_sources_as_one_set() {
     let text = sr.expect(0, &["ls", "latest", "--source", "web/site"]);
     assert!(text.contains("index.html") && !text.contains("cache/x"), "{text}");
     assert!(sr.expect(0, &["snapshots", "--label", "web-2*"]).contains("2 snapshots"));
+    sr.expect(0, &["restore", "--set", "latest", "--job", "web", "--target", "out"]);
+    assert_eq!(sr.read(&format!("out/web/site{}", sr.at("site/index.html").display())), "hello");
+    assert!(sr.at("out/web/dump/dump.sql").exists());
 }
 
 /// A weekly job saves the same sources under their names: nothing is read or stored twice, and the types are kept apart.

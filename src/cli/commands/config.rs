@@ -10,9 +10,9 @@ use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::output::text::{escape, pluralize};
 use super::super::redact::mask;
-use crate::cli::env::Env;
 use crate::jobs::config::tree::{Node, Table, Value};
-use crate::jobs::config::{Config, find, keys, runs_here, schema};
+use crate::jobs::config::{Config, ConfigError, find, keys, runs_here, schema};
+use crate::primitives::progress::{Observer, Severity};
 
 /// Options of `config`.
 #[derive(Args)]
@@ -62,7 +62,7 @@ pub(crate) fn run(session: &Session, arguments: &ConfigArguments) -> Result<Exit
             session.print(&text)?;
         }
         ConfigAction::Check => {
-            let config = load(&arguments.file, session.env)?;
+            let config = load(session, &arguments.file)?;
             if session.global.json {
                 session.print_object(json!({
                     "type": "config_check",
@@ -78,13 +78,14 @@ pub(crate) fn run(session: &Session, arguments: &ConfigArguments) -> Result<Exit
                 session.print(&format!("{}: no errors found; {jobs}, {sources}", files(&config).join(", ")))?;
             }
         }
-        ConfigAction::Show { jobs } => show(session, &load(&arguments.file, session.env)?, jobs)?,
+        ConfigAction::Show { jobs } => show(session, &load(session, &arguments.file)?, jobs)?,
     }
     Ok(Exit::Done)
 }
 
 /// The configuration that is named or found, checked.
-pub(super) fn load(argument: &ConfigFileArgument, env: &Env) -> Result<Config> {
+pub(super) fn load(session: &Session, argument: &ConfigFileArgument) -> Result<Config> {
+    let env = session.env;
     let variable = env.variable("STRONGROOM_CONFIG").map(PathBuf::from);
     let named = argument.config.clone().or(variable).map(|file| env.cwd.join(file));
     let none = || {
@@ -93,7 +94,11 @@ pub(super) fn load(argument: &ConfigFileArgument, env: &Env) -> Result<Config> {
         CliError::Usage(text)
     };
     let file = find::find(named, env.xdg("XDG_CONFIG_HOME", ".config")).ok_or_else(none)?;
-    Config::load(&file).map_err(|e| CliError::Usage(format!("the configuration cannot be used\n{e}")))
+    Config::load(&file).map_err(|ConfigError(mut problems)| {
+        let last = problems.pop().map(|problem| problem.to_string()).unwrap_or_default();
+        problems.iter().for_each(|problem| session.progress.finding(Severity::Error, &problem.to_string()));
+        CliError::Usage(last)
+    })
 }
 
 fn files(config: &Config) -> Vec<String> {

@@ -23,7 +23,7 @@ use super::super::paths::{absolute, split_last};
 use super::super::select::{Chosen, choose, choose_set};
 use crate::cli::args::{SetArguments, SnapshotArguments};
 use crate::cli::output::json::FindingsJson;
-use crate::repository::sets::{Set, component};
+use crate::repository::sets::Set;
 use clap::Args;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -207,10 +207,10 @@ fn whole_set(
     }
     session.listen()?;
     let mut exit = if set.missing().is_empty() { Exit::Done } else { Exit::Problems };
-    for snapshot in set.members {
+    for snapshot in &set.members {
         let started = Instant::now();
-        let place = target.join(component(&snapshot.described.source));
-        let chosen = Chosen { snapshot, path: Vec::new() };
+        let place = target.join(set.place_of(snapshot));
+        let chosen = Chosen { snapshot: snapshot.clone(), path: Vec::new() };
         let report = tree(session, repository, &chosen, arguments, &place)?;
         tell(session, &chosen, arguments, &place, &report, started.elapsed().as_millis() as u64)?;
         if report.problems_count > 0 {

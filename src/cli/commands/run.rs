@@ -68,7 +68,7 @@ struct Planned<'c> {
 
 /// Runs jobs, one after the other.
 pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Result<Exit> {
-    let config = load(&arguments.file, session.env)?;
+    let config = load(session, &arguments.file)?;
     let planned = plan(&config, &arguments.jobs, &host(session.env))?;
     // Before the first begins.
     for planned in &planned {
