@@ -41,10 +41,6 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "not needed: all machines use the bucket directly; `strongroom credential add` makes their credentials",
     ),
     (&["rewrite", "tag", "rename"], "not available: snapshots are never changed; `strongroom forget ID` removes one"),
-    (
-        &["config"],
-        "there is no configuration file: use options and the STRONGROOM_ variables that `strongroom help` lists",
-    ),
     (&["sync", "replicate"], "use `strongroom copy --to REPO`"),
 ];
 

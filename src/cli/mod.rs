@@ -9,6 +9,7 @@
 pub mod args;
 mod commands;
 pub mod complete;
+mod config_file;
 mod context;
 pub mod env;
 pub mod error;

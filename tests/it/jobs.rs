@@ -215,3 +215,20 @@ fn a_job_is_run_by_one_process_at_a_time_and_one_that_was_killed_is_shown() {
     let text = sr.expect(0, &["runs"]);
     assert!(text.contains("crashed") && !text.contains("running"), "{text}");
 }
+
+/// Before the first night: what a run would meet is tried, and nothing is saved.
+#[test]
+fn a_configuration_is_tried_against_its_repositories_and_sources() {
+    let sr = configured(WEB);
+    let check = |code: i32, more: &[&str]| {
+        sr.expect(code, &[&["config", "check", "--config", "strongroom.toml"], more].concat())
+    };
+    assert!(check(0, &[]).contains("no errors found; 3 jobs, 5 sources"));
+    assert!(sr.expect(0, &["snapshots"]).contains("0 snapshots"));
+    sr.write("home/pass", "wrong\n");
+    fs::rename(sr.at("site"), sr.at("moved")).unwrap();
+    let text = check(1, &[]);
+    assert!(text.contains("repository main: ") && text.contains("source web/site: cannot read"), "{text}");
+    assert_eq!(text.matches("repository main: ").count(), 1, "{text}");
+    assert!(check(0, &["--file-only"]).contains("no errors found"));
+}

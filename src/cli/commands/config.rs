@@ -1,7 +1,5 @@
 //! `config`: what the configuration file says, and whether it can be used.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value as Json, json};
 
@@ -10,8 +8,9 @@ use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::output::text::{escape, pluralize};
 use super::super::redact::mask;
+use crate::cli::config_file::{ConfigFileArgument, load};
 use crate::jobs::config::tree::{Node, Table, Value};
-use crate::jobs::config::{Config, ConfigError, find, keys, runs_here, schema};
+use crate::jobs::config::{Config, keys, runs_here, schema};
 use crate::primitives::progress::{Observer, Severity};
 
 /// Options of `config`.
@@ -25,20 +24,15 @@ pub struct ConfigArguments {
     pub file: ConfigFileArgument,
 }
 
-/// Which configuration file is meant.
-#[derive(Args)]
-pub struct ConfigFileArgument {
-    /// The configuration file [variable: STRONGROOM_CONFIG] [default: the user's, then
-    /// /etc/strongroom/strongroom.toml]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
 /// What can be done with a configuration file.
 #[derive(Subcommand)]
 pub enum ConfigAction {
-    /// Check the configuration file; read nothing else and write nothing
-    Check,
+    /// Check the configuration file, the repositories and the sources of this machine's jobs; nothing is saved
+    Check {
+        /// Check only the file; open nothing
+        #[arg(long)]
+        file_only: bool,
+    },
     /// Show what is in force for each job and source, and where each value comes from
     Show {
         /// Only these jobs
@@ -61,44 +55,36 @@ pub(crate) fn run(session: &Session, arguments: &ConfigArguments) -> Result<Exit
             let text = serde_json::to_string_pretty(&whole).map_err(|e| CliError::Output(e.into()))?;
             session.print(&text)?;
         }
-        ConfigAction::Check => {
-            let config = load(session, &arguments.file)?;
-            if session.global.json {
-                session.print_object(json!({
-                    "type": "config_check",
-                    "files": files(&config),
-                    "jobs": config.jobs.len(),
-                }))?;
-            } else if session.global.tells() {
-                let sources: usize = config.jobs.iter().map(|job| job.sources.len()).sum();
-                let (jobs, sources) = (
-                    pluralize(config.jobs.len() as u64, "job", "jobs"),
-                    pluralize(sources as u64, "source", "sources"),
-                );
-                session.print(&format!("{}: no errors found; {jobs}, {sources}", files(&config).join(", ")))?;
-            }
-        }
+        ConfigAction::Check { file_only } => return check(session, &arguments.file, *file_only),
         ConfigAction::Show { jobs } => show(session, &load(session, &arguments.file)?, jobs)?,
     }
     Ok(Exit::Done)
 }
 
-/// The configuration that is named or found, checked.
-pub(super) fn load(session: &Session, argument: &ConfigFileArgument) -> Result<Config> {
-    let env = session.env;
-    let variable = env.variable("STRONGROOM_CONFIG").map(PathBuf::from);
-    let named = argument.config.clone().or(variable).map(|file| env.cwd.join(file));
-    let none = || {
-        let text =
-            format!("there is no configuration file: name one with --config, or write {}/{}", find::SYSTEM, find::NAME);
-        CliError::Usage(text)
-    };
-    let file = find::find(named, env.xdg("XDG_CONFIG_HOME", ".config")).ok_or_else(none)?;
-    Config::load(&file).map_err(|ConfigError(mut problems)| {
-        let last = problems.pop().map(|problem| problem.to_string()).unwrap_or_default();
-        problems.iter().for_each(|problem| session.progress.finding(Severity::Error, &problem.to_string()));
-        CliError::Usage(last)
-    })
+fn check(session: &Session, file: &ConfigFileArgument, file_only: bool) -> Result<Exit> {
+    let config = load(session, file)?;
+    let problems = if file_only { Vec::new() } else { super::run::tried(session, &config)? };
+    for problem in &problems {
+        session.progress.finding(Severity::Error, problem);
+    }
+    if session.global.json {
+        session.print_object(json!({
+            "type": "config_check",
+            "files": files(&config),
+            "jobs": config.jobs.len(),
+            "problems": problems,
+        }))?;
+    } else if session.global.tells() {
+        let sources: usize = config.jobs.iter().map(|job| job.sources.len()).sum();
+        let (jobs, sources) =
+            (pluralize(config.jobs.len() as u64, "job", "jobs"), pluralize(sources as u64, "source", "sources"));
+        let found = match problems.len() as u64 {
+            0 => "no errors found".to_owned(),
+            n => pluralize(n, "error found", "errors found"),
+        };
+        session.print(&format!("{}: {found}; {jobs}, {sources}", files(&config).join(", ")))?;
+    }
+    Ok(if problems.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 fn files(config: &Config) -> Vec<String> {

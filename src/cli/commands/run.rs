@@ -1,5 +1,6 @@
 //! `run`: jobs of the configuration file, now.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ use super::super::settings::{Settings, places};
 use super::super::time::show;
 use super::super::values;
 use super::backup::{command, dated, exit, leave_out_own, tell};
-use super::config::{ConfigFileArgument, load};
+use crate::cli::config_file::{ConfigFileArgument, load};
 
 /// Options of `run`.
 #[derive(Args)]
@@ -190,6 +191,40 @@ impl Runner<'_> {
         append(Event::Ended { run, outcome: outcome_word, time_ms: now_ms(), error })?;
         done.map(|(_, exit)| exit)
     }
+}
+
+/// What stands in the way of the jobs of this machine: each repository is opened, each path looked for. Nothing is saved.
+pub(super) fn tried(session: &Session, config: &Config) -> Result<Vec<String>> {
+    let (env, host) = (session.env, host(session.env));
+    let mut problems = Vec::new();
+    let mut opened = BTreeSet::new();
+    for planned in plan(config, &[], &host)? {
+        let job = planned.job;
+        let texts = Texts { env, host: &host, job: &job.name };
+        problems.extend(check_supported(&planned).err().map(|e| error_text(&e)));
+        let repository = job.table.text("repository").unwrap_or_default().to_owned();
+        if opened.insert(repository.clone()) {
+            let open = || -> Result<()> {
+                let global = repository_of(session.global, config, job, &texts)?;
+                Settings::find(&global, env, false)?.open(&global, env)?;
+                Ok(())
+            };
+            let failed = open().err().map(|e| format!("repository {repository}: {}", error_text(&e)));
+            problems.extend(failed);
+        }
+        for source in planned.sources.iter().filter(|source| source.table.text("kind") == Some("path")) {
+            let name = format!("{}/{}", job.name, source.name);
+            match texts.list(&source.table, "paths", &source.name) {
+                Ok(paths) => {
+                    let missing =
+                        paths.iter().filter_map(|path| Some((path, Path::new(path).symlink_metadata().err()?)));
+                    problems.extend(missing.map(|(path, e)| format!("source {name}: cannot read {path}: {e}")));
+                }
+                Err(e) => problems.push(format!("source {name}: {}", error_text(&e))),
+            }
+        }
+    }
+    Ok(problems)
 }
 
 fn zone_of(config: &Config, job: &Job) -> Result<Option<TimeZone>> {
