@@ -87,17 +87,11 @@ impl Line {
 }
 
 /// All bytes of an answer, no faster than `line` lets them through.
-pub(super) async fn collected<E>(
-    answer: impl Stream<Item = Result<Bytes, E>>,
-    len: u64,
-    line: Option<&Line>,
-) -> Result<Bytes, E> {
+pub(super) async fn collected<E>(answer: impl Stream<Item = Result<Bytes, E>>, line: &Line) -> Result<Bytes, E> {
     let mut answer = std::pin::pin!(answer);
-    let mut all: Vec<u8> = Vec::with_capacity(len as usize);
+    let mut all: Vec<u8> = Vec::new();
     while let Some(piece) = answer.try_next().await? {
-        if let Some(line) = line {
-            line.pass(piece.len()).await;
-        }
+        line.pass(piece.len()).await;
         all.extend_from_slice(&piece);
     }
     Ok(all.into())
@@ -135,7 +129,7 @@ mod tests {
             let pieces: Vec<Bytes> = line.clone().paced(bytes).collect().await;
             assert!(pieces.len() > 10 && pieces.iter().all(|p| !p.is_empty()));
             let answer = stream::iter(pieces.into_iter().map(Ok::<_, ()>));
-            found = collected(answer, 200_000, None).await.unwrap().to_vec();
+            found = collected(answer, &Line::new(1 << 40, 1)).await.unwrap().to_vec();
         });
         assert!(found == all);
         assert!((1.9..2.1).contains(&took), "{took}");

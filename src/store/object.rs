@@ -149,7 +149,11 @@ impl ObjectStoreAdapter {
     /// The bytes of an answer, as fast as they may come.
     async fn bytes(&self, answer: GetResult) -> object_store::Result<Bytes> {
         let (len, line) = (answer.range.end - answer.range.start, self.bandwidth.download.as_deref());
-        in_time(time_limit(len, line), collected(answer.into_stream(), len, line)).await
+        let limit = time_limit(len, line);
+        match line {
+            None => in_time(limit, answer.bytes()).await,
+            Some(line) => in_time(limit, collected(answer.into_stream(), line)).await,
+        }
     }
 
     fn head(&self, name: &str) -> Result<u64, StoreError> {

@@ -60,6 +60,7 @@ impl Numbers {
             let tags = ["a", "b"].into_iter().filter(|_| !plain && self.one_in(3)).map(str::to_owned).collect();
             Candidate {
                 id: SnapshotId([n as u8 * 7; SnapshotId::LEN]),
+                others: vec![],
                 time_ms,
                 outcome: outcomes.get(outcome).copied().unwrap_or(Outcome::Complete),
                 tags,

@@ -90,6 +90,11 @@ fn run_without_names_runs_what_this_machine_runs() {
     assert!(text.contains("there is no job `nothing`; there are: web, web-weekly, other"), "{text}");
     let text = run(&sr, 2, &["web/nothing"]);
     assert!(text.contains("has no source `nothing`"), "{text}");
+    let text = run(&sr, 2, &["web-weekly/dump"]);
+    assert!(text.contains("is disabled"), "{text}");
+    // Named twice, it is saved once.
+    let text = run(&sr, 0, &["web/site", "web/site", "web/dump", "web"]);
+    assert_eq!(text.matches("snapshot ").count(), 2, "{text}");
     let text = run(&sr, 0, &["web/site", "--type", "User"]);
     assert!(text.contains("job web (User)"), "{text}");
 }

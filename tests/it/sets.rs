@@ -195,6 +195,10 @@ fn a_set_is_restored_whole_each_snapshot_to_a_place_of_its_own() {
     assert_eq!(sr.read("out/x.sql/x.sql"), "x\n");
     assert_eq!(sr.read(&format!("out/{odd}/{odd}")), "odd\n");
     assert!(!sr.at("x").exists());
+    // One that cannot be restored keeps no other from being restored.
+    sr.write("out1/x.sql/in-the-way", "x");
+    let text = sr.expect(3, &["restore", "--set", "latest", "--source", "tree", "--target", "out1"]);
+    assert!(text.contains("source x.sql: target ") && text.matches("restored ").count() == 2, "{text}");
     let text = sr.expect(1, &["restore", "--set", "latest", "--source", "x.sql", "--target", "out2"]);
     assert!(text.contains("spans several jobs"), "{text}");
     // What is partial is taken if that is said, and is no success.
@@ -254,4 +258,22 @@ fn intervals_keep_the_newest_of_each() {
     assert!(text.contains("1h for 24h"), "{text}");
     let text = sr.expect(0, &["forget", "--dry-run", "--expire-after", "1d", "--max-count", "20"]);
     assert!(text.contains("beyond max-count") && text.contains("expired"), "{text}");
+}
+
+/// `--keep-id` may name any member: its whole set stays.
+#[test]
+fn an_id_of_any_member_keeps_its_set() {
+    let sr = Strongroom::init();
+    for n in 0..3 {
+        let streams = [format!("x.sql=echo x{n}"), format!("y.sql=echo y{n}")];
+        sr.expect(0, &["backup", "--from-command", &streams[0], "--from-command", &streams[1]]);
+    }
+    let json: Vec<serde_json::Value> =
+        sr.expect(0, &["snapshots", "--json"]).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let oldest = json[0]["set"].clone();
+    for member in json.iter().filter(|s| s["set"] == oldest) {
+        let text =
+            sr.expect(0, &["forget", "-n", "--keep-last", "1", "--keep-id", &member["id"].as_str().unwrap()[..8]]);
+        assert!(text.contains("would keep 4 snapshots and forget 2"), "{text}");
+    }
 }

@@ -14,8 +14,10 @@ use crate::ops::restore::{RestoreError, RestoreOptions, RestoreReport, restore};
 use crate::patterns::ignore_case;
 use crate::repository::Repository;
 
+use crate::primitives::progress::{Observer, Severity};
+
 use super::super::context::Session;
-use super::super::error::{CliError, Result};
+use super::super::error::{CliError, Result, error_text};
 use super::super::exit::Exit;
 use super::super::output::json::PathJson;
 use super::super::output::text::{count, duration, escape, pluralize, size};
@@ -211,10 +213,20 @@ fn whole_set(
         let started = Instant::now();
         let place = target.join(set.place_of(snapshot));
         let chosen = Chosen { snapshot: snapshot.clone(), path: Vec::new() };
-        let report = tree(session, repository, &chosen, arguments, &place)?;
-        tell(session, &chosen, arguments, &place, &report, started.elapsed().as_millis() as u64)?;
-        if report.problems_count > 0 {
-            exit = Exit::Problems;
+        match tree(session, repository, &chosen, arguments, &place) {
+            Ok(report) => {
+                tell(session, &chosen, arguments, &place, &report, started.elapsed().as_millis() as u64)?;
+                if report.problems_count > 0 {
+                    exit = Exit::Problems;
+                }
+            }
+            // One that cannot be restored keeps no other from being restored.
+            Err(e) if Exit::of(&e) != Exit::Interrupted => {
+                let source = escape(snapshot.described.source.as_bytes());
+                session.progress.finding(Severity::Error, &format!("source {source}: {}", error_text(&e)));
+                exit = Exit::Problems;
+            }
+            Err(e) => return Err(e),
         }
     }
     Ok(exit)

@@ -83,11 +83,10 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Re
         Runner { session, config: &config, journal: Journal::open(&state(session)?).map_err(journal_failed)?, argv };
     let mut worst = Exit::Done;
     for planned in &planned {
-        let slot = if arguments.due { runner.owed(planned.job)? } else { None };
-        if arguments.due && slot.is_none() {
+        if arguments.due && runner.owed(planned.job)?.is_none() {
             continue;
         }
-        let done = match runner.run(planned, arguments, slot) {
+        let done = match runner.run(planned, arguments) {
             Ok(exit) => exit,
             // A job that fails stops no other; whoever interrupts one means all.
             Err(e) if Exit::of(&e) != Exit::Interrupted => {
@@ -149,7 +148,7 @@ impl Runner<'_> {
     }
 
     /// Runs a job unless another process does, and writes down what came of it.
-    fn run(&self, planned: &Planned<'_>, arguments: &RunArguments, slot_ms: Option<i64>) -> Result<Exit> {
+    fn run(&self, planned: &Planned<'_>, arguments: &RunArguments) -> Result<Exit> {
         let (session, job) = (self.session, planned.job);
         let Some(_lock) = self.journal.lock(&job.name).map_err(journal_failed)? else {
             let runs = self.journal.runs().map_err(journal_failed)?;
@@ -159,6 +158,11 @@ impl Runner<'_> {
             session.progress.finding(Severity::Note, &text);
             return Ok(if arguments.due { Exit::Done } else { Exit::Failed });
         };
+        // Another process may have served the slot before this one had the lock.
+        let slot_ms = if arguments.due { self.owed(job)? } else { None };
+        if arguments.due && slot_ms.is_none() {
+            return Ok(Exit::Done);
+        }
         let job_type = arguments.job_type.as_deref().or(job.table.text("type")).unwrap_or("Daily").to_owned();
         let run = SetId(random(&*session.env.system)).short();
         let now_ms = || session.env.system.now_ms();
@@ -260,12 +264,18 @@ fn plan<'c>(config: &'c Config, named: &[String], host: &str) -> Result<Vec<Plan
                 vec![found.ok_or_else(missing)?]
             }
         };
+        if !job.is_enabled() || sources.iter().any(|source| !source.is_enabled()) {
+            return Err(CliError::Usage(format!("`{name}` is disabled: `enabled = false`")));
+        }
         if sources.iter().any(|source| !runs_here(&source.table, host)) || sources.is_empty() {
             let text = format!("`{name}` is not run on {host}: `hosts` of the configuration names other machines");
             return Err(CliError::Usage(text));
         }
         match planned.iter_mut().find(|planned| planned.job.name == job.name) {
-            Some(planned) => planned.sources.extend(sources),
+            Some(planned) => {
+                let known: BTreeSet<&str> = planned.sources.iter().map(|source| source.name.as_str()).collect();
+                planned.sources.extend(sources.into_iter().filter(|source| !known.contains(source.name.as_str())));
+            }
             None => planned.push(Planned { job, sources }),
         }
     }
@@ -331,7 +341,7 @@ fn run_job(
         dry_run: false,
         read_all: false,
         compare: Default::default(),
-        compression: compression(&job.table),
+        compression: compression(config, job),
         allow_empty: false,
         command: argv.to_owned(),
     };
@@ -342,8 +352,10 @@ fn run_job(
     Ok((report, exit))
 }
 
-fn compression(table: &Table) -> CompressionLevel {
-    match table.text("compression") {
+fn compression(config: &Config, job: &Job) -> CompressionLevel {
+    let name = job.table.text("repository").unwrap_or_default();
+    let repository = config.table.table("repositories").and_then(|all| all.table(name));
+    match job.table.text("compression").or(repository.and_then(|table| table.text("compression"))) {
         Some("off") => CompressionLevel::Off,
         Some("fast") => CompressionLevel::Fast,
         Some("max") => CompressionLevel::Max,

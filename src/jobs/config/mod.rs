@@ -188,6 +188,7 @@ fn jobs(table: &Table, problems: &mut Problems) -> Vec<Job> {
     let defaults = table.table("defaults").cloned().unwrap_or_default();
     let mut jobs = Vec::new();
     for entry in &own.0 {
+        check_name(entry, "job", problems);
         let mut chain = Vec::new();
         match merged(own, entry, &mut chain) {
             Ok(merged) => jobs.push(job(entry, merged.over(&defaults), chain.last(), problems)),
@@ -229,6 +230,7 @@ fn job(entry: &Entry, table: Table, family: Option<&String>, problems: &mut Prob
                     continue;
                 };
                 schema::check(own, SOURCE, problems);
+                check_name(entry, "source", problems);
                 check_source(entry, own, problems);
                 sources.push(Source { name: entry.key.clone(), table: own.over(&handed_down) });
             }
@@ -244,6 +246,14 @@ fn job(entry: &Entry, table: Table, family: Option<&String>, problems: &mut Prob
     }
     let family = family.unwrap_or(&entry.key).clone();
     Job { name: entry.key.clone(), place: entry.place.clone(), family, table: table.without(&["sources"]), sources }
+}
+
+/// `JOB/SOURCE` names a source: neither name may hold a slash.
+fn check_name(entry: &Entry, what: &str, problems: &mut Problems) {
+    if entry.key.is_empty() || entry.key.contains('/') {
+        let text = format!("`{}` cannot be the name of a {what}: it is empty, or holds a slash", entry.key);
+        problems.push(Problem::at(&entry.place, text));
+    }
 }
 
 /// What a source of a kind needs.
@@ -363,6 +373,12 @@ mod tests {
         );
         let text = wrong("version = 1\n[jobs.a]\nsources = { x = { kind = \"path\", paths = [] } }\n");
         assert!(text.ends_with("job `a` names no repository"), "{text}");
+    }
+
+    #[test]
+    fn a_slash_in_a_name_is_refused() {
+        let text = wrong(&with("[jobs.\"a/b\".sources]\n\"\" = { kind = \"path\", paths = [\"/\"] }\n"));
+        assert!(text.contains("`a/b` cannot be the name of a job") && text.contains("name of a source"), "{text}");
     }
 
     /// The names, not the texts: an example of every kind is in the guide.

@@ -148,12 +148,27 @@ pub fn forget(
     }
     let ids = report.going();
     // One that was held or forgotten meanwhile makes the record void for everyone: it is looked at again.
+    let together = together(&report);
     let number = repository.append(&mut |state| {
-        let left = ids.iter().filter(|id| state.snapshots.get(id).is_some_and(|s| !s.held)).copied().collect();
-        Ok(vec![Operation::Forget { snapshots: left }])
+        let is_held = |id: &SnapshotId| state.snapshots.get(id).is_some_and(|s| s.held);
+        // A set of which a member was held meanwhile stays whole.
+        let stays = |id: &&SnapshotId| together.get(id).is_some_and(|set| set.iter().any(is_held)) || is_held(id);
+        let there = ids.iter().filter(|id| state.snapshots.contains_key(id));
+        Ok(vec![Operation::Forget { snapshots: there.filter(|id| !stays(id)).copied().collect() }])
     })?;
     report.record = Some(number);
     Ok(report)
+}
+
+/// The members of each set of which something goes, by each of them.
+fn together(report: &ForgetReport) -> HashMap<SnapshotId, Vec<SnapshotId>> {
+    let going = report.groups.iter().flat_map(|g| &g.snapshots).filter(|(_, d)| !d.keep).map(|(s, _)| s.clone());
+    let mut together = HashMap::new();
+    for set in sets(going.collect()) {
+        let ids: Vec<SnapshotId> = set.members.iter().map(|s| s.id).collect();
+        together.extend(ids.iter().map(|id| (*id, ids.clone())));
+    }
+    together
 }
 
 /// What would go.
@@ -222,9 +237,10 @@ fn plan_by_policy(
     for (of, sets) in groups {
         let candidate = |set: &Set| Candidate {
             id: set.members[0].id,
+            others: set.members[1..].iter().map(|s| s.id).collect(),
             time_ms: set.members.iter().map(time_of).min().unwrap_or_default(),
             outcome: set.outcome(),
-            tags: set.members[0].described.tags.clone(),
+            tags: set.members.iter().flat_map(|s| s.described.tags.iter().cloned()).collect(),
             held: set.is_held(),
         };
         let candidates: Vec<Candidate> = sets.iter().map(candidate).collect();
@@ -423,6 +439,7 @@ mod tests {
             let times = bounded(&self.state, &self.stored);
             let candidate = |(id, s): (&SnapshotId, &SnapshotState)| Candidate {
                 id: *id,
+                others: vec![],
                 time_ms: times.get(id).copied().unwrap_or(s.time_ms),
                 outcome: s.outcome,
                 tags: vec![],

@@ -117,6 +117,8 @@ pub enum Policy {
 pub struct Candidate {
     /// Its id.
     pub id: SnapshotId,
+    /// Other snapshots that stay or go with it: the rest of its set.
+    pub others: Vec<SnapshotId>,
     /// The time that counts, in milliseconds since the epoch.
     pub time_ms: i64,
     /// How complete it is.
@@ -290,7 +292,8 @@ fn keep(sorted: &[&Candidate], rule: &Keep, zone: &TimeZone, reasons: &mut [Vec<
             tagged.for_each(|(at, _)| reasons[at].push(format!("tag {}", tags.join(","))));
         }
         Keep::Id(prefix) => {
-            let named = sorted.iter().enumerate().filter(|(_, c)| c.id.to_string().starts_with(prefix));
+            let begins = |id: &SnapshotId| id.to_string().starts_with(prefix);
+            let named = sorted.iter().enumerate().filter(|(_, c)| begins(&c.id) || c.others.iter().any(begins));
             named.for_each(|(at, _)| reasons[at].push("id".to_owned()));
         }
     }
@@ -357,7 +360,7 @@ mod tests {
     }
 
     fn candidate(n: usize, time_ms: i64) -> Candidate {
-        Candidate { id: id(n), time_ms, outcome: Outcome::Complete, tags: vec![], held: false }
+        Candidate { id: id(n), others: vec![], time_ms, outcome: Outcome::Complete, tags: vec![], held: false }
     }
 
     /// One a night, number 0 the oldest, at two in the morning from 1 January 2026 on.

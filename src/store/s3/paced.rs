@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::client::{HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService};
 
 use super::super::bandwidth::Line;
@@ -26,10 +26,7 @@ impl HttpService for PacedClient {
         *paced.headers_mut() = parts.headers;
         // Its `is_empty` calls a payload empty that is not (object_store 0.14.2).
         if body.content_length() > 0 {
-            let bytes: Vec<bytes::Bytes> = http_body_util::BodyDataStream::new(body)
-                .filter_map(|piece| std::future::ready(piece.ok()))
-                .collect()
-                .await;
+            let bytes: Vec<bytes::Bytes> = http_body_util::BodyDataStream::new(body).try_collect().await?;
             let pieces = self.line.clone().paced(bytes).map(Ok::<_, io::Error>);
             *paced.body_mut() = Some(reqwest::Body::wrap_stream(pieces));
         }
