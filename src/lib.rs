@@ -16,6 +16,7 @@ pub mod chunking;
 pub mod cli;
 pub mod compression;
 pub mod crypto;
+pub mod databases;
 pub mod destination;
 pub mod format;
 pub mod jobs;

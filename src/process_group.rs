@@ -7,7 +7,7 @@
 //! Each runs in a process group of its own. As long as it is not waited for, [`kill_all`] ends it with all
 //! that it started: that is for a process that is about to leave without dropping anything.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -52,7 +52,7 @@ pub const GUARD: &str = "--end-with-parent";
 
 /// The command that runs `program`; through `launcher`, if that is this very program, as one that is asked to stop when
 /// this process dies.
-pub fn command(launcher: Option<&Path>, program: &str) -> Command {
+pub fn command(launcher: Option<&Path>, program: impl AsRef<OsStr>) -> Command {
     match launcher {
         Some(launcher) => {
             let mut command = Command::new(launcher);

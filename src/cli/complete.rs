@@ -112,11 +112,16 @@ impl Known {
         };
         match values {
             Values::Hosts => all(&|s| vec![s.described.host.clone()]),
-            Values::Sources => all(&|s| vec![s.described.source.clone()]),
+            Values::Sources => all(&|s| vec![s.described.member_path()]),
             Values::Tags => all(&|s| s.described.tags.clone()),
             Values::Snapshots => {
                 let described = |s: &Snapshot| {
-                    format!("{} {} {}", show(s.state.time_ms, &self.env.zone), s.described.host, s.described.source)
+                    format!(
+                        "{} {} {}",
+                        show(s.state.time_ms, &self.env.zone),
+                        s.described.host,
+                        s.described.member_path()
+                    )
                 };
                 let newest_first = snapshots.iter().rev().enumerate();
                 let ids = newest_first.filter(|(_, s)| s.id.to_string().starts_with(begun)).map(|(at, s)| {

@@ -1,4 +1,4 @@
-//! Layer 6: the command line.
+//! Layer 10: the command line.
 //!
 //! It reads options, opens the repository, calls one operation and prints what came of it. What is decided here is
 //! decided only here: exit codes in [`exit`], hints in [`hints`], JSON in [`output::json`], where passphrases come from in

@@ -94,7 +94,7 @@ pub(super) fn choose_set(
     let ChosenSet { set, newer } = sets::choose_set(all, &name, &filter, env.system.now_ms())?;
     for set in newer {
         let id = set.described().map(|d| d.id.short()).unwrap_or_default();
-        let sources: Vec<String> = set.members.iter().map(|s| escape(s.described.source.as_bytes())).collect();
+        let sources: Vec<String> = set.members.iter().map(|s| escape(s.described.member_path().as_bytes())).collect();
         let text = format!("set {id} is newer and partial: it has {}; --partial accepts it", sources.join(", "));
         session.progress.finding(Severity::Warning, &text);
     }
@@ -120,8 +120,8 @@ fn choose_part(
             let all = repository.snapshots()?;
             let meant = all.iter().filter(|s| s.doubt.is_none() && filter.matches(s));
             let with = meant.filter(|s| s.described.paths.iter().any(|p| is_related(p, &path)));
-            let sources: BTreeSet<&String> = with.map(|s| &s.described.source).collect();
-            match sources.into_iter().collect::<Vec<_>>()[..] {
+            let sources: BTreeSet<String> = with.map(|s| s.described.member_path()).collect();
+            match &sources.into_iter().collect::<Vec<_>>()[..] {
                 [one] => {
                     filter.sources = vec![one.clone()];
                     repository.choose(&name, &filter)?

@@ -7,6 +7,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::crypto::secret::Secret;
+use crate::primitives::component::component;
 use crate::primitives::ids::{RepositoryId, SetId, SnapshotId};
 
 use super::envelope::{Envelope, FormatError, Kind};
@@ -100,6 +101,65 @@ pub struct SnapshotDescription {
     /// The set that it belongs to, if it was not saved alone.
     #[n(13)]
     pub set: Option<SetDescription>,
+    /// What the stream is, if a source of a configuration said so.
+    #[n(14)]
+    pub stream: Option<StreamDescription>,
+}
+
+impl SnapshotDescription {
+    /// The source, and behind a slash the member of it that this is: what tells it from the other snapshots of a set.
+    pub fn member_path(&self) -> String {
+        match self.stream.as_ref().and_then(|stream| stream.member.as_ref()) {
+            Some(member) => format!("{}/{}", self.source, component(member)),
+            None => self.source.clone(),
+        }
+    }
+}
+
+/// What is said of a stream: what wrote it, and what `load` has to know to bring it back.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct StreamDescription {
+    /// The database or other part of the source that it is, as the server calls it; `None` if it is all of the source.
+    #[n(0)]
+    pub member: Option<String>,
+    /// Kind of the source: `postgres`, `mysql`, `sqlite`, `command`.
+    #[n(1)]
+    pub kind: String,
+    /// Its format: `custom`, `plain`, `directory`, `basebackup`, `globals`, `grants`, `sqlite`; empty if nothing is known.
+    #[n(2)]
+    pub format: String,
+    /// What the tool that wrote it says of its version.
+    #[n(3)]
+    pub tool: Option<String>,
+    /// Version of the server.
+    #[n(4)]
+    pub server: Option<String>,
+    /// Names and values that are needed to make the database again: owner, encoding, locale.
+    #[n(5)]
+    pub properties: Vec<(String, String)>,
+    /// Its tables, if their rows were counted.
+    #[n(6)]
+    pub tables: Option<Vec<TableCount>>,
+    /// The command that would load it, without secrets.
+    #[n(7)]
+    pub load: Option<String>,
+    /// All members of the source that were to be saved with it, itself among them.
+    #[n(8)]
+    pub members: Vec<String>,
+}
+
+/// How many rows a table had.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct TableCount {
+    /// Its name; of PostgreSQL with its schema, `public.orders`, as the server would quote it.
+    #[n(0)]
+    pub name: String,
+    /// Its rows.
+    #[n(1)]
+    pub rows: u64,
+    /// A checksum of its rows, if one was asked for.
+    #[n(2)]
+    pub checksum: Option<String>,
 }
 
 /// What all members of a set say of it.
@@ -117,6 +177,12 @@ pub struct SetDescription {
     /// The type of the job, such as `Daily`: retention and `latest` never mix types.
     #[n(3)]
     pub job_type: Option<String>,
+    /// What a person is told after it was restored.
+    #[n(4)]
+    pub notes: Option<String>,
+    /// Answers that were recorded with it: a name, and what the command printed.
+    #[n(5)]
+    pub records: Option<Vec<(String, String)>>,
 }
 
 /// The exclusion rules of a snapshot in full.

@@ -148,7 +148,7 @@ impl Journal {
 
     /// Takes the right to run a job; `None` if another process has it.
     pub fn lock(&self, job: &str) -> io::Result<Option<JobLock>> {
-        let name = format!("{}.lock", crate::repository::sets::component(job));
+        let name = format!("{}.lock", crate::primitives::component::component(job));
         let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.folder.join(name));
         let file = open?;
         match file.try_lock() {

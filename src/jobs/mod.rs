@@ -1,4 +1,4 @@
-//! Layer 8: jobs, as a configuration file describes them.
+//! Layer 9: jobs, as a configuration file describes them.
 //!
 //! Nothing here prints: what is wrong in a file is told with its place, by [`config::ConfigError`].
 

@@ -1,4 +1,4 @@
-//! Layer 4: what a user asks for, as functions over a repository: (repository, options, observer) -> report.
+//! Layer 7: what a user asks for, as functions over a repository: (repository, options, observer) -> report.
 //!
 //! Nothing here prints, asks or exits; findings go to the observer, figures and outcomes into the report.
 

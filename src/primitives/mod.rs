@@ -6,6 +6,7 @@
 #![warn(clippy::cast_possible_truncation)]
 
 pub mod codec;
+pub mod component;
 pub mod error_chain;
 pub mod fsync;
 pub mod ids;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::format::description::SetDescription;
 use crate::format::record::Outcome;
+use crate::primitives::component::component;
 use crate::primitives::ids::SetId;
 
 use super::snapshots::{ChoiceError, Snapshot, SnapshotFilter, SnapshotName, some_of};
@@ -27,12 +28,17 @@ impl Set {
         self.members.iter().map(|s| s.state.time_ms).min().unwrap_or_default()
     }
 
-    /// Where a member is restored below a target: `JOB/SOURCE` of a job, else one component for the name of its source.
+    /// Where a member is restored below a target: `JOB/SOURCE` of a job, else one component for the name of its source;
+    /// below that, one component for the database that it is.
     pub fn place_of(&self, member: &Snapshot) -> PathBuf {
         let source = &member.described.source;
-        match self.described().is_some_and(|set| set.job.is_some()) {
+        let place: PathBuf = match self.described().is_some_and(|set| set.job.is_some()) {
             true => source.split('/').map(component).collect(),
             false => component(source).into(),
+        };
+        match member.described.stream.as_ref().and_then(|stream| stream.member.as_ref()) {
+            Some(name) => place.join(component(name)),
+            None => place,
         }
     }
 
@@ -41,11 +47,23 @@ impl Set {
         self.members.iter().any(|s| s.state.held)
     }
 
-    /// Sources of which it was to have a member and has none.
-    pub fn missing(&self) -> Vec<&str> {
-        let has = |source: &&str| self.members.iter().any(|s| s.described.source == **source);
-        let all = self.described().map(|set| set.sources.as_slice()).unwrap_or_default();
-        all.iter().map(String::as_str).filter(|source| !has(source)).collect()
+    /// Sources, and databases of sources, of which it was to have a member and has none.
+    pub fn missing(&self) -> Vec<String> {
+        let sources = self.described().map(|set| set.sources.as_slice()).unwrap_or_default();
+        let mut wanted: Vec<String> = Vec::new();
+        for source in sources {
+            let of_source: Vec<&Snapshot> = self.members.iter().filter(|s| s.described.source == *source).collect();
+            let listed = of_source.iter().find_map(|s| s.described.stream.as_ref().filter(|d| d.member.is_some()));
+            match listed {
+                Some(stream) => {
+                    wanted.extend(stream.members.iter().map(|name| format!("{source}/{}", component(name))))
+                }
+                None => wanted.push(source.clone()),
+            }
+        }
+        let has: BTreeSet<String> = self.members.iter().map(|s| s.described.member_path()).collect();
+        wanted.retain(|path| !has.contains(path));
+        wanted
     }
 
     /// How complete it is: as its worst member, and partial if one is missing.
@@ -78,7 +96,11 @@ pub fn sets(snapshots: Vec<Snapshot>) -> Vec<Set> {
     }
     for set in &mut sets {
         let sources = set.described().map(|set| set.sources.clone()).unwrap_or_default();
-        set.members.sort_by_key(|s| sources.iter().position(|source| *source == s.described.source));
+        set.members.sort_by_cached_key(|s| {
+            let stream = s.described.stream.as_ref();
+            let at = stream.and_then(|d| d.members.iter().position(|name| d.member.as_ref() == Some(name)));
+            (sources.iter().position(|source| *source == s.described.source), at)
+        });
     }
     sets
 }
@@ -174,37 +196,4 @@ fn one_kind(what: &'static str, all: impl Iterator<Item = String>) -> Result<(),
     }
     let candidates: Vec<String> = all.into_iter().collect();
     Err(ChoiceError::SeveralSets { what, candidates: some_of(candidates.into_iter()) })
-}
-
-/// The name of a source as one component of a path: no other name becomes the same.
-///
-/// `/`, NUL and `%` are written as `%` and two hexadecimal digits, and so is the first `.` of a name of dots alone.
-pub fn component(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    let only_dots = name.bytes().all(|b| b == b'.');
-    for (at, c) in name.chars().enumerate() {
-        match c {
-            '/' | '\0' | '%' => out.push_str(&format!("%{:02x}", c as u32)),
-            '.' if only_dots && at == 0 => out.push_str("%2e"),
-            c => out.push(c),
-        }
-    }
-    if out.is_empty() { "%".to_owned() } else { out }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_becomes_one_component_that_is_no_other_name_s() {
-        let names =
-            ["a", "", ".", "..", "...", "%2e", "%", "a/b", "a%2fb", "../../x", "$(touch x)", "a\nb", "\0", "%00"];
-        let all: BTreeSet<String> = names.iter().map(|name| component(name)).collect();
-        assert_eq!(all.len(), names.len());
-        for made in &all {
-            assert!(!made.is_empty() && made != "." && made != ".." && !made.contains(['/', '\0']), "{made:?}");
-        }
-        assert_eq!(component("/etc,/home"), "%2fetc,%2fhome");
-    }
 }

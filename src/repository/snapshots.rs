@@ -68,7 +68,7 @@ impl SnapshotFilter {
         let d = &snapshot.described;
         let any = |empty: bool, found: bool| empty || found;
         any(self.hosts.is_empty(), self.hosts.contains(&d.host))
-            && any(self.sources.is_empty(), self.sources.contains(&d.source))
+            && any(self.sources.is_empty(), self.sources.contains(&d.source) || self.sources.contains(&d.member_path()))
             && any(self.tags.is_empty(), self.tags.iter().any(|set| set.iter().all(|t| d.tags.contains(t))))
             && any(
                 self.labels.is_empty(),
@@ -229,9 +229,13 @@ pub fn choose(
         let candidates = hosts.iter().map(|h| format!("{} ({})", shortened(h), newest(h).id.short()));
         return Err(ChoiceError::SeveralHosts { candidates: some_of(candidates) });
     }
-    let sources: BTreeSet<&str> = found.iter().map(|s| s.described.source.as_str()).collect();
-    if filter.sources.is_empty() && sources.len() > 1 {
-        let newest = |source: &str| found.iter().rfind(|s| s.described.source == source).expect("every source has one");
+    let sources: BTreeSet<String> = found.iter().map(|s| s.described.member_path()).collect();
+    if sources.len() > 1
+        && sources.iter().any(|source| !filter.sources.contains(source))
+        && !are_named_alone(filter, &found)
+    {
+        let newest =
+            |source: &str| found.iter().rfind(|s| s.described.member_path() == source).expect("every source has one");
         let candidates = sources.iter().map(|s| format!("{} ({})", shortened(s), newest(s).id.short()));
         return Err(ChoiceError::SeveralSources { candidates: some_of(candidates) });
     }
@@ -271,6 +275,11 @@ fn no_set(found: usize) -> String {
             format!("no whole set matches: {n} found, and not enough of them are whole; --partial accepts partial ones")
         }
     }
+}
+
+/// Whether sources were named, and each has no members of its own: then the newest of all of them is meant.
+fn are_named_alone(filter: &SnapshotFilter, found: &[Snapshot]) -> bool {
+    !filter.sources.is_empty() && found.iter().all(|s| s.described.member_path() == s.described.source)
 }
 
 /// The first [`NAMES_MAX`] of these, and how many more there are.

@@ -1,6 +1,6 @@
 //! The output of a command, backed up as a stream.
 //!
-//! The command runs in `bash -o pipefail`, so that a dump that fails in the middle of a pipe fails. Its output is
+//! A line for a shell runs in `bash -o pipefail`, so that a dump that fails in the middle of a pipe fails. Its output is
 //! worth something only after `finish` has said that it ended well: an end of output alone says nothing. Whoever drops
 //! it before ends it with everything it started: it is asked to stop, so that a dump client can let go of its locks,
 //! and killed if it does not.
@@ -13,7 +13,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{ChildStderr, ChildStdout, ExitStatus, Stdio};
+use std::process::{ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -35,15 +35,28 @@ const STDERR_WAIT: Duration = Duration::from_secs(5);
 /// How often a reader that waits asks whether it should stop.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
+/// What is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// A line for bash.
+    Shell(String),
+    /// A program and its arguments, which no shell reads: names of databases belong here. There is at least one word.
+    Words(Vec<OsString>),
+}
+
 /// A command whose output is to be backed up.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CommandSource {
     /// Name of the stream, for messages.
     pub name: String,
-    /// The command, for bash.
-    pub command: String,
+    /// What is run.
+    pub program: Program,
     /// Variables it is given beside the environment of this process; the place for passwords.
     pub env: Vec<(OsString, OsString)>,
+    /// Whether it inherits this process's own variables and credentials: those that begin with `STRONGROOM_` or `AWS_`.
+    pub inherits_credentials: bool,
+    /// The system user that runs it, if it is another one: this process must be root's.
+    pub run_as: Option<String>,
     /// This very program, if it can start the command so that it ends with this process: see
     /// [`process_group::command`].
     pub launcher: Option<PathBuf>,
@@ -55,7 +68,7 @@ impl std::fmt::Debug for CommandSource {
         let env: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
         f.debug_struct("CommandSource")
             .field("name", &self.name)
-            .field("command", &self.command)
+            .field("program", &self.program)
             .field("env", &env)
             .finish()
     }
@@ -64,8 +77,75 @@ impl std::fmt::Debug for CommandSource {
 impl CommandSource {
     /// A command without variables of its own.
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
-        Self { name: name.into(), command: command.into(), env: Vec::new(), launcher: None }
+        Self::of(name, Program::Shell(command.into()))
     }
+
+    /// A program with its arguments, without variables of its own.
+    pub fn of_words<W: Into<OsString>>(name: impl Into<String>, words: impl IntoIterator<Item = W>) -> Self {
+        Self::of(name, Program::Words(words.into_iter().map(Into::into).collect()))
+    }
+
+    fn of(name: impl Into<String>, program: Program) -> Self {
+        let (env, run_as, launcher) = (Vec::new(), None, None);
+        Self { name: name.into(), program, env, inherits_credentials: true, run_as, launcher }
+    }
+
+    /// The process that is to be started, without its pipes: in a process group of its own once it is spawned by
+    /// [`process_group::spawn`].
+    pub fn to_process(&self) -> io::Result<Command> {
+        self.process("bash")
+    }
+
+    fn process(&self, shell: &str) -> io::Result<Command> {
+        let words: Vec<OsString> = match &self.program {
+            Program::Shell(line) => [shell, "-o", "pipefail", "-c", line].map(OsString::from).to_vec(),
+            Program::Words(words) => words.clone(),
+        };
+        let mut all = match &self.run_as {
+            Some(user) => as_user(user)?,
+            None => Vec::new(),
+        };
+        all.extend(words);
+        let mut words = all.into_iter();
+        let first = words.next().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program is named"))?;
+        let mut command = process_group::command(self.launcher.as_deref(), &first);
+        command.args(words);
+        if !self.inherits_credentials {
+            let is_own = |name: &OsString| OWN_PREFIXES.iter().any(|own| name.as_encoded_bytes().starts_with(own));
+            for name in std::env::vars_os().map(|(name, _)| name).filter(is_own) {
+                command.env_remove(name);
+            }
+        }
+        if let Some(user) = self.run_as.as_deref().and_then(account) {
+            command.env("HOME", &user.dir).env("USER", &user.name).env("LOGNAME", &user.name).current_dir("/");
+        }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+}
+
+/// How variables begin that are this program's own or hold keys of its store.
+const OWN_PREFIXES: [&[u8]; 2] = [b"STRONGROOM_", b"AWS_"];
+
+fn account(name: &str) -> Option<nix::unistd::User> {
+    nix::unistd::User::from_name(name).ok().flatten()
+}
+
+/// The words in front of a program that have it run as another user: with that user's groups, and ended with its parent.
+fn as_user(name: &str) -> io::Result<Vec<OsString>> {
+    let Some(user) = account(name) else {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no user {name}")));
+    };
+    if user.uid == nix::unistd::geteuid() {
+        return Ok(Vec::new());
+    }
+    if !nix::unistd::geteuid().is_root() {
+        let text = format!("only root can run commands as user {name}");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    let words = ["setpriv", "--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string()].map(OsString::from);
+    // The system forgets the death signal of a process that becomes another user's.
+    Ok(words.into_iter().chain(["--init-groups", "--pdeathsig", "TERM", "--"].map(OsString::from)).collect())
 }
 
 /// Why the output of a command is worth nothing.
@@ -160,13 +240,18 @@ impl StreamCommand {
         source: &CommandSource,
         on_line: impl FnMut(&str) + Send + 'static,
     ) -> Result<Self, CommandError> {
-        let mut command = process_group::command(source.launcher.as_deref(), shell);
-        command.args(["-o", "pipefail", "-c", &source.command]).envs(source.env.iter().map(|(k, v)| (k, v)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let name = source.name.clone();
+        let mut command = match source.process(shell) {
+            Ok(command) => command,
+            Err(source) => return Err(CommandError::Start { name, source }),
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let is_shell = matches!(source.program, Program::Shell(_)) && source.run_as.is_none();
         let mut child = match process_group::spawn(&mut command) {
             Ok(child) => child,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CommandError::NoShell { name }),
+            Err(error) if is_shell && error.kind() == io::ErrorKind::NotFound => {
+                return Err(CommandError::NoShell { name });
+            }
             Err(source) => return Err(CommandError::Start { name, source }),
         };
         let stdout = child.child().stdout.take();

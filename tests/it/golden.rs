@@ -346,6 +346,7 @@ fn description() {
         }),
         root: Some(root.encode().into()),
         set: None,
+        stream: None,
     };
     let run = RunDescription { host: "db1".into(), command: "backup".into(), figures, ..RunDescription::default() };
     let one = golden("snapshot-description", &description::seal(&snapshot, &sealing, [18; 32]));

@@ -9,7 +9,7 @@ use syn::visit::{self, Visit};
 use walkdir::WalkDir;
 
 /// Lowest first.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["primitives"],
     &["crypto"],
     &["chunking", "compression", "parallel", "patterns", "process_group", "store"],
@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 9] = [
     &["cache", "log"],
     &["destination", "repository", "source"],
     &["ops"],
+    &["databases"],
     &["jobs"],
     &["cli"],
 ];

@@ -29,7 +29,7 @@ fn night(bench: &Bench, night: i64, job: &str, job_type: &str, sources: &[&str])
         })),
     });
     let streams = streams.collect();
-    let job = Some(Job { name: job.to_owned(), job_type: job_type.to_owned() });
+    let job = Some(Job { name: job.to_owned(), job_type: job_type.to_owned(), notes: None, records: Vec::new() });
     let options = BackupOptions { streams, job, time_ms: Some(START_MS + night * DAY_MS), ..options(&[]) };
     backup(&bench.open(), options, &Silent).unwrap();
 }

@@ -140,7 +140,12 @@ fn list(session: &Session, found: &Branches) -> Result<()> {
 
 fn row(s: &Snapshot, zone: &jiff::tz::TimeZone) -> Vec<String> {
     let told = |text: &str| escape(text.as_bytes());
-    vec![format!("  {}", s.id.short()), show(s.state.time_ms, zone), told(&s.described.host), told(&s.described.source)]
+    vec![
+        format!("  {}", s.id.short()),
+        show(s.state.time_ms, zone),
+        told(&s.described.host),
+        told(&s.described.member_path()),
+    ]
 }
 
 fn tell(

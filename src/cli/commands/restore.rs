@@ -222,7 +222,7 @@ fn whole_set(
             }
             // One that cannot be restored keeps no other from being restored.
             Err(e) if Exit::of(&e) != Exit::Interrupted => {
-                let source = escape(snapshot.described.source.as_bytes());
+                let source = escape(snapshot.described.member_path().as_bytes());
                 session.progress.finding(Severity::Error, &format!("source {source}: {}", error_text(&e)));
                 exit = Exit::Problems;
             }

@@ -15,8 +15,8 @@ use crate::jobs::config::{Config, Job, Source, runs_here};
 use crate::jobs::journal::{Event, Journal, owed};
 use crate::jobs::schedule::Schedule;
 use crate::ops::backup::{
-    BackupOptions, BackupReport, Job as BackupJob, PathOptions, Source as BackupSource, StreamSource, backup_sources,
-    paths_source, stream_source,
+    BackupOptions, BackupReport, Job as BackupJob, Limits, PathOptions, Source as BackupSource, StreamOptions,
+    StreamSource, backup_sources, paths_source, stream_source,
 };
 use crate::primitives::ids::SetId;
 use crate::primitives::progress::{Observer, Severity};
@@ -334,7 +334,7 @@ fn run_job(
         host: host.clone(),
         user: env.user.clone(),
         tags: Vec::new(),
-        job: Some(BackupJob { name: job.name.clone(), job_type }),
+        job: Some(BackupJob { name: job.name.clone(), job_type, notes: None, records: Vec::new() }),
         label: label.transpose()?,
         time_ms: None,
         exclude: ExcludeOptions::default(),
@@ -442,7 +442,7 @@ fn prepared(
                 stream.env.push((entry.key.clone().into(), texts.filled(value, Some(&source.name))?.into()));
             }
         }
-        return Ok(stream_source(name, StreamSource::Command(stream)));
+        return Ok(stream_source(name, StreamSource::Command(stream), StreamOptions::default(), None));
     }
     let paths: Vec<PathBuf> = texts.list(table, "paths", &source.name)?.into_iter().map(PathBuf::from).collect();
     if let Some(relative) = paths.iter().find(|path| !path.is_absolute()) {
@@ -460,5 +460,12 @@ fn prepared(
         ..ExcludeOptions::default()
     };
     leave_out_own(session, settings, &paths, &mut exclude)?;
-    Ok(paths_source(PathOptions { paths, source: Some(name), exclude, read_all: false, compare: Default::default() })?)
+    Ok(paths_source(PathOptions {
+        paths,
+        source: Some(name),
+        exclude,
+        read_all: false,
+        compare: Default::default(),
+        limits: Limits::default(),
+    })?)
 }

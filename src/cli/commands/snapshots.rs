@@ -170,7 +170,7 @@ pub(crate) fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<E
         };
         session.print(&count)?;
         for set in sets.iter().filter(|set| !set.missing().is_empty()) {
-            let missing: Vec<String> = set.missing().iter().map(|source| escape(source.as_bytes())).collect();
+            let missing: Vec<String> = set.missing().iter().map(|path| escape(path.as_bytes())).collect();
             let id = set.described().map(|set| set.id.short()).unwrap_or_default();
             session.print(&format!("set {id} is partial: it has no snapshot of {}", missing.join(", ")))?;
         }
@@ -229,7 +229,7 @@ fn keep_newest(all: &mut Vec<Snapshot>, n: usize) {
     let mut seen: HashMap<(String, String), usize> = HashMap::new();
     let mut keep = vec![false; all.len()];
     for (i, s) in all.iter().enumerate().rev() {
-        let of = seen.entry((s.described.host.clone(), s.described.source.clone())).or_default();
+        let of = seen.entry((s.described.host.clone(), s.described.member_path())).or_default();
         *of += 1;
         keep[i] = *of <= n;
     }
@@ -250,7 +250,7 @@ fn row(session: &Session, s: &Snapshot) -> Vec<String> {
         s.id.short(),
         show(s.state.time_ms, &session.env.zone),
         text(&d.host),
-        text(&d.source),
+        text(&d.member_path()),
         text(&d.tags.join(",")),
         d.label.as_deref().map(text).unwrap_or_default(),
         count(d.figures.files),

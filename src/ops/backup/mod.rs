@@ -12,7 +12,10 @@ mod compare;
 pub mod content;
 pub mod cut;
 mod dry_run;
+mod dumps;
 mod file;
+mod framed;
+mod limits;
 mod links;
 mod paths;
 mod pipeline;
@@ -38,10 +41,15 @@ use crate::repository::{Repository, RepositoryError};
 use crate::source::ExcludeRules;
 use crate::source::exclude::ExcludeOptions;
 
+use limits::Alarm;
+
 pub use compare::Compare;
+pub use dumps::{Dump, Dumped, ListDumps, dumps_source};
+pub use framed::{Frame, framed_source};
+pub use limits::{Limits, UsualLength};
 pub use snapshot_writer::{SnapshotWriter, Source, SourceReport};
 pub use sources::{paths_source, stream_source};
-pub use stream::StreamSource;
+pub use stream::{StreamOptions, StreamSource};
 
 /// What to back up, and how.
 pub struct BackupOptions {
@@ -92,13 +100,16 @@ pub struct PathOptions {
     pub read_all: bool,
     /// See [`BackupOptions::compare`].
     pub compare: Compare,
+    /// What it must keep to.
+    pub limits: Limits,
 }
 
 impl BackupOptions {
     /// What is said of the paths.
     fn of_paths(&self) -> PathOptions {
         let (paths, source, exclude) = (self.paths.clone(), self.source.clone(), self.exclude.clone());
-        PathOptions { paths, source, exclude, read_all: self.read_all, compare: self.compare }
+        let (read_all, compare, limits) = (self.read_all, self.compare, Limits::default());
+        PathOptions { paths, source, exclude, read_all, compare, limits }
     }
 }
 
@@ -109,6 +120,10 @@ pub struct Job {
     pub name: String,
     /// Its type, such as `Daily`.
     pub job_type: String,
+    /// What a person is told after it was restored.
+    pub notes: Option<String>,
+    /// Answers that are kept with the set: a name, and what a command printed.
+    pub records: Vec<(String, String)>,
 }
 
 /// What came of a backup.
@@ -116,7 +131,7 @@ pub struct Job {
 pub struct BackupReport {
     /// The run; `None` for a dry run.
     pub run: Option<RunId>,
-    /// One per source, in the order given: paths first.
+    /// One per source, in the order given, paths first; of a source with members, one per member.
     pub sources: Vec<SourceReport>,
     /// Finished packs of interrupted runs that were found again, and their bytes.
     pub resumed: (usize, u64),
@@ -215,7 +230,8 @@ pub fn backup_sources(
     let mut run = repository.begin_run(RunKind::Backup, &options.host, &begun, PackerThreads::default())?;
     run.compress_at(options.compression);
     let (id, started_ms) = (run.id(), repository.system.now_ms());
-    let mut writer = SnapshotWriter::new(&mut run, &options, observer, &begun);
+    let alarm = Alarm::new(observer);
+    let mut writer = SnapshotWriter::new(&mut run, &options, &alarm, &begun);
     let done = writer.store(sources);
     let reports = writer.into_reports();
     if let Err(error) = done {

@@ -18,6 +18,7 @@ use super::compare::RowKey;
 use super::roots::{Planned, plan, row_keys};
 use super::scan::{ScanOptions, count};
 use super::snapshot_writer::{CounterSnapshot, SnapshotWriter, Source, SourceReport, Stored};
+use super::stream::timed_out;
 use super::tally::Tally;
 use super::tree::TreeBackup;
 use super::{BackupError, PathOptions, exclude_rules};
@@ -47,13 +48,15 @@ impl Source for PathsSource {
     }
 
     /// Saves the paths, and again without the file cache if that turns out to be too old.
-    fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<SourceReport, BackupError> {
+    fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<(), BackupError> {
         let (options, observer) = (&self.options, writer.observer);
         let read_all = options.read_all || writer.options.read_all;
         // With counters of their own: what the user is told about the rules comes from the backup itself.
         let counting = if observer.wants_total() { exclude_rules(options)? } else { None };
         let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
+        let alarm = writer.alarm;
+        alarm.set(options.limits.timeout);
+        let done = std::thread::scope(|scope| {
             let _over = RaiseOnDrop(&over);
             observer.phase("backing up", None, Unit::Bytes);
             if let Some(rules) = &counting {
@@ -70,7 +73,19 @@ impl Source for PathsSource {
                 }
                 done => done,
             }
-        })
+        });
+        let is_over = alarm.is_over();
+        alarm.set(None);
+        let report = match done {
+            Err(BackupError::Interrupted) if is_over => {
+                let error = timed_out(&self.name, options.limits.timeout);
+                observer.finding(Severity::Error, &error);
+                SourceReport::failed(self.name.clone(), Figures::default(), error)
+            }
+            done => done?,
+        };
+        writer.report(report);
+        Ok(())
     }
 }
 
@@ -86,13 +101,19 @@ impl PathsSource {
         let rows_of = FileCacheReader::open(repository.cache(), self.name.as_bytes());
         let rows_of = rows_of.map_err(RepositoryError::from)?.map(|s| s.snapshot);
         let counted = CounterSnapshot::of(writer.run);
-        let Saved { tree, root, parents, mut figures, findings, rows } =
+        let Saved { tree, root, parents, mut figures, mut findings, rows } =
             self.save(writer, &repository, &planned, use_cache)?;
         let outcome = match figures {
             f if f.unreadable > 0 => Outcome::Partial,
             f if f.vanished > 0 || f.changed > 0 => Outcome::Warnings,
             _ => Outcome::Complete,
         };
+        let (length, unusual) = self.options.limits.judge(&self.name, figures.bytes);
+        if let Some(text) = unusual {
+            writer.observer.finding(Severity::Warning, &text);
+            findings.push(text);
+        }
+        let outcome = outcome.max(length);
         writer.run.flush()?;
         counted.add_to(writer.run, &mut figures);
         figures.duration_ms = (repository.system.now_ms() - started_ms).max(0) as u64;

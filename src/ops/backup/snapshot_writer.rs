@@ -2,6 +2,7 @@
 
 use crate::format::description::{self, Figures, RunDescription, SetDescription, SnapshotDescription};
 use crate::format::record::{Outcome, SnapshotEntry};
+use crate::primitives::component::component;
 use crate::primitives::ids::{ChunkId, SetId, SnapshotId};
 use crate::primitives::progress::Observer;
 use crate::primitives::system::random;
@@ -9,6 +10,7 @@ use crate::repository::Repository;
 use crate::repository::write::run::{Publication, Run, program};
 use crate::source::exclude::RuleSummary;
 
+use super::limits::Alarm;
 use super::{BackupError, BackupOptions, worst};
 
 /// Something that is saved as snapshots of its own: paths, or a stream.
@@ -18,16 +20,18 @@ pub trait Source {
 
     /// Saves it through `writer`, which publishes its snapshot.
     ///
-    /// A source that cannot be saved answers with [`SourceReport::failed`], and the others are saved all the same. An
-    /// error ends the run.
-    fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<SourceReport, BackupError>;
+    /// What came of it goes to [`SnapshotWriter::report`]: of each member, if it has several. A source that cannot be
+    /// saved reports [`SourceReport::failed`], and the others are saved all the same. An error ends the run.
+    fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<(), BackupError>;
 }
 
-/// What came of one source.
+/// What came of one source, or of one member of it.
 #[derive(Debug, Clone)]
 pub struct SourceReport {
     /// Name of the source.
     pub source: String,
+    /// The database or other part of it that this is, as the server calls it.
+    pub member: Option<String>,
     /// Its snapshot; `None` if nothing was published.
     pub snapshot: Option<SnapshotId>,
     /// How complete it is; [`Outcome::Failed`] if nothing was published.
@@ -46,12 +50,20 @@ impl SourceReport {
     /// Of a source that was looked at, and of which nothing is published yet.
     pub fn new(source: String, outcome: Outcome, figures: Figures) -> Self {
         let (rules_unmatched, rules) = (Vec::new(), Vec::new());
-        Self { source, snapshot: None, outcome, figures, error: None, rules_unmatched, rules }
+        Self { source, member: None, snapshot: None, outcome, figures, error: None, rules_unmatched, rules }
     }
 
     /// Of a source of which nothing was published.
     pub fn failed(source: String, figures: Figures, error: String) -> Self {
         Self { error: Some(error), ..Self::new(source, Outcome::Failed, figures) }
+    }
+
+    /// The source, and behind a slash the member.
+    pub fn path(&self) -> String {
+        match &self.member {
+            Some(member) => format!("{}/{}", self.source, component(member)),
+            None => self.source.clone(),
+        }
     }
 }
 
@@ -60,6 +72,7 @@ pub struct SnapshotWriter<'a> {
     pub(super) run: &'a mut Run,
     pub(super) options: &'a BackupOptions,
     pub(super) observer: &'a dyn Observer,
+    pub(super) alarm: &'a Alarm<'a>,
     begun: &'a RunDescription,
     /// Sources that are done.
     reports: Vec<SourceReport>,
@@ -99,10 +112,11 @@ impl<'a> SnapshotWriter<'a> {
     pub(super) fn new(
         run: &'a mut Run,
         options: &'a BackupOptions,
-        observer: &'a dyn Observer,
+        alarm: &'a Alarm<'a>,
         begun: &'a RunDescription,
     ) -> Self {
-        Self { run, options, observer, begun, reports: Vec::new(), left: 0, waiting: Vec::new(), set: None }
+        let (reports, waiting) = (Vec::new(), Vec::new());
+        Self { run, options, observer: alarm, alarm, begun, reports, left: 0, waiting, set: None }
     }
 
     /// Stores the sources one after the other. What is stored is published, whatever comes after it.
@@ -114,20 +128,48 @@ impl<'a> SnapshotWriter<'a> {
             sources: sources.iter().map(|source| source.name().to_owned()).collect(),
             job: job.map(|job| job.name.clone()),
             job_type: job.map(|job| job.job_type.clone()),
+            notes: job.and_then(|job| job.notes.clone()),
+            records: job.map(|job| job.records.clone()).filter(|records| !records.is_empty()),
         });
         let mut done = Ok(());
         for source in sources {
             self.left -= 1;
-            match source.store(self) {
-                Ok(report) => self.reports.push(report),
-                Err(e) => {
-                    done = Err(e);
-                    break;
-                }
+            if let Err(e) = source.store(self) {
+                done = Err(e);
+                break;
             }
         }
         let published = self.publish_waiting(false);
         done.and(published.map(drop))
+    }
+
+    /// Takes down what came of a source, or of a member of one.
+    pub fn report(&mut self, report: SourceReport) {
+        self.reports.push(report);
+    }
+
+    /// What came of the sources so far.
+    pub fn reports(&self) -> &[SourceReport] {
+        &self.reports
+    }
+
+    /// What came of the sources from the `first` on is not without a warning.
+    pub(super) fn warn_of(&mut self, first: usize, text: &str) {
+        for report in self.reports.iter_mut().skip(first) {
+            report.outcome = report.outcome.max(Outcome::Warnings);
+            report.error.get_or_insert_with(|| text.to_owned());
+        }
+    }
+
+    /// Shows what goes on, and says whether the user asked to stop.
+    pub fn observer(&self) -> &'a dyn Observer {
+        self.observer
+    }
+
+    /// Whether the source at hand is the last thing of the run: then its record ends the run, too. What a job does after
+    /// its last source may still change how it ends.
+    fn ends_now(&self) -> bool {
+        self.left == 0 && self.options.job.is_none()
     }
 
     /// What came of the sources that are done.
@@ -140,7 +182,7 @@ impl<'a> SnapshotWriter<'a> {
         let repository = self.run.repository().clone();
         let id = self.run.snapshot_id();
         let entry = self.entry(id, &stored, &repository);
-        let end = (self.left == 0).then(|| self.ending(stored.outcome, stored.described.figures));
+        let end = self.ends_now().then(|| self.ending(stored.outcome, stored.described.figures));
         let end = end.as_ref().map(|(outcome, described)| (*outcome, described));
         self.run.publish(Publication { snapshots: vec![entry], end })?;
         Ok(id)
@@ -154,10 +196,11 @@ impl<'a> SnapshotWriter<'a> {
         let new: u64 = self.waiting.iter().map(|w| w.stored.described.figures.bytes_new).sum();
         let since = self.waiting[0].stored.started_ms;
         let waits = self.run.repository().system.now_ms() - since < WAITING_TIME_MAX && new < WAITING_LEN_MAX;
-        if self.left > 0 && waits {
+        let ends = self.ends_now();
+        if !ends && waits {
             return Ok((id, None));
         }
-        let cost = self.publish_waiting(self.left == 0)?;
+        let cost = self.publish_waiting(ends)?;
         Ok((id, cost))
     }
 

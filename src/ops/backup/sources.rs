@@ -1,5 +1,6 @@
 //! What a backup saves: its sources, what they are called, and whether this credential may speak for them.
 
+use crate::format::description::StreamDescription;
 use crate::format::record::Role;
 use crate::format::tree::check_name;
 use crate::repository::{Repository, RepositoryError};
@@ -8,7 +9,7 @@ use crate::source::{ExcludeRules, stat_root};
 use super::paths::PathsSource;
 use super::roots::source_of;
 use super::snapshot_writer::Source;
-use super::stream::{StreamSource, Streamed};
+use super::stream::{StreamOptions, StreamSource, Streamed};
 use super::{BackupError, BackupOptions, PathOptions, exclude_rules};
 
 /// The sources that the options name: all paths are one, and each stream is one.
@@ -22,7 +23,12 @@ pub(super) fn sources(
     if let (Some(rules), Some(name)) = (rules, (!options.paths.is_empty()).then(|| names.next()).flatten()) {
         sources.push(Box::new(PathsSource { name, options: options.of_paths(), rules }));
     }
-    sources.extend(streams.into_iter().zip(names).map(|(stream, name)| stream_source(name, stream)));
+    sources.extend(
+        streams
+            .into_iter()
+            .zip(names)
+            .map(|(stream, name)| stream_source(name, stream, StreamOptions::default(), None)),
+    );
     sources
 }
 
@@ -33,8 +39,13 @@ pub fn paths_source(options: PathOptions) -> Result<Box<dyn Source>, BackupError
 }
 
 /// A stream as a source of [`backup_sources`](super::backup_sources), which has a name of its own.
-pub fn stream_source(name: String, stream: StreamSource) -> Box<dyn Source> {
-    Box::new(Streamed { name, stream })
+pub fn stream_source(
+    name: String,
+    stream: StreamSource,
+    options: StreamOptions,
+    described: Option<StreamDescription>,
+) -> Box<dyn Source> {
+    Box::new(Streamed { name, stream, options, described })
 }
 
 /// What those sources are called, in the same order. `--source` names the paths, or a stream that is alone.

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::time::Duration;
 
-use crate::format::description::{Figures, SnapshotDescription};
+use crate::format::description::{Figures, SnapshotDescription, StreamDescription};
 use crate::format::record::Outcome;
 use crate::format::tree::{FileNode, FileTime, Metadata, Node, NodeKind, Owner};
 use crate::primitives::error_chain::error_chain;
 use crate::primitives::progress::{Observer, Severity, Unit};
+use crate::primitives::system::System;
 use crate::repository::write::trees::build;
 use crate::source::command::CommandSource;
 use crate::source::sniff::SNIFF_LEN;
@@ -17,6 +19,8 @@ use crate::source::{StreamCommand, cut_short, sniff};
 use super::BackupError;
 use super::content::{ContentWriter, StoredContent};
 use super::cut::{Cutter, Group};
+use super::dumps::{CommandDump, Dump, Dumped, path_of, worst_of};
+use super::limits::Limits;
 use super::snapshot_writer::{CounterSnapshot, SnapshotWriter, Source, SourceReport, Stored};
 use super::tally::Tally;
 
@@ -43,12 +47,37 @@ impl StreamSource {
     }
 }
 
+/// How a stream is saved.
+#[derive(Debug, Clone, Default)]
+pub struct StreamOptions {
+    /// A stream of no bytes is saved; else it fails.
+    pub allow_empty: bool,
+    /// The last line of a whole stream: one that ends otherwise is saved as partial.
+    pub trailer: Option<String>,
+    /// The least length of a whole stream in bytes: a shorter one fails.
+    pub min_len: Option<u64>,
+    /// What it must keep to.
+    pub limits: Limits,
+}
+
 /// A stream as a source.
 pub(super) struct Streamed {
     /// What the source is called.
     pub name: String,
     /// Where its bytes come from.
     pub stream: StreamSource,
+    /// How it is saved.
+    pub options: StreamOptions,
+    /// What is said of it.
+    pub described: Option<StreamDescription>,
+}
+
+/// Where the bytes of a stream come from.
+pub(super) enum Input {
+    /// A reader, and the name of the file.
+    Reader(String, Box<dyn Read + Send>),
+    /// A command.
+    Dump(Box<dyn Dump>),
 }
 
 /// What came of reading a stream to its end.
@@ -59,6 +88,13 @@ struct StreamResult {
     end: VecDeque<u8>,
     /// Last words of the command, or why it failed.
     said: Result<String, Failure>,
+}
+
+/// A stream that was read, and is worth to be kept.
+struct Kept {
+    result: StreamResult,
+    content: StoredContent,
+    dumped: Dumped,
 }
 
 /// Why a stream is not saved.
@@ -78,46 +114,162 @@ impl Source for Streamed {
     }
 
     /// Saves the stream as a snapshot with one file.
-    fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<SourceReport, BackupError> {
-        let Self { name: source, stream } = *self;
-        let (options, observer) = (writer.options, writer.observer);
-        let repository = writer.run.repository().clone();
-        let started_ms = repository.system.now_ms();
-        let name = stream.name().to_owned();
-        observer.phase(&format!("backing up {name}"), None, Unit::Bytes);
-        let counted = CounterSnapshot::of(writer.run);
-        let (read, content) = read(writer, stream)?;
-        let len = content.len;
-        let mut figures = Figures { files: 1, files_read: 1, bytes: len, bytes_read: len, ..Figures::default() };
-        let read = match read {
-            Err(e) => Err(Failure::new(format!("{name}: cannot read the stream: {e}"))),
-            Ok(StreamResult { said: Err(failure), .. }) => Err(failure),
-            Ok(_) if len == 0 && !options.allow_empty && !observer.interrupted() => {
-                let what = "the stream is empty, so it was not saved; --allow-empty saves it nevertheless";
-                Err(Failure::new(format!("{name}: {what}")))
-            }
-            Ok(read) => Ok(read),
+    fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<(), BackupError> {
+        let Self { name, stream, options, described } = *self;
+        let input = match stream {
+            StreamSource::Reader { name, reader } => Input::Reader(name, reader),
+            StreamSource::Command(command) => Input::Dump(Box::new(CommandDump { command, described })),
         };
-        let read = match read {
-            Ok(read) => read,
-            Err(failure) => {
-                observer.finding(Severity::Error, &failure.what);
-                counted.add_to(writer.run, &mut figures);
-                return Ok(SourceReport::failed(source, figures, failure.in_full()));
-            }
-        };
-        let mut tally = Tally::new(observer);
-        let outcome = recognize(&name, read, &mut tally);
-        let root = build(writer.run, vec![file_node(&name, content, started_ms)])?;
-        counted.add_to(writer.run, &mut figures);
-        figures.duration_ms = (repository.system.now_ms() - started_ms).max(0) as u64;
-        let paths = vec![name.as_bytes().to_vec().into()];
-        let (source_name, findings) = (source.clone(), tally.findings);
-        let described = SnapshotDescription { source: source_name, paths, figures, findings, ..writer.described() };
-        let stored = Stored { described, root, outcome, parents: Vec::new(), started_ms };
-        let (id, cost) = writer.publish_soon(stored)?;
-        figures.bytes_stored = cost.unwrap_or(figures.bytes_stored);
-        Ok(SourceReport { snapshot: Some(id), ..SourceReport::new(source, outcome, figures) })
+        store_stream(writer, &name, input, &options, &[])
+    }
+}
+
+/// Saves a stream as a snapshot with one file, and reports what came of it. `members` are all those of its source.
+pub(super) fn store_stream(
+    writer: &mut SnapshotWriter<'_>,
+    source: &str,
+    mut input: Input,
+    options: &StreamOptions,
+    members: &[String],
+) -> Result<(), BackupError> {
+    let (observer, repository) = (writer.observer, writer.run.repository().clone());
+    let started_ms = repository.system.now_ms();
+    let (name, member) = input.names();
+    let path = path_of(source, member.as_deref());
+    observer.phase(&format!("backing up {}", if member.is_some() { &path } else { &name }), None, Unit::Bytes);
+    let counted = CounterSnapshot::of(writer.run);
+    let tries = options.limits.retries;
+    let mut done = once(writer, &name, &mut input, options)?;
+    for left in (0..tries).rev() {
+        let Err(failure) = &done else { break };
+        let text = format!("{}; it is tried again ({left} more after that)", failure.what);
+        observer.finding(Severity::Warning, &text);
+        done = once(writer, &name, &mut input, options)?;
+    }
+    let report = |outcome, figures| SourceReport {
+        member: member.clone(),
+        ..SourceReport::new(source.to_owned(), outcome, figures)
+    };
+    let Kept { result, content, dumped } = match done {
+        Ok(kept) => kept,
+        Err(failure) => {
+            observer.finding(Severity::Error, &failure.what);
+            let mut figures = Figures { duration_ms: since(&*repository.system, started_ms), ..Figures::default() };
+            counted.add_to(writer.run, &mut figures);
+            writer.report(SourceReport { error: Some(failure.in_full()), ..report(Outcome::Failed, figures) });
+            return Ok(());
+        }
+    };
+    let len = content.len;
+    let mut figures = Figures { files: 1, files_read: 1, bytes: len, bytes_read: len, ..Figures::default() };
+    let mut tally = Tally::new(observer);
+    let outcome = recognize(&name, result, options, &mut tally);
+    let outcome = outcome.max(worst_of(&dumped.findings)).max(judge(&options.limits, &path, len, &mut tally));
+    dumped.findings.into_iter().for_each(|(severity, text)| tally.say(severity, format!("{path}: {text}")));
+    let root = build(writer.run, vec![file_node(&name, content, started_ms)])?;
+    counted.add_to(writer.run, &mut figures);
+    figures.duration_ms = since(&*repository.system, started_ms);
+    let stream = dumped.described.map(|stream| StreamDescription { members: members.to_vec(), ..stream });
+    let described = SnapshotDescription {
+        source: source.to_owned(),
+        paths: vec![name.as_bytes().to_vec().into()],
+        figures,
+        findings: tally.findings,
+        stream,
+        ..writer.described()
+    };
+    let (id, cost) = writer.publish_soon(Stored { described, root, outcome, parents: Vec::new(), started_ms })?;
+    figures.bytes_stored = cost.unwrap_or(figures.bytes_stored);
+    writer.report(SourceReport { snapshot: Some(id), ..report(outcome, figures) });
+    Ok(())
+}
+
+fn since(system: &dyn System, started_ms: i64) -> u64 {
+    (system.now_ms() - started_ms).max(0) as u64
+}
+
+/// Tells what is unusual about the length of a stream.
+fn judge(limits: &Limits, path: &str, len: u64, tally: &mut Tally<'_>) -> Outcome {
+    let (outcome, text) = limits.judge(path, len);
+    text.into_iter().for_each(|text| tally.say(Severity::Warning, text));
+    outcome
+}
+
+/// Reads a stream to its end; says why it is not worth to be kept, if it is not.
+fn once(
+    writer: &mut SnapshotWriter<'_>,
+    name: &str,
+    input: &mut Input,
+    options: &StreamOptions,
+) -> Result<Result<Kept, Failure>, BackupError> {
+    let alarm = writer.alarm;
+    let over = || alarm.is_over().then(|| Failure::new(timed_out(name, options.limits.timeout)));
+    alarm.set(options.limits.timeout);
+    let done = attempt(writer, name, input, options);
+    let over = over();
+    alarm.set(None);
+    match (done, over) {
+        (Err(BackupError::Interrupted), Some(failure)) => {
+            // What was stored of it is nobody's.
+            Ok(Err(failure))
+        }
+        (Ok(Err(_)), Some(failure)) => Ok(Err(failure)),
+        (done, _) => done,
+    }
+}
+
+/// What is said of a source whose time is over.
+pub(super) fn timed_out(name: &str, timeout: Option<Duration>) -> String {
+    format!("{name} took longer than its timeout of {} s, and was ended", timeout.unwrap_or_default().as_secs_f64())
+}
+
+fn attempt(
+    writer: &mut SnapshotWriter<'_>,
+    name: &str,
+    input: &mut Input,
+    options: &StreamOptions,
+) -> Result<Result<Kept, Failure>, BackupError> {
+    let observer = writer.observer;
+    let command = match input {
+        Input::Reader(..) => None,
+        Input::Dump(dump) => match dump.begin() {
+            Ok(command) => Some(command),
+            Err(why) => return Ok(Err(Failure::new(format!("{name}: {why}")))),
+        },
+    };
+    let (read, content) = read(writer, input, command)?;
+    let fail = |what: String| Ok(Err(Failure::new(format!("{name}: {what}"))));
+    let result = match read {
+        Err(e) => return fail(format!("cannot read the stream: {e}")),
+        Ok(StreamResult { said: Err(failure), .. }) => return Ok(Err(failure)),
+        Ok(result) => result,
+    };
+    if content.len == 0 && !options.allow_empty && !writer.options.allow_empty && !observer.interrupted() {
+        return fail("the stream is empty, so it was not saved; --allow-empty saves it nevertheless".to_owned());
+    }
+    if let Some(least) = options.min_len.filter(|least| content.len < *least) {
+        return fail(format!("the stream has {} bytes, less than min_size = {least}", content.len));
+    }
+    let dumped = match input {
+        Input::Reader(..) => Dumped::default(),
+        Input::Dump(dump) => match dump.finish(&|| observer.interrupted()) {
+            Ok(dumped) => dumped,
+            Err(why) => return fail(why),
+        },
+    };
+    if observer.interrupted() {
+        return Err(BackupError::Interrupted);
+    }
+    Ok(Ok(Kept { result, content, dumped }))
+}
+
+impl Input {
+    /// Name of the file, and the member that it is.
+    fn names(&self) -> (String, Option<String>) {
+        match self {
+            Self::Reader(name, _) => (name.clone(), None),
+            Self::Dump(dump) => (dump.file().to_owned(), dump.member().map(str::to_owned)),
+        }
     }
 }
 
@@ -135,26 +287,36 @@ impl Failure {
 /// Reads the stream to its end and stores what it brings.
 fn read(
     writer: &mut SnapshotWriter<'_>,
-    stream: StreamSource,
+    input: &mut Input,
+    command: Option<CommandSource>,
 ) -> Result<(io::Result<StreamResult>, StoredContent), BackupError> {
     let (run, observer) = (&mut *writer.run, writer.observer);
     let mut content = ContentWriter::new(run.repository(), Cutter::new(run.repository()));
     let folder = run.folder();
     // Nothing but the end of a command that outlives a killed process depends on it.
     let note = |child: &str| drop(folder.as_ref().map(|folder| folder.keep_child(child)));
-    let read = content.store(run, observer, |cutter, emit| drain(stream, (observer, &note), cutter, emit))?;
+    let drain =
+        |cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool| drain(input, command, (observer, &note), cutter, emit);
+    let read = content.store(run, observer, drain)?;
     Ok((read, content.take(run)?))
 }
 
 /// Says what is to be noticed of a stream that ended well: whether it lacks its end, whether it arrives compressed, and
 /// the last words of its command.
-fn recognize(name: &str, read: StreamResult, tally: &mut Tally<'_>) -> Outcome {
+fn recognize(name: &str, read: StreamResult, options: &StreamOptions, tally: &mut Tally<'_>) -> Outcome {
     let StreamResult { start, mut end, said } = read;
     let mut outcome = Outcome::Complete;
     if let Some(program) = cut_short(&start, end.make_contiguous()) {
         let text =
             format!("{name} is not complete: it lacks the last line of a {program} dump; it is saved as partial");
         tally.say(Severity::Error, text);
+        outcome = Outcome::Partial;
+    }
+    if let Some(trailer) = options.trailer.as_ref().filter(|trailer| !ends_with_line(end.make_contiguous(), trailer)) {
+        tally.say(
+            Severity::Error,
+            format!("{name} is not complete: its last line is not {trailer:?}; it is saved as partial"),
+        );
         outcome = Outcome::Partial;
     }
     if let Some(found) = sniff(&start) {
@@ -164,6 +326,11 @@ fn recognize(name: &str, read: StreamResult, tally: &mut Tally<'_>) -> Outcome {
     }
     tally.findings.extend(said.ok().filter(|s| !s.is_empty()));
     outcome
+}
+
+/// Whether the last line that is not blank is this one.
+fn ends_with_line(end: &[u8], line: &str) -> bool {
+    end.trim_ascii_end().rsplit(|b| *b == b'\n').next() == Some(line.trim_end().as_bytes())
 }
 
 /// The file that a stream is saved as.
@@ -199,19 +366,21 @@ impl Ends {
 
 /// Reads the stream to its end, handing on what is cut; then asks how the command ended.
 fn drain(
-    stream: StreamSource,
+    input: &mut Input,
+    command: Option<CommandSource>,
     (observer, note): (&dyn Observer, Note<'_>),
     cutter: &Cutter,
     emit: &mut dyn FnMut(Group) -> bool,
 ) -> io::Result<StreamResult> {
     let mut ends = Ends::default();
     // Whether all that came was taken.
-    let mut cut = |read_some: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>| {
+    let mut cut = |read_some: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>, saw: &mut dyn FnMut(&[u8])| {
         let mut read = |buffer: &mut [u8]| loop {
             match read_some(buffer) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Ok(n) => {
                     ends.add(&buffer[..n]);
+                    saw(&buffer[..n]);
                     observer.advance(n as u64);
                     return Ok(n);
                 }
@@ -226,12 +395,17 @@ fn drain(
         })?;
         io::Result::Ok(all)
     };
-    let said = match stream {
-        StreamSource::Reader { mut reader, .. } => {
-            cut(&mut |buffer| reader.read(buffer))?;
+    let said = match (input, command) {
+        (Input::Reader(_, reader), _) => {
+            cut(&mut |buffer| reader.read(buffer), &mut |_| {})?;
             Ok(String::new())
         }
-        StreamSource::Command(source) => drain_command(&source, observer, note, &mut cut)?,
+        (Input::Dump(dump), Some(source)) => {
+            let mut cut =
+                |read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>| cut(read, &mut |bytes| dump.saw(bytes));
+            drain_command(&source, observer, note, &mut cut)?
+        }
+        (Input::Dump(_), None) => Err(Failure::new("no command was named".to_owned())),
     };
     Ok(ends.result(said))
 }

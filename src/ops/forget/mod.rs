@@ -91,13 +91,13 @@ impl ForgetReport {
 
     /// Sources of which hosts have one snapshot each, with the number of these hosts.
     pub fn lonely(&self) -> BTreeMap<String, usize> {
-        let mut hosts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        let mut hosts: BTreeMap<(String, &str), usize> = BTreeMap::new();
         for (snapshot, _) in self.groups.iter().flat_map(|g| &g.snapshots) {
-            *hosts.entry((&snapshot.described.source, &snapshot.described.host)).or_default() += 1;
+            *hosts.entry((snapshot.described.member_path(), &snapshot.described.host)).or_default() += 1;
         }
         let mut lonely = BTreeMap::new();
         for ((source, _), _) in hosts.into_iter().filter(|(_, snapshots)| *snapshots == 1) {
-            *lonely.entry(source.to_owned()).or_default() += 1;
+            *lonely.entry(source).or_default() += 1;
         }
         lonely
     }
@@ -269,7 +269,7 @@ struct Newest(HashMap<(String, String), (i64, SnapshotId)>);
 
 impl Newest {
     fn key(snapshot: &Snapshot) -> (String, String) {
-        (snapshot.described.host.clone(), snapshot.described.source.clone())
+        (snapshot.described.host.clone(), snapshot.described.member_path())
     }
 
     fn add(&mut self, snapshot: &Snapshot, time_ms: i64) {
@@ -287,14 +287,14 @@ impl Newest {
         set.members
             .iter()
             .find(is_newest)
-            .map(|s| format!("newest of source {}", printable(s.described.source.as_bytes())))
+            .map(|s| format!("newest of source {}", printable(s.described.member_path().as_bytes())))
     }
 }
 
 /// What a snapshot has in common with others of its group, each thing for itself: a host may be called `a, source b`.
 pub fn group_of(snapshot: &Snapshot, by: &[GroupBy]) -> Vec<String> {
     let alone = Set { members: vec![snapshot.clone()] };
-    parts(&alone, &format!("source {}", snapshot.described.source), by)
+    parts(&alone, &format!("source {}", snapshot.described.member_path()), by)
 }
 
 /// What a set has in common with others of its group: in place of a source, its job, or the sources of all its members.
