@@ -18,6 +18,7 @@ mod files_from;
 pub mod given;
 pub mod habits;
 pub mod hints;
+mod jobs;
 pub mod output;
 pub mod passphrase;
 pub mod paths;

@@ -265,7 +265,7 @@ pub(crate) fn run(session: &Session, arguments: &BackupArguments, argv: String) 
 
 /// Leaves out what this very program writes meanwhile, if it lies in a source: a repository that saves itself grows by all
 /// that it holds each night.
-pub(super) fn leave_out_own(
+pub(in crate::cli) fn leave_out_own(
     session: &Session,
     settings: &Settings,
     roots: &[PathBuf],
@@ -350,7 +350,7 @@ fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, 
 }
 
 /// A label in which conversions such as `%Y-%m-%d` stand for the time of the snapshot.
-pub(super) fn dated(label: &str, time_ms: i64, zone: &TimeZone) -> Result<String> {
+pub(in crate::cli) fn dated(label: &str, time_ms: i64, zone: &TimeZone) -> Result<String> {
     let bad = |e: jiff::Error| CliError::Usage(format!("invalid label {label:?}: {e}; write %% for a percent sign"));
     if !label.contains('%') {
         return Ok(label.to_owned());
@@ -462,7 +462,7 @@ fn streams(env: &Env, arguments: &BackupArguments) -> Result<Vec<StreamSource>> 
     }
 }
 
-pub(super) fn command(name: String, command: String) -> CommandSource {
+pub(in crate::cli) fn command(name: String, command: String) -> CommandSource {
     let mut source = CommandSource::new(name, command);
     source.launcher = launcher();
     // The passphrase is none of the command's business.
@@ -484,7 +484,12 @@ fn command_of_paths(arguments: &BackupArguments) -> Result<CommandSource> {
     Ok(command(name, line))
 }
 
-pub(super) fn tell(session: &Session, report: &BackupReport, dry_run: bool, made: Option<InitJson>) -> Result<()> {
+pub(in crate::cli) fn tell(
+    session: &Session,
+    report: &BackupReport,
+    dry_run: bool,
+    made: Option<InitJson>,
+) -> Result<()> {
     for rule in report.sources.iter().flat_map(|s| &s.rules_unmatched) {
         session.progress.finding(Severity::Warning, &format!("the exclusion rule {rule} matched nothing"));
     }

@@ -6,38 +6,32 @@ use std::sync::Arc;
 
 use clap::Args;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
-use crate::compression::CompressionLevel;
-use crate::jobs::config::expand::{Filling, expand};
-use crate::jobs::config::tree::{Node, Table, Value};
-use crate::jobs::config::{Config, Job, Source, runs_here};
+use crate::jobs::config::{Config, Job};
 use crate::jobs::journal::{Event, Journal, owed};
 use crate::jobs::schedule::Schedule;
-use crate::ops::backup::{
-    BackupOptions, BackupReport, Job as BackupJob, Limits, PathOptions, Source as BackupSource, StreamOptions,
-    StreamSource, backup_sources, paths_source, stream_source,
-};
+use crate::ops::backup::{BackupOptions, BackupReport, Job as BackupJob, Source as BackupSource, backup_sources};
 use crate::primitives::ids::SetId;
 use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::system::random;
 use crate::repository::Repository;
 use crate::source::ExcludeOptions;
 
-use super::super::args::GlobalArguments;
 use super::super::context::Session;
-use super::super::env::Env;
 use super::super::error::{CliError, Result, error_text};
 use super::super::exit::Exit;
 use super::super::output::json::outcome;
 use super::super::output::text::escape;
-use super::super::paths::on_disk;
 use super::super::redact::mask;
 use super::super::settings::{Settings, places};
 use super::super::time::show;
 use super::super::values;
-use super::backup::{command, dated, exit, leave_out_own, tell};
+use super::backup::{dated, exit, tell};
 use crate::cli::config_file::{ConfigFileArgument, load};
+use crate::cli::jobs::plan::{PASSED_OVER, Planned, check_supported, host, plan, zone_of};
+use crate::cli::jobs::repository::{compression, repository_of};
+use crate::cli::jobs::sources::prepared;
+use crate::cli::jobs::texts::Texts;
 
 /// Options of `run`.
 #[derive(Args)]
@@ -54,17 +48,6 @@ pub struct RunArguments {
     /// The configuration file.
     #[command(flatten)]
     pub file: ConfigFileArgument,
-}
-
-/// Keys of jobs and sources that this version does not carry out, and without which a run would mean something else.
-const NEEDED: [&str; 8] = ["before", "after", "on_failure", "always", "for_each", "run_as", "record", "container"];
-/// Keys that this version does not carry out, and without which a run means the same.
-const PASSED_OVER: [&str; 7] = ["timeout", "retries", "min_ratio", "max_ratio", "first", "trailer", "min_size"];
-
-/// What is to be run of a job.
-struct Planned<'c> {
-    job: &'c Job,
-    sources: Vec<&'c Source>,
 }
 
 /// Runs jobs, one after the other.
@@ -231,77 +214,6 @@ pub(super) fn tried(session: &Session, config: &Config) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-fn zone_of(config: &Config, job: &Job) -> Result<Option<TimeZone>> {
-    let zone = job.table.text("time_zone").or(config.table.text("time_zone"));
-    zone.map(TimeZone::get).transpose().map_err(|e| CliError::Usage(e.to_string()))
-}
-
-fn host(env: &Env) -> String {
-    env.variable("STRONGROOM_HOST").map_or_else(|| env.host.clone(), |host| host.to_string_lossy().into_owned())
-}
-
-fn plan<'c>(config: &'c Config, named: &[String], host: &str) -> Result<Vec<Planned<'c>>> {
-    let mine = |job: &'c Job| -> Vec<&'c Source> {
-        job.sources.iter().filter(|source| source.is_enabled() && runs_here(&source.table, host)).collect()
-    };
-    if named.is_empty() {
-        let jobs = config.jobs.iter().filter(|job| job.is_enabled());
-        let planned = jobs.map(|job| Planned { job, sources: mine(job) });
-        return Ok(planned.filter(|planned| !planned.sources.is_empty()).collect());
-    }
-    let mut planned: Vec<Planned<'c>> = Vec::new();
-    for name in named {
-        let (job, source) = name.split_once('/').map_or((name.as_str(), None), |(job, source)| (job, Some(source)));
-        let known = || config.jobs.iter().map(|job| job.name.clone()).collect::<Vec<_>>().join(", ");
-        let Some(job) = config.job(job) else {
-            return Err(CliError::Usage(format!("there is no job `{job}`; there are: {}", known())));
-        };
-        let sources = match source {
-            None => mine(job),
-            Some(source) => {
-                let found = job.sources.iter().find(|known| known.name == source);
-                let missing = || CliError::Usage(format!("job `{}` has no source `{source}`", job.name));
-                vec![found.ok_or_else(missing)?]
-            }
-        };
-        if !job.is_enabled() || sources.iter().any(|source| !source.is_enabled()) {
-            return Err(CliError::Usage(format!("`{name}` is disabled: `enabled = false`")));
-        }
-        if sources.iter().any(|source| !runs_here(&source.table, host)) || sources.is_empty() {
-            let text = format!("`{name}` is not run on {host}: `hosts` of the configuration names other machines");
-            return Err(CliError::Usage(text));
-        }
-        match planned.iter_mut().find(|planned| planned.job.name == job.name) {
-            Some(planned) => {
-                let known: BTreeSet<&str> = planned.sources.iter().map(|source| source.name.as_str()).collect();
-                planned.sources.extend(sources.into_iter().filter(|source| !known.contains(source.name.as_str())));
-            }
-            None => planned.push(Planned { job, sources }),
-        }
-    }
-    Ok(planned)
-}
-
-/// Refuses what would not be done as it is written.
-fn check_supported(planned: &Planned<'_>) -> Result<()> {
-    let job = &planned.job.name;
-    let refuse =
-        |what: String| Err(CliError::Usage(format!("{what}, which this version does not do; nothing was run")));
-    if let Some(key) = NEEDED.iter().find(|key| planned.job.table.get(key).is_some()) {
-        return refuse(format!("job `{job}` has `{key}`"));
-    }
-    for source in &planned.sources {
-        if let Some(key) = NEEDED.iter().find(|key| source.table.get(key).is_some()) {
-            return refuse(format!("source `{job}/{}` has `{key}`", source.name));
-        }
-        if !matches!(source.table.text("kind"), Some("path" | "command")) {
-            let kind = source.table.text("kind").unwrap_or_default();
-            return refuse(format!("source `{job}/{}` is of kind {kind}", source.name));
-        }
-    }
-    Ok(())
-}
-
 fn run_job(
     session: &Session,
     config: &Config,
@@ -350,122 +262,4 @@ fn run_job(
     tell(&inner, &report, false, None)?;
     let exit = inner.exit(exit(report.outcome));
     Ok((report, exit))
-}
-
-fn compression(config: &Config, job: &Job) -> CompressionLevel {
-    let name = job.table.text("repository").unwrap_or_default();
-    let repository = config.table.table("repositories").and_then(|all| all.table(name));
-    match job.table.text("compression").or(repository.and_then(|table| table.text("compression"))) {
-        Some("off") => CompressionLevel::Off,
-        Some("fast") => CompressionLevel::Fast,
-        Some("max") => CompressionLevel::Max,
-        _ => CompressionLevel::default(),
-    }
-}
-
-/// The global options as if the job's repository had been named there.
-fn repository_of(global: &GlobalArguments, config: &Config, job: &Job, texts: &Texts<'_>) -> Result<GlobalArguments> {
-    let name = job.table.text("repository").unwrap_or_default();
-    let missing = || CliError::Usage(format!("repository `{name}` has no `url`"));
-    let table = config.table.table("repositories").and_then(|all| all.table(name)).ok_or_else(missing)?;
-    let text = |key: &str| table.text(key).map(|text| texts.filled(text, None)).transpose();
-    let rate = |text: Option<&str>| text.map(values::rate).transpose().map_err(CliError::Usage);
-    for key in ["password_env", "password_credential"] {
-        if table.get(key).is_some() {
-            let text = format!("repository `{name}`: `{key}` is not supported by this version; use `password_file`");
-            return Err(CliError::Usage(text));
-        }
-    }
-    let credential = text("credential")?.map(PathBuf::from);
-    let is_owner = credential.is_none();
-    Ok(GlobalArguments {
-        repo: Some(text("url")?.ok_or_else(missing)?),
-        credential,
-        password_file: text("password_file")?.map(PathBuf::from).filter(|_| is_owner),
-        // A command is for a shell: nothing is filled in.
-        password_command: table.text("password_command").map(str::to_owned).filter(|_| is_owner),
-        limit_upload: rate(job.table.text("limit_upload").or(table.text("limit_upload")))?.or(global.limit_upload),
-        ..global.clone()
-    })
-}
-
-/// Fills in what stands in braces.
-struct Texts<'a> {
-    env: &'a Env,
-    host: &'a str,
-    job: &'a str,
-}
-
-impl Texts<'_> {
-    fn filled(&self, text: &str, source: Option<&str>) -> Result<String> {
-        let filling = Filling {
-            host: self.host,
-            job: Some(self.job),
-            source,
-            variable: &|name| self.env.variable(name).map(|value| value.to_string_lossy().into_owned()),
-            file: &|file| {
-                let path = self.env.cwd.join(file);
-                std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))
-            },
-        };
-        expand(text, &filling).map_err(CliError::Usage)
-    }
-
-    fn list(&self, table: &Table, key: &str, source: &str) -> Result<Vec<String>> {
-        let Some(Node { value: Value::List(list), .. }) = table.get(key) else { return Ok(Vec::new()) };
-        let texts = list.iter().filter_map(|node| match &node.value {
-            Value::Text(text) => Some(self.filled(text, Some(source))),
-            _ => None,
-        });
-        texts.collect()
-    }
-}
-
-/// A source, ready to be saved. What it is called in the repository does not change if the job is run as another one
-/// that is like it.
-fn prepared(
-    session: &Session,
-    settings: &Settings,
-    job: &Job,
-    source: &Source,
-    texts: &Texts<'_>,
-) -> Result<Box<dyn BackupSource>> {
-    let (table, name) = (&source.table, format!("{}/{}", job.family, source.name));
-    let is = |key: &str| matches!(table.get(key).map(|node| &node.value), Some(Value::Bool(true)));
-    if table.text("kind") == Some("command") {
-        let line = table.text("command").unwrap_or_default().to_owned();
-        let file = texts.filled(table.text("file").unwrap_or_default(), Some(&source.name))?;
-        let mut stream = command(file, line);
-        let variables = table.table("env").map(|env| env.0.as_slice()).unwrap_or_default();
-        for entry in variables {
-            if let Value::Text(value) = &entry.node.value {
-                stream.env.push((entry.key.clone().into(), texts.filled(value, Some(&source.name))?.into()));
-            }
-        }
-        return Ok(stream_source(name, StreamSource::Command(stream), StreamOptions::default(), None));
-    }
-    let paths: Vec<PathBuf> = texts.list(table, "paths", &source.name)?.into_iter().map(PathBuf::from).collect();
-    if let Some(relative) = paths.iter().find(|path| !path.is_absolute()) {
-        let text = format!("source `{}/{}`: `{}` is not an absolute path", job.name, source.name, relative.display());
-        return Err(CliError::Usage(text));
-    }
-    let paths = on_disk(&paths, Path::new("/"));
-    let larger_than = table.text("exclude_larger_than").map(values::size).transpose().map_err(CliError::Usage)?;
-    let mut exclude = ExcludeOptions {
-        presets: texts.list(table, "presets", &source.name)?,
-        patterns: texts.list(table, "exclude", &source.name)?,
-        caches: is("exclude_caches"),
-        larger_than,
-        one_file_system: is("one_file_system"),
-        ..ExcludeOptions::default()
-    };
-    leave_out_own(session, settings, &paths, &mut exclude)?;
-    Ok(paths_source(PathOptions {
-        paths,
-        source: Some(name),
-        exclude,
-        read_all: false,
-        compare: Default::default(),
-        limits: Limits::default(),
-    })?)
 }

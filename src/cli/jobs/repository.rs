@@ -1,0 +1,53 @@
+//! The repository of a job.
+
+use std::path::PathBuf;
+
+use crate::cli::args::GlobalArguments;
+use crate::cli::error::{CliError, Result};
+use crate::cli::values;
+use crate::compression::CompressionLevel;
+use crate::jobs::config::{Config, Job};
+
+use super::texts::Texts;
+
+pub(in crate::cli) fn compression(config: &Config, job: &Job) -> CompressionLevel {
+    let name = job.table.text("repository").unwrap_or_default();
+    let repository = config.table.table("repositories").and_then(|all| all.table(name));
+    match job.table.text("compression").or(repository.and_then(|table| table.text("compression"))) {
+        Some("off") => CompressionLevel::Off,
+        Some("fast") => CompressionLevel::Fast,
+        Some("max") => CompressionLevel::Max,
+        _ => CompressionLevel::default(),
+    }
+}
+
+/// The global options as if the job's repository had been named there.
+pub(in crate::cli) fn repository_of(
+    global: &GlobalArguments,
+    config: &Config,
+    job: &Job,
+    texts: &Texts<'_>,
+) -> Result<GlobalArguments> {
+    let name = job.table.text("repository").unwrap_or_default();
+    let missing = || CliError::Usage(format!("repository `{name}` has no `url`"));
+    let table = config.table.table("repositories").and_then(|all| all.table(name)).ok_or_else(missing)?;
+    let text = |key: &str| table.text(key).map(|text| texts.filled(text, None)).transpose();
+    let rate = |text: Option<&str>| text.map(values::rate).transpose().map_err(CliError::Usage);
+    for key in ["password_env", "password_credential"] {
+        if table.get(key).is_some() {
+            let text = format!("repository `{name}`: `{key}` is not supported by this version; use `password_file`");
+            return Err(CliError::Usage(text));
+        }
+    }
+    let credential = text("credential")?.map(PathBuf::from);
+    let is_owner = credential.is_none();
+    Ok(GlobalArguments {
+        repo: Some(text("url")?.ok_or_else(missing)?),
+        credential,
+        password_file: text("password_file")?.map(PathBuf::from).filter(|_| is_owner),
+        // A command is for a shell: nothing is filled in.
+        password_command: table.text("password_command").map(str::to_owned).filter(|_| is_owner),
+        limit_upload: rate(job.table.text("limit_upload").or(table.text("limit_upload")))?.or(global.limit_upload),
+        ..global.clone()
+    })
+}

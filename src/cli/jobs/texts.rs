@@ -1,0 +1,38 @@
+//! Values of the configuration as they are used: with what is filled in.
+
+use crate::cli::env::Env;
+use crate::cli::error::{CliError, Result};
+use crate::jobs::config::expand::{Filling, expand};
+use crate::jobs::config::tree::{Node, Table, Value};
+
+/// Fills in what stands in braces.
+pub(in crate::cli) struct Texts<'a> {
+    pub(in crate::cli) env: &'a Env,
+    pub(in crate::cli) host: &'a str,
+    pub(in crate::cli) job: &'a str,
+}
+
+impl Texts<'_> {
+    pub(in crate::cli) fn filled(&self, text: &str, source: Option<&str>) -> Result<String> {
+        let filling = Filling {
+            host: self.host,
+            job: Some(self.job),
+            source,
+            variable: &|name| self.env.variable(name).map(|value| value.to_string_lossy().into_owned()),
+            file: &|file| {
+                let path = self.env.cwd.join(file);
+                std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))
+            },
+        };
+        expand(text, &filling).map_err(CliError::Usage)
+    }
+
+    pub(in crate::cli) fn list(&self, table: &Table, key: &str, source: &str) -> Result<Vec<String>> {
+        let Some(Node { value: Value::List(list), .. }) = table.get(key) else { return Ok(Vec::new()) };
+        let texts = list.iter().filter_map(|node| match &node.value {
+            Value::Text(text) => Some(self.filled(text, Some(source))),
+            _ => None,
+        });
+        texts.collect()
+    }
+}
