@@ -4,4 +4,5 @@
 
 pub mod config;
 pub mod journal;
+pub mod list;
 pub mod schedule;
