@@ -6,3 +6,4 @@ pub mod config;
 pub mod journal;
 pub mod list;
 pub mod schedule;
+pub mod starter;
