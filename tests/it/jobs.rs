@@ -9,7 +9,8 @@ fn configured(jobs: &str) -> Strongroom {
     let sr = Strongroom::init();
     sr.write("site/index.html", "hello");
     sr.write("site/cache/x", "x");
-    sr.write("home/pass", "open sesame\n");
+    let pass = sr.write("home/pass", "open sesame\n");
+    fs::set_permissions(pass, fs::Permissions::from_mode(0o600)).unwrap();
     write(&sr, "strongroom.toml", jobs);
     sr
 }
