@@ -8,13 +8,16 @@ use crate::cli::error::{CliError, Result};
 use crate::cli::paths::on_disk;
 use crate::cli::settings::Settings;
 use crate::cli::values;
+use crate::databases::postgres::postgres_source;
 use crate::jobs::config::tree::Value;
 use crate::jobs::config::{Job, Source};
 use crate::ops::backup::{
     Limits, PathOptions, Source as BackupSource, StreamOptions, StreamSource, paths_source, stream_source,
 };
+use crate::repository::Repository;
 use crate::source::ExcludeOptions;
 
+use super::postgres;
 use super::texts::Texts;
 
 /// A source, ready to be saved. What it is called in the repository does not change if the job is run as another one
@@ -25,6 +28,7 @@ pub(in crate::cli) fn prepared(
     job: &Job,
     source: &Source,
     texts: &Texts<'_>,
+    repository: &Repository,
 ) -> Result<Box<dyn BackupSource>> {
     let (table, name) = (&source.table, format!("{}/{}", job.family, source.name));
     let is = |key: &str| matches!(table.get(key).map(|node| &node.value), Some(Value::Bool(true)));
@@ -39,6 +43,10 @@ pub(in crate::cli) fn prepared(
             }
         }
         return Ok(stream_source(name, StreamSource::Command(stream), StreamOptions::default(), None));
+    }
+    if table.text("kind") == Some("postgres") {
+        let secret = Some(repository.own_secret(postgres::RESTRICT_PURPOSE));
+        return Ok(postgres_source(postgres::options(name, source, texts, secret)?, postgres::streams(table)));
     }
     let paths: Vec<PathBuf> = texts.list(table, "paths", &source.name)?.into_iter().map(PathBuf::from).collect();
     if let Some(relative) = paths.iter().find(|path| !path.is_absolute()) {
