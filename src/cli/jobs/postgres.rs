@@ -44,7 +44,8 @@ pub(in crate::cli) fn options(
     env.extend(password.map(|password| ("PGPASSWORD".into(), password.as_str().into())));
     let patterns = |key: &str| -> Result<Vec<Pattern>> {
         let texts = texts.list(table, key, &source.name)?;
-        let patterns = texts.iter().map(|text| Pattern::new(text).map_err(|e| wrong(format!("`{key}`: {text:?}: {e}"))));
+        let patterns =
+            texts.iter().map(|text| Pattern::new(text).map_err(|e| wrong(format!("`{key}`: {text:?}: {e}"))));
         patterns.collect()
     };
     let lock_wait = table.text("lock_timeout").map(values::duration_ms).transpose().map_err(wrong)?;

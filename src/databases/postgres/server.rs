@@ -131,7 +131,9 @@ impl Database {
         }
         for (role, settings) in self.role_settings.iter().flatten() {
             // As JSON: the name of a role may hold anything.
-            all.extend(settings.iter().map(|text| ("role_set".to_owned(), serde_json::json!([role, text]).to_string())));
+            all.extend(
+                settings.iter().map(|text| ("role_set".to_owned(), serde_json::json!([role, text]).to_string())),
+            );
         }
         all
     }
@@ -153,12 +155,7 @@ impl Database {
 impl Server {
     /// Asks a server, and finds the tools that fit it. `named` are databases that may be there to be asked, if the usual
     /// ones are not. `tool` is the one that is to fit.
-    pub(super) fn find(
-        tools: &Tools,
-        connection: &Connection,
-        named: &[String],
-        tool: &str,
-    ) -> Result<Self, String> {
+    pub(super) fn find(tools: &Tools, connection: &Connection, named: &[String], tool: &str) -> Result<Self, String> {
         let mut tools = tools.clone();
         let own = [("PGAPPNAME", "strongroom"), ("PGCONNECT_TIMEOUT", CONNECT_WITHIN)];
         for (name, value) in own {

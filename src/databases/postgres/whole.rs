@@ -142,8 +142,14 @@ impl Dump for BaseBackup {
         if let Some(why) = no_base_backup(&self.server) {
             return Err(why);
         }
-        let options =
-            ["--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast", "--no-password", "--label=strongroom"];
+        let options = [
+            "--pgdata=-",
+            "--format=tar",
+            "--wal-method=fetch",
+            "--checkpoint=fast",
+            "--no-password",
+            "--label=strongroom",
+        ];
         let words = options.iter().map(OsString::from);
         let words: Vec<OsString> = words.chain([self.server.connection.option(None).into()]).collect();
         Ok(self.server.tools.command(self.file(), "pg_basebackup", words))

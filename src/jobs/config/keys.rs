@@ -45,8 +45,7 @@ const COMPRESSION: Key =
     key("compression", Kind::OneOf(&["off", "fast", "default", "max"]), "time spent on compressing new data");
 const LIMIT_UPLOAD: Key = key("limit_upload", RATE, "greatest rate to a server, such as 2M a second");
 
-const SCRATCH_DIR: Key =
-    key("scratch_dir", Kind::Text, "databases: where what cannot be streamed is put for a while");
+const SCRATCH_DIR: Key = key("scratch_dir", Kind::Text, "databases: where what cannot be streamed is put for a while");
 
 /// Keys that jobs hand down to their sources.
 pub const INHERITED: [&str; 8] =
