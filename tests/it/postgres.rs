@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use strongroom::crypto::secret::Secret;
 use strongroom::databases::postgres::{Connection, Counting, Format, Globals, PostgresOptions, check, postgres_source};
@@ -499,4 +501,100 @@ fn a_job_saves_the_databases_that_a_list_stands_for() {
     assert!(run(1, &["config", "check"]).contains("source idp/db: database \"gone_dev\": there is no such database"));
     // The one is saved, the other has failed.
     assert!(run(3, &["run"]).contains("there is no such database on the server"));
+}
+
+/// MYDB-3: a table that somebody keeps locked costs its database's dump, and not the night.
+#[test]
+fn a_dump_waits_for_a_lock_only_so_long() {
+    let (server, bench) = (Postgres::start(), Bench::new());
+    server.database("a", "create table t (a int)");
+    server.database("b", "create table t (a int)");
+    let mut holder = std::process::Command::new(server.bin.join("psql"))
+        .args(["-X", "-q", "-f", "-", &format!("--dbname=host='{}' user=postgres dbname='a'", server.at())])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = holder.stdin.take().unwrap();
+    stdin.write_all(b"begin; lock table t;\n\\echo locked\n").unwrap();
+    let mut line = [0; 7];
+    holder.stdout.take().unwrap().read_exact(&mut line).unwrap();
+    let options = PostgresOptions {
+        databases: vec!["a".to_owned(), "b".to_owned()],
+        lock_wait: Some(Duration::from_millis(300)),
+        ..of(&server)
+    };
+    let recorder = Recorder::default();
+    let report = saved_watched(&bench, options, &recorder);
+    drop(stdin);
+    holder.wait().unwrap();
+    assert_eq!(report.outcome, Outcome::Partial);
+    assert!(format!("{:?}", recorder.findings()).contains("LOCK TABLE public.t"), "{:?}", recorder.findings());
+    assert_eq!(newest(&bench).missing(), ["idp/db/a"]);
+}
+
+/// A standby is saved as any server is: its dumps have a snapshot, too.
+#[test]
+fn a_standby_is_saved_and_counted() {
+    let (server, bench) = (Postgres::start(), Bench::new());
+    server.database("app", "create table t as select generate_series(1, 7) a; create unlogged table u (a int)");
+    let standby = server.standby();
+    let snapshots = saved(&bench, of(&standby));
+    assert_eq!(rows(member(&snapshots, "app")), BTreeMap::from([("public.t".to_owned(), 7)]));
+}
+
+/// CC-6: peer authentication, by the system user that runs the tools; only root may be another one.
+#[test]
+fn the_tools_run_as_another_user() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let (server, sr) = (Postgres::start_with_peers(), Strongroom::init());
+    private(&sr, "home/pass", "open sesame\n");
+    let scratch = tempfile::tempdir().unwrap();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for (format, more) in [("custom", ""), ("directory", "scratch_dir = \"SCRATCH\", ")] {
+        let more = more.replace("SCRATCH", scratch.path().to_str().unwrap());
+        let source = format!(
+            "db = {{ kind = \"postgres\", host = \"{}\", run_as = \"postgres\", {more}format = \"{format}\" }}\n",
+            server.at()
+        );
+        private(&sr, "strongroom.toml", &configured(&sr, &source));
+        let said = sr.expect(0, &["run", "--config", "strongroom.toml"]);
+        assert!(said.contains("idp/db/globals") && said.contains("idp/db/postgres"), "{said}");
+    }
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    sr.expect(0, &["restore", "--set", "latest", "--job", "idp", "--target", "out"]);
+    let tar =
+        std::process::Command::new("tar").arg("-tf").arg(sr.at("out/idp/db/postgres/postgres.tar")).output().unwrap();
+    assert!(String::from_utf8_lossy(&tar.stdout).contains("./toc.dat"));
+}
+
+/// Tools in a container get names as words and the password by name; here the container is a script.
+#[test]
+fn the_tools_run_in_a_container() {
+    let (server, sr) = (Postgres::start_with_password("sesame-c"), Strongroom::init());
+    private(&sr, "home/pass", "open sesame\n");
+    private(&sr, "home/pg", "sesame-c\n");
+    let log = sr.at("docker.log");
+    sr.write("bin/docker", "");
+    script(
+        &sr.at("bin/docker"),
+        &format!(
+            "echo \"$@\" >>{}\nwhile [ \"$1\" != pg ]; do shift; done; shift; tool=$1; shift; exec {}/$tool \"$@\"",
+            log.display(),
+            server.bin.display()
+        ),
+    );
+    let source = format!(
+        "db = {{ kind = \"postgres\", host = \"{}\", user = \"postgres\", password_file = \"{{env:HOME}}/pg\", \
+         container = \"pg\" }}\n",
+        server.at()
+    );
+    private(&sr, "strongroom.toml", &configured(&sr, &source));
+    let args = ["run", "--config", "strongroom.toml"];
+    let path = format!("{}:{}", sr.at("bin").display(), std::env::var("PATH").unwrap());
+    crate::program::said(0, &args, &sr.command(&args).env("PATH", path).output().unwrap());
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("-e PGPASSWORD") && log.contains(" pg pg_dump ") && !log.contains("sesame"), "{log}");
 }

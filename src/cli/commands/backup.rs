@@ -534,7 +534,7 @@ pub(in crate::cli) fn tell(
 
 /// What came of one source, in words.
 fn told(source: &SourceReport, dry_run: bool) -> String {
-    let (name, f) = (shortened(&escape(source.source.as_bytes())), &source.figures);
+    let (name, f) = (shortened(&escape(source.path().as_bytes())), &source.figures);
     let files = pluralize(f.files, "file", "files");
     if dry_run {
         let read = format!("{} to read, {}", pluralize(f.files_read, "file", "files"), size(f.bytes_read));

@@ -31,10 +31,26 @@ fn as_server(program: &Path, arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().expect("it ends")
 }
 
+/// A folder that the server's user may fill.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    if rustix::process::getuid().is_root() {
+        let status = Command::new("chown").arg("postgres").arg(folder.path()).status().expect("chown runs");
+        assert!(status.success());
+    }
+    folder
+}
+
 impl Postgres {
     /// A server that trusts everybody who reaches its socket.
     pub(crate) fn start() -> Self {
         Self::start_with(&["-A", "trust"], None)
+    }
+
+    /// A server that lets a system user in as the role of the same name.
+    pub(crate) fn start_with_peers() -> Self {
+        Self::start_with(&["-A", "peer"], None)
     }
 
     /// A server that asks for a password; that of `postgres` is this one.
@@ -43,12 +59,6 @@ impl Postgres {
     }
 
     fn start_with(options: &[&str], password: Option<&str>) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-        if rustix::process::getuid().is_root() {
-            let status = Command::new("chown").arg("postgres").arg(folder.path()).status().expect("chown runs");
-            assert!(status.success());
-        }
         let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
             .expect("PostgreSQL is installed (bash .ci/test installs it)")
             .map(|entry| entry.expect("readable").path().join("bin"))
@@ -56,8 +66,8 @@ impl Postgres {
             .collect();
         versions.sort();
         let bin = versions.pop().expect("a PostgreSQL server is installed (bash .ci/test installs it)");
-        let server = Self { folder, bin };
-        let (data, log) = (server.at() + "/data", server.at() + "/log");
+        let server = Self { folder: folder(), bin };
+        let data = server.at() + "/data";
         let mut words = vec!["-D", &data, "-U", "postgres", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"];
         words.extend(options);
         let file = server.at() + "/password";
@@ -65,9 +75,23 @@ impl Postgres {
         let option = format!("--pwfile={file}");
         words.extend(password.map(|_| option.as_str()));
         server.must("initdb", &words, "");
-        let options = format!("-c listen_addresses= -k {} -c fsync=off", server.at());
-        server.must("pg_ctl", &["-D", &data, "-o", &options, "-l", &log, "-w", "start"], "");
+        server.up(&data);
         server
+    }
+
+    /// A standby of this server, which has reached its state.
+    pub(crate) fn standby(&self) -> Self {
+        let standby = Self { folder: folder(), bin: self.bin.clone() };
+        let data = standby.at() + "/data";
+        let from = format!("--dbname=host='{}' user=postgres", self.at());
+        standby.must("pg_basebackup", &["-D", &data, "-R", "--checkpoint=fast", "--no-sync", &from], "");
+        standby.up(&data);
+        standby
+    }
+
+    fn up(&self, data: &str) {
+        let options = format!("-c listen_addresses= -k {} -c fsync=off", self.at());
+        self.must("pg_ctl", &["-D", data, "-o", &options, "-l", &(self.at() + "/log"), "-w", "start"], "");
     }
 
     #[track_caller]
