@@ -4,6 +4,7 @@ mod harness;
 mod oracle;
 mod program;
 mod s3;
+mod servers;
 
 mod absurd_texts;
 mod backup_cases;
@@ -36,6 +37,7 @@ mod nightly;
 mod nonces;
 mod one_machine;
 mod patterns_git;
+mod postgres;
 mod prune;
 mod races;
 mod repair;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use jiff::Timestamp;
 
+use crate::databases;
 use crate::jobs::config::{Config, Job};
 use crate::jobs::journal::{Event, Journal, owed};
 use crate::jobs::schedule::Schedule;
@@ -31,6 +32,7 @@ use crate::cli::config_file::{ConfigFileArgument, load, open_log};
 use crate::cli::jobs::for_each::records;
 use crate::cli::jobs::limits::usual_lengths;
 use crate::cli::jobs::plan::{PASSED_OVER, Planned, check_supported, host, plan, zone_of};
+use crate::cli::jobs::postgres;
 use crate::cli::jobs::repository::{compression, repository_of};
 use crate::cli::jobs::sources::Preparing;
 use crate::cli::jobs::texts::Texts;
@@ -203,6 +205,14 @@ pub(super) fn tried(session: &Session, config: &Config) -> Result<Vec<String>> {
             let failed = open().err().map(|e| format!("repository {repository}: {}", error_text(&e)));
             problems.extend(failed);
         }
+        for source in planned.sources.iter().filter(|source| source.table.text("kind") == Some("postgres")) {
+            let name = format!("{}/{}", job.name, source.name);
+            let found = match postgres::options(name.clone(), source, &texts, None) {
+                Ok(options) => databases::postgres::check(&options),
+                Err(e) => vec![error_text(&e)],
+            };
+            problems.extend(found.into_iter().map(|problem| format!("source {name}: {problem}")));
+        }
         for source in planned.sources.iter().filter(|source| source.table.text("kind") == Some("path")) {
             let name = format!("{}/{}", job.name, source.name);
             match texts.list(&source.table, "paths", &source.name) {
@@ -243,7 +253,8 @@ fn run_job(
     let zone = zone_of(config, job)?;
     let label =
         job.table.text("label").map(|label| dated(label, env.system.now_ms(), zone.as_ref().unwrap_or(&env.zone)));
-    let preparing = Preparing { session: &inner, settings: &settings, job, texts: &texts, usual };
+    let preparing =
+        Preparing { session: &inner, settings: &settings, job, texts: &texts, usual, repository: &repository };
     let sources = preparing.all(planned)?;
     let (records, wrong) = records(job, planned.sources.iter(), &texts);
     wrong.iter().for_each(|text| inner.progress.finding(Severity::Error, text));

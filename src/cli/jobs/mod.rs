@@ -3,6 +3,7 @@
 pub(super) mod for_each;
 pub(super) mod limits;
 pub(super) mod plan;
+pub(super) mod postgres;
 pub(super) mod repository;
 pub(super) mod secrets;
 pub(super) mod sources;

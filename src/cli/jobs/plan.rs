@@ -124,8 +124,8 @@ pub(in crate::cli) fn check_supported(planned: &Planned<'_>) -> Result<()> {
         if let Some(key) = NEEDED.iter().find(|key| source.table.get(key).is_some()) {
             return refuse(format!("source `{job}/{}` has `{key}`", source.name));
         }
-        if !matches!(source.table.text("kind"), Some("path" | "command")) {
-            let kind = source.table.text("kind").unwrap_or_default();
+        let kind = source.table.text("kind").unwrap_or_default();
+        if !matches!(kind, "path" | "command" | "postgres") {
             return refuse(format!("source `{job}/{}` is of kind {kind}", source.name));
         }
     }

@@ -29,7 +29,7 @@ pub(in crate::cli) fn secret(
     }
     if let Some(file) = secret_file(table, key, texts, source)? {
         let text = std::fs::read_to_string(&file).map_err(CliError::file("read", &file))?;
-        return Ok(Some(without_line_end(text)));
+        return without_line_end(key, text).map(Some);
     }
     if let Some(variable) = named("env") {
         let missing = || usage(format!("`{key}_env`: the variable {variable} is not set"));
@@ -48,7 +48,7 @@ pub(in crate::cli) fn secret(
     }
     let text =
         String::from_utf8(output.stdout).map_err(|_| usage(format!("`{key}_command`: this is not valid UTF-8")))?;
-    Ok(Some(without_line_end(text)))
+    without_line_end(key, text).map(Some)
 }
 
 /// The file that holds a secret, if a file or a credential of systemd is said to.
@@ -75,9 +75,14 @@ pub(in crate::cli) fn secret_file(
     Ok(Some(PathBuf::from(folder).join(name)))
 }
 
-fn without_line_end(text: String) -> Zeroizing<String> {
+fn without_line_end(key: &str, text: String) -> Result<Zeroizing<String>> {
     let text = Zeroizing::new(text);
-    Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned())
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    match text.is_empty() {
+        true => Err(CliError::Usage(format!("`{key}` is empty"))),
+        false => Ok(Zeroizing::new(text.to_owned())),
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::cli::error::{CliError, Result, error_text};
 use crate::cli::paths::on_disk;
 use crate::cli::settings::Settings;
 use crate::cli::values;
+use crate::databases::postgres::postgres_source;
 use crate::format::description::StreamDescription;
 use crate::jobs::config::tree::{Table, Value};
 use crate::jobs::config::{Job, Source, runs_here};
@@ -15,11 +16,13 @@ use crate::ops::backup::{
     PathOptions, Source as BackupSource, StreamOptions, StreamSource, UsualLength, dumps_source, line_source,
     paths_source, stream_source,
 };
+use crate::repository::Repository;
 use crate::source::ExcludeOptions;
 
 use super::for_each::listed;
 use super::limits::{limits, stream_options};
 use super::plan::{Lines, Planned};
+use super::postgres;
 use super::texts::Texts;
 
 /// What sources are prepared with.
@@ -30,6 +33,8 @@ pub(in crate::cli) struct Preparing<'a> {
     pub(in crate::cli) texts: &'a Texts<'a>,
     /// How long content is as a rule.
     pub(in crate::cli) usual: UsualLength,
+    /// Where it is saved: secrets of its own are made from those of the credential.
+    pub(in crate::cli) repository: &'a Repository,
 }
 
 impl Preparing<'_> {
@@ -40,6 +45,7 @@ impl Preparing<'_> {
         match source.table.text("kind") {
             Some("command") => self.command(source, name),
             Some("path") => self.paths(source, name),
+            Some("postgres") => self.postgres(source, name),
             kind => Err(CliError::Usage(format!("this version saves no sources of kind {}", kind.unwrap_or_default()))),
         }
     }
@@ -108,6 +114,14 @@ impl Preparing<'_> {
             }
         }
         Ok(variables)
+    }
+
+    fn postgres(&self, source: &Source, name: String) -> Result<Box<dyn BackupSource>> {
+        let secret = Some(self.repository.own_secret(postgres::RESTRICT_PURPOSE));
+        let streams = stream_options(&source.table, &self.usual)?;
+        let mut options = postgres::options(name, source, self.texts, secret)?;
+        options.tools.env.extend(self.variables(source)?);
+        Ok(postgres_source(options, streams))
     }
 
     fn paths(&self, source: &Source, name: String) -> Result<Box<dyn BackupSource>> {

@@ -45,8 +45,11 @@ const COMPRESSION: Key =
     key("compression", Kind::OneOf(&["off", "fast", "default", "max"]), "time spent on compressing new data");
 const LIMIT_UPLOAD: Key = key("limit_upload", RATE, "greatest rate to a server, such as 2M a second");
 
+const SCRATCH_DIR: Key = key("scratch_dir", Kind::Text, "databases: where what cannot be streamed is put for a while");
+
 /// Keys that jobs hand down to their sources.
-pub const INHERITED: [&str; 7] = ["hosts", "timeout", "retries", "min_ratio", "max_ratio", "run_as", "hook_timeout"];
+pub const INHERITED: [&str; 8] =
+    ["hosts", "timeout", "retries", "min_ratio", "max_ratio", "run_as", "hook_timeout", "scratch_dir"];
 
 const SOURCE_KINDS: [&str; 6] = ["path", "command", "postgres", "mysql", "mariadb", "sqlite"];
 
@@ -96,6 +99,8 @@ pub const SOURCE: &[Key] = &[
     key("format", Kind::OneOf(&["custom", "plain", "directory", "basebackup"]), "postgres: of the dumps"),
     key("globals", Kind::OneOf(&["all", "no-passwords", "none"]), "postgres: roles and tablespaces"),
     key("count", Kind::Any(&[Kind::Bool, Kind::OneOf(&["checksum"])]), "databases: count the rows of each table"),
+    key("lock_timeout", DURATION, "postgres: how long a dump waits for a lock on a table"),
+    SCRATCH_DIR,
     key("record", Kind::Environment, "commands whose output is kept with the set"),
 ];
 
@@ -124,6 +129,7 @@ pub const JOB: &[Key] = &[
     MIN_RATIO,
     MAX_RATIO,
     RUN_AS,
+    SCRATCH_DIR,
     COMPRESSION,
     LIMIT_UPLOAD,
     BEFORE,

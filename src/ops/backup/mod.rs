@@ -12,6 +12,7 @@ mod compare;
 pub mod content;
 pub mod cut;
 mod dry_run;
+mod dump;
 mod dumps;
 mod file;
 mod framed;
@@ -44,7 +45,8 @@ use crate::source::exclude::ExcludeOptions;
 use limits::Alarm;
 
 pub use compare::Compare;
-pub use dumps::{Dump, Dumped, ListDumps, dumps_source};
+pub use dump::{Dump, Dumped};
+pub use dumps::{ListDumps, dumps_source};
 pub use framed::{Frame, framed_source, line_source};
 pub use limits::{Limits, UsualLength};
 pub use snapshot_writer::{SnapshotWriter, Source, SourceReport};
