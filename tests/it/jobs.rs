@@ -291,6 +291,9 @@ fn a_command_lists_the_sources_of_a_job() {
     list("name,passwort\nlab 1,hunter2\n");
     let text = run(&sr, 1, &["my"]);
     assert!(text.contains("`passwort` is no key") && !text.contains("hunter2"), "{text}");
+    // The job's newest set lacks it, and its newest good copy stays.
+    list("name,file\nlab 1,\n");
+    run(&sr, 0, &["my"]);
     let text = sr.expect(0, &["forget", "--keep-last", "1", "--dry-run"]);
     assert!(text.contains("newest of source my/$(touch x)"), "{text}");
 }
@@ -300,7 +303,6 @@ fn a_command_lists_the_sources_of_a_job() {
 fn lines_of_a_list_need_no_right_of_their_own() {
     let sr = configured("");
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    sr.expect(0, &["credential", "add", "--role", "backup", "--host", &host, "--source", "my", "--output", "cred"]);
     let folder = sr.folder.path().display().to_string();
     let text = |line: &str| {
         format!(
@@ -308,9 +310,15 @@ fn lines_of_a_list_need_no_right_of_their_own() {
              [jobs.my]\nrepository = \"main\"\nfor_each = {{ command = \"{line}\" }}\n"
         )
     };
-    let with = |line: &str| {
+    let write = |line: &str| {
         let at = sr.write("strongroom.toml", text(line));
         fs::set_permissions(at, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    write("exit 1");
+    let add = ["credential", "add", "--role", "backup", "--host", &host, "--job", "my", "--output", "cred"];
+    sr.expect(0, &[&add[..], &["--config", "strongroom.toml"]].concat());
+    let with = |line: &str| {
+        write(line);
         let mut command = sr.command(&["run", "--config", "strongroom.toml"]);
         let output = command.env_remove("STRONGROOM_PASSPHRASE").env_remove("STRONGROOM_REPO").output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())

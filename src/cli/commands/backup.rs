@@ -7,9 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::compression::CompressionLevel;
-use crate::format::record::Outcome;
+use crate::format::record::{Outcome, Role};
 use crate::ops::backup::{BackupOptions, BackupReport, Compare, SourceReport, StreamSource, backup};
+use crate::ops::forget;
+use crate::primitives::ids::SnapshotId;
 use crate::primitives::progress::{Observer, Severity};
+use crate::repository::Repository;
 use crate::source::{CommandSource, ExcludeOptions};
 use crate::store;
 
@@ -135,6 +138,9 @@ pub struct BackupArguments {
     /// Choose how much time is spent on compressing new data
     #[arg(long, value_name = "LEVEL", value_enum, default_value = "default")]
     pub compression: CompressionArgument,
+    /// Protect the snapshots from being forgotten, as `hold` does
+    #[arg(long, conflicts_with = "dry_run")]
+    pub hold: bool,
     /// Save empty streams; by default an empty stream is an error
     #[arg(long)]
     pub allow_empty: bool,
@@ -259,7 +265,12 @@ pub(crate) fn run(session: &Session, arguments: &BackupArguments, argv: String) 
     let repository = settings.open(session.global, env)?;
     leave_out_own(session, &settings, &options.paths.clone(), &mut options.exclude)?;
     session.listen()?;
-    let report = session.with(&repository, |repository| Ok(backup(repository, options, &session.progress)?))?;
+    check_hold(&repository, arguments.hold)?;
+    let report = session.with(&repository, |repository| {
+        let report = backup(repository, options, &session.progress)?;
+        hold_all(repository, &report, arguments.hold)?;
+        Ok(report)
+    })?;
     tell(session, &report, arguments.dry_run, made)?;
     Ok(match exit(report.outcome) {
         Exit::Done if !report.damage.is_empty() => Exit::Problems,
@@ -300,6 +311,24 @@ pub(super) fn exit(outcome: Outcome) -> Exit {
         Outcome::Warnings | Outcome::Partial => Exit::Problems,
         Outcome::Failed | Outcome::Crashed => Exit::Failed,
     }
+}
+
+/// Refuses a hold that the credential may not make, before anything is saved.
+pub(in crate::cli) fn check_hold(repository: &Repository, hold: bool) -> Result<()> {
+    match repository.keys.role {
+        Role::Owner => Ok(()),
+        _ if hold => Err(CliError::Usage("--hold needs the owner's passphrase: a credential cannot hold".to_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// Protects what was saved from being forgotten.
+pub(in crate::cli) fn hold_all(repository: &Repository, report: &BackupReport, hold: bool) -> Result<()> {
+    let ids: Vec<SnapshotId> = report.sources.iter().filter_map(|source| source.snapshot).collect();
+    if hold && !ids.is_empty() {
+        forget::hold(repository, &ids, true)?;
+    }
+    Ok(())
 }
 
 fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, argv: String) -> Result<BackupOptions> {

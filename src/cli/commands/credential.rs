@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::cli::config_file::{ConfigFileArgument, load};
 use crate::format::record::Role;
 use crate::ops::credentials::{self, CredentialReport, NewCredential};
 use crate::repository::Repository;
@@ -63,6 +64,12 @@ pub struct CredentialAddArguments {
     /// A source whose snapshots it may add; may be repeated [default: any]
     #[arg(long, value_name = "NAME")]
     pub source: Vec<String>,
+    /// A job of the configuration file: its sources, and whatever its list names; may be repeated
+    #[arg(long, value_name = "JOB")]
+    pub job: Vec<String>,
+    /// The configuration file.
+    #[command(flatten)]
+    pub file: ConfigFileArgument,
     /// Name of the credential [default: the first host]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -119,6 +126,23 @@ struct CredentialJson {
     file: Option<String>,
 }
 
+/// The sources that are named, and those of the jobs that are: lines of a list belong to the job itself.
+fn sources(session: &Session, arguments: &CredentialAddArguments) -> Result<Vec<String>> {
+    let mut sources = arguments.source.clone();
+    if arguments.job.is_empty() {
+        return Ok(sources);
+    }
+    let config = load(session, &arguments.file)?;
+    for name in &arguments.job {
+        let known = || config.jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(", ");
+        let missing = || CliError::Usage(format!("there is no job `{name}`; there are: {}", known()));
+        let job = config.job(name).ok_or_else(missing)?;
+        sources.push(job.family.clone());
+        sources.extend(job.sources.iter().map(|source| format!("{}/{}", job.family, source.name)));
+    }
+    Ok(sources)
+}
+
 fn add(session: &Session, arguments: &CredentialAddArguments) -> Result<Exit> {
     check_names("--host", &arguments.host)?;
     check_names("--source", &arguments.source)?;
@@ -134,7 +158,7 @@ fn add(session: &Session, arguments: &CredentialAddArguments) -> Result<Exit> {
         role,
         name: name.unwrap_or_else(|| role_word(role).to_owned()),
         hosts: arguments.host.clone(),
-        sources: arguments.source.clone(),
+        sources: sources(session, arguments)?,
         location: settings.location_elsewhere(session.env),
     };
     session.with(&repository, |repository| {
