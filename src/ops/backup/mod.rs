@@ -44,7 +44,7 @@ use crate::source::exclude::ExcludeOptions;
 use limits::Alarm;
 
 pub use compare::Compare;
-pub use dumps::{Dump, Dumped, ListDumps, dumps_source};
+pub use dumps::{Dump, Dumped, ListDumps, Origin, dumps_source};
 pub use framed::{Frame, framed_source};
 pub use limits::{Limits, UsualLength};
 pub use snapshot_writer::{SnapshotWriter, Source, SourceReport};
