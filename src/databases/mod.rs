@@ -4,4 +4,6 @@
 //! environment, and the exit status decides. Nothing here prints.
 
 pub mod mysql;
+pub mod scratch;
+pub mod sqlite;
 pub mod tool;

@@ -234,6 +234,7 @@ fn attempt(
         Input::Reader(..) => None,
         Input::Dump(dump) => match dump.open(&|| observer.interrupted()) {
             Ok(origin) => Some(origin),
+            Err(_) if observer.interrupted() => return Err(BackupError::Interrupted),
             Err(why) => return Ok(Err(Failure::new(format!("{name}: {why}")))),
         },
     };
