@@ -296,7 +296,7 @@ mod tests {
         let writer = Connection::open(&path).unwrap();
         writer
             .execute_batch(
-                "pragma journal_mode = wal; create table pair(id integer primary key, n); create table \"odd \"\"t\"(a);
+                "pragma journal_mode = wal; pragma synchronous = off; create table pair(id integer primary key, n); create table \"odd \"\"t\"(a);
                  insert into pair values (1, 0), (500, 0);
                  with recursive i(n) as (select 2 union all select n + 1 from i where n < 499)
                  insert into pair select n, hex(randomblob(4000)) from i;
@@ -304,8 +304,9 @@ mod tests {
             )
             .unwrap();
         let ends = AtomicBool::new(false);
+        let (ends, path) = (&ends, &path);
         let copies = std::thread::scope(|scope| {
-            let writing = scope.spawn(|| {
+            let writing = scope.spawn(move || {
                 let mut written = 0u64;
                 while !ends.load(Ordering::Relaxed) || written == 0 {
                     writer.execute_batch("update pair set n = n + 1 where id in (1, 500)").unwrap();
@@ -315,7 +316,7 @@ mod tests {
             });
             let copies: Vec<Vec<u8>> = (0..5)
                 .map(|_| {
-                    let (bytes, dumped) = taken(&mut dump_of(&path, &scratch));
+                    let (bytes, dumped) = taken(&mut dump_of(path, &scratch));
                     let tables = dumped.described.unwrap().tables.unwrap();
                     let counts: Vec<_> = tables.iter().map(|table| (table.name.as_str(), table.rows)).collect();
                     assert_eq!(counts, [("odd \"t", 2), ("pair", 500)]);
