@@ -28,6 +28,11 @@ impl Signer {
         Verifier(self.0.verifying_key().to_bytes())
     }
 
+    /// A secret that only this signer can make, one for each `context`.
+    pub fn derive(&self, context: &str) -> Secret {
+        Secret::new(self.0.to_bytes()).derive(context, b"")
+    }
+
     /// Signs `message` under `context`, a constant that says what is signed.
     pub fn sign(&self, context: &str, message: &[u8]) -> [u8; SIGNATURE_LEN] {
         self.0.sign(&digest(context, message)).to_bytes()

@@ -4,6 +4,7 @@
 //! environment, and the exit status decides. Nothing here prints.
 
 pub mod mysql;
+pub mod postgres;
 pub mod scratch;
 pub mod sqlite;
 pub mod tool;

@@ -225,7 +225,8 @@ fn looked_at(copy: &Connection, counts: bool) -> LookedAt {
     let mut findings = Vec::new();
     match checked(copy) {
         Ok(problems) => {
-            let damaged = problems.into_iter().map(|text| (Severity::Error, format!("the database is damaged: {text}")));
+            let damaged =
+                problems.into_iter().map(|text| (Severity::Error, format!("the database is damaged: {text}")));
             findings.extend(damaged);
         }
         Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {

@@ -598,6 +598,11 @@ impl Repository {
         &self.keys.domain_keys
     }
 
+    /// A secret of whoever opened it, the owner or one credential, for one purpose: nobody else can make it.
+    pub fn own_secret(&self, purpose: &str) -> Secret {
+        self.keys.signer().derive(purpose)
+    }
+
     /// The only domain of this version.
     pub fn domain(&self) -> Domain {
         self.keys.domain

@@ -53,7 +53,9 @@ impl Set {
         let mut wanted: Vec<String> = Vec::new();
         for source in sources {
             let of_source: Vec<&Snapshot> = self.members.iter().filter(|s| s.described.source == *source).collect();
-            let listed = of_source.iter().find_map(|s| s.described.stream.as_ref().filter(|d| d.member.is_some()));
+            // A database that was dropped meanwhile is in the lists of those only that were saved before.
+            let lists = of_source.iter().filter_map(|s| s.described.stream.as_ref().filter(|d| d.member.is_some()));
+            let listed = lists.min_by_key(|stream| stream.members.len());
             match listed {
                 Some(stream) => {
                     wanted.extend(stream.members.iter().map(|name| format!("{source}/{}", component(name))))

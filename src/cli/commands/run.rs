@@ -7,10 +7,11 @@ use std::sync::Arc;
 use clap::Args;
 use jiff::Timestamp;
 
+use crate::databases;
 use crate::jobs::config::{Config, Job};
 use crate::jobs::journal::{Event, Journal, owed};
 use crate::jobs::schedule::Schedule;
-use crate::ops::backup::{BackupOptions, BackupReport, Job as BackupJob, Source as BackupSource, backup_sources};
+use crate::ops::backup::{BackupOptions, BackupReport, Job as BackupJob, backup_sources};
 use crate::primitives::ids::SetId;
 use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::system::random;
@@ -29,8 +30,9 @@ use super::super::values;
 use super::backup::{dated, exit, tell};
 use crate::cli::config_file::{ConfigFileArgument, load};
 use crate::cli::jobs::plan::{PASSED_OVER, Planned, check_supported, host, plan, zone_of};
+use crate::cli::jobs::postgres;
 use crate::cli::jobs::repository::{compression, repository_of};
-use crate::cli::jobs::sources::prepared;
+use crate::cli::jobs::sources::{prepared, problems as problems_of};
 use crate::cli::jobs::texts::Texts;
 
 /// Options of `run`.
@@ -199,6 +201,18 @@ pub(super) fn tried(session: &Session, config: &Config) -> Result<Vec<String>> {
             let failed = open().err().map(|e| format!("repository {repository}: {}", error_text(&e)));
             problems.extend(failed);
         }
+        for source in planned.sources.iter().filter(|source| source.table.text("kind") == Some("postgres")) {
+            let name = format!("{}/{}", job.name, source.name);
+            let found = match postgres::options(name.clone(), source, &texts, None) {
+                Ok(options) => databases::postgres::check(&options),
+                Err(e) => vec![error_text(&e)],
+            };
+            problems.extend(found.into_iter().map(|problem| format!("source {name}: {problem}")));
+        }
+        for source in &planned.sources {
+            let found = problems_of(source, &texts).unwrap_or_else(|e| vec![error_text(&e)]);
+            problems.extend(found.into_iter().map(|what| format!("source {}/{}: {what}", job.name, source.name)));
+        }
         for source in planned.sources.iter().filter(|source| source.table.text("kind") == Some("path")) {
             let name = format!("{}/{}", job.name, source.name);
             match texts.list(&source.table, "paths", &source.name) {
@@ -237,7 +251,7 @@ fn run_job(
     let zone = zone_of(config, job)?;
     let label =
         job.table.text("label").map(|label| dated(label, env.system.now_ms(), zone.as_ref().unwrap_or(&env.zone)));
-    let sources = planned.sources.iter().map(|source| prepared(&inner, &settings, job, source, &texts));
+    let sources = planned.sources.iter().map(|source| prepared(&inner, &settings, job, source, &texts, &repository));
     let sources = sources.collect::<Result<Vec<_>>>()?;
     let options = BackupOptions {
         paths: Vec::new(),

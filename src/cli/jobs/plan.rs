@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::env::Env;
 use crate::cli::error::{CliError, Result};
+use crate::jobs::config::keys::INHERITED;
 use crate::jobs::config::{Config, Job, Source, runs_here};
 
 /// Keys of jobs and sources that this version does not carry out, and without which a run would mean something else.
@@ -14,6 +15,16 @@ pub(in crate::cli) const NEEDED: [&str; 8] =
 /// Keys that this version does not carry out, and without which a run means the same.
 pub(in crate::cli) const PASSED_OVER: [&str; 7] =
     ["timeout", "retries", "min_ratio", "max_ratio", "first", "trailer", "min_size"];
+
+/// Of those in [`NEEDED`], the keys of sources that are carried out for sources of a kind.
+fn carried_out(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "postgres" | "mysql" | "mariadb" => &["run_as", "container"],
+        // It runs no tools.
+        "sqlite" => &["run_as"],
+        _ => &[],
+    }
+}
 
 /// What is to be run of a job.
 pub(in crate::cli) struct Planned<'c> {
@@ -77,15 +88,18 @@ pub(in crate::cli) fn check_supported(planned: &Planned<'_>) -> Result<()> {
     let job = &planned.job.name;
     let refuse =
         |what: String| Err(CliError::Usage(format!("{what}, which this version does not do; nothing was run")));
-    if let Some(key) = NEEDED.iter().find(|key| planned.job.table.get(key).is_some()) {
+    // What a job hands down is a matter of its sources.
+    let mut of_job = NEEDED.iter().filter(|key| !INHERITED.contains(key));
+    if let Some(key) = of_job.find(|key| planned.job.table.get(key).is_some()) {
         return refuse(format!("job `{job}` has `{key}`"));
     }
     for source in &planned.sources {
-        if let Some(key) = NEEDED.iter().find(|key| source.table.get(key).is_some()) {
+        let kind = source.table.text("kind").unwrap_or_default();
+        let mut left = NEEDED.iter().filter(|key| !carried_out(kind).contains(key));
+        if let Some(key) = left.find(|key| source.table.get(key).is_some()) {
             return refuse(format!("source `{job}/{}` has `{key}`", source.name));
         }
-        if !matches!(source.table.text("kind"), Some("path" | "command")) {
-            let kind = source.table.text("kind").unwrap_or_default();
+        if !matches!(kind, "path" | "command" | "postgres" | "mysql" | "mariadb" | "sqlite") {
             return refuse(format!("source `{job}/{}` is of kind {kind}", source.name));
         }
     }

@@ -8,14 +8,30 @@ use crate::cli::error::{CliError, Result};
 use crate::cli::paths::on_disk;
 use crate::cli::settings::Settings;
 use crate::cli::values;
+use crate::databases::mysql::{self, mysql_source};
+use crate::databases::postgres::postgres_source;
+use crate::databases::sqlite::{self, sqlite_source};
 use crate::jobs::config::tree::Value;
 use crate::jobs::config::{Job, Source};
 use crate::ops::backup::{
     Limits, PathOptions, Source as BackupSource, StreamOptions, StreamSource, paths_source, stream_source,
 };
+use crate::repository::Repository;
 use crate::source::ExcludeOptions;
 
+use super::mysql::mysql_options;
+use super::postgres;
+use super::sqlite::sqlite_options;
 use super::texts::Texts;
+
+/// What `config check` says of a database: nothing is saved.
+pub(in crate::cli) fn problems(source: &Source, texts: &Texts<'_>) -> Result<Vec<String>> {
+    Ok(match source.table.text("kind") {
+        Some("mysql" | "mariadb") => mysql::check(&mysql_options(source, texts)?),
+        Some("sqlite") => sqlite::check(&sqlite_options(source, texts)?),
+        _ => Vec::new(),
+    })
+}
 
 /// A source, ready to be saved. What it is called in the repository does not change if the job is run as another one
 /// that is like it.
@@ -25,6 +41,7 @@ pub(in crate::cli) fn prepared(
     job: &Job,
     source: &Source,
     texts: &Texts<'_>,
+    repository: &Repository,
 ) -> Result<Box<dyn BackupSource>> {
     let (table, name) = (&source.table, format!("{}/{}", job.family, source.name));
     let is = |key: &str| matches!(table.get(key).map(|node| &node.value), Some(Value::Bool(true)));
@@ -39,6 +56,16 @@ pub(in crate::cli) fn prepared(
             }
         }
         return Ok(stream_source(name, StreamSource::Command(stream), StreamOptions::default(), None));
+    }
+    if table.text("kind") == Some("postgres") {
+        let secret = Some(repository.own_secret(postgres::RESTRICT_PURPOSE));
+        return Ok(postgres_source(postgres::options(name, source, texts, secret)?, postgres::streams(table)));
+    }
+    if matches!(table.text("kind"), Some("mysql" | "mariadb")) {
+        return Ok(mysql_source(name, mysql_options(source, texts)?, postgres::streams(table)));
+    }
+    if table.text("kind") == Some("sqlite") {
+        return Ok(sqlite_source(name, sqlite_options(source, texts)?, postgres::streams(table)));
     }
     let paths: Vec<PathBuf> = texts.list(table, "paths", &source.name)?.into_iter().map(PathBuf::from).collect();
     if let Some(relative) = paths.iter().find(|path| !path.is_absolute()) {

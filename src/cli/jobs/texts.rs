@@ -2,7 +2,7 @@
 
 use crate::cli::env::Env;
 use crate::cli::error::{CliError, Result};
-use crate::jobs::config::expand::{Filling, expand};
+use crate::jobs::config::expand::{Filling, expand, expand_names};
 use crate::jobs::config::tree::{Node, Table, Value};
 
 /// Fills in what stands in braces.
@@ -14,6 +14,26 @@ pub(in crate::cli) struct Texts<'a> {
 
 impl Texts<'_> {
     pub(in crate::cli) fn filled(&self, text: &str, source: Option<&str>) -> Result<String> {
+        self.with_filling(source, |filling| expand(text, filling))
+    }
+
+    /// Names in a list, each of which may stand for several.
+    pub(in crate::cli) fn names(&self, table: &Table, key: &str, source: &str) -> Result<Vec<String>> {
+        let Some(Node { value: Value::List(list), .. }) = table.get(key) else { return Ok(Vec::new()) };
+        let mut names = Vec::new();
+        for node in list {
+            if let Value::Text(text) = &node.value {
+                names.extend(self.with_filling(Some(source), |filling| expand_names(text, filling))?);
+            }
+        }
+        Ok(names)
+    }
+
+    fn with_filling<T>(
+        &self,
+        source: Option<&str>,
+        work: impl FnOnce(&Filling<'_>) -> std::result::Result<T, String>,
+    ) -> Result<T> {
         let filling = Filling {
             host: self.host,
             job: Some(self.job),
@@ -24,7 +44,7 @@ impl Texts<'_> {
                 std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))
             },
         };
-        expand(text, &filling).map_err(CliError::Usage)
+        work(&filling).map_err(CliError::Usage)
     }
 
     pub(in crate::cli) fn list(&self, table: &Table, key: &str, source: &str) -> Result<Vec<String>> {

@@ -42,6 +42,8 @@ pub(super) struct DatabaseDump {
     file: String,
     /// Only these tables.
     tables: Vec<String>,
+    /// Whether it was asked for by its name.
+    is_named: bool,
     count: Count,
     counter: Counter,
     facts: Option<Facts>,
@@ -55,10 +57,11 @@ impl DatabaseDump {
         tool: Arc<DumpTool>,
         (name, file): (String, String),
         tables: Vec<String>,
+        is_named: bool,
         count: Count,
     ) -> Self {
         let (counter, before) = (Counter::default(), BTreeMap::new());
-        Self { server, tool, name, file, tables, count, counter, facts: None, before }
+        Self { server, tool, name, file, tables, is_named, count, counter, facts: None, before }
     }
 
     fn arguments(&self) -> Vec<OsString> {
@@ -162,6 +165,11 @@ impl Dump for DatabaseDump {
         };
         Ok(Dumped { described: Some(described), findings })
     }
+
+    fn gone(&mut self) -> Option<String> {
+        let is_gone = !self.is_named && schema(&self.server, &self.name).is_ok_and(|found| found.is_none());
+        is_gone.then(|| "it was dropped after the databases were listed".to_owned())
+    }
 }
 
 impl Facts {
@@ -196,19 +204,13 @@ fn listed(names: &[&str]) -> String {
 
 /// What is known of a database and of these tables of it, or of all; an error if it or one of them does not exist.
 pub(super) fn facts(server: &Server, name: &str, tables: &[String]) -> Result<Facts, String> {
-    // Comparisons of the server may take two names for one.
-    let is = literal(name);
-    let schemas = server.ask(&format!(
-        "select schema_name, default_character_set_name, default_collation_name from information_schema.schemata \
-         where schema_name = {is}"
-    ))?;
-    let schema = schemas.into_iter().find(|row| row.len() == 3 && row[0] == name);
-    let Some([_, character_set, collation]) = schema.and_then(|row| <[String; 3]>::try_from(row).ok()) else {
+    let Some([_, character_set, collation]) = schema(server, name)? else {
         return Err(format!("there is no database {}, or the account may not see it", quoted(name)));
     };
     let rows = server.ask(&format!(
         "select table_schema, table_name, table_type, ifnull(engine, '') from information_schema.tables \
-         where table_schema = {is} and table_type in ('BASE TABLE', 'SYSTEM VERSIONED')"
+         where table_schema = {} and table_type in ('BASE TABLE', 'SYSTEM VERSIONED')",
+        literal(name)
     ))?;
     let mut all: Vec<TableFacts> = rows
         .into_iter()
@@ -228,6 +230,18 @@ pub(super) fn facts(server: &Server, name: &str, tables: &[String]) -> Result<Fa
         all.retain(|table| tables.contains(&table.name));
     }
     Ok(Facts { character_set, collation, tables: all })
+}
+
+/// A database's name, character set and collation, if it exists.
+fn schema(server: &Server, name: &str) -> Result<Option<[String; 3]>, String> {
+    let rows = server.ask(&format!(
+        "select schema_name, default_character_set_name, default_collation_name from information_schema.schemata \
+         where schema_name = {}",
+        literal(name)
+    ))?;
+    let rows = rows.into_iter().filter_map(|row| <[String; 3]>::try_from(row).ok());
+    // Comparisons of the server may take two names for one.
+    Ok(rows.into_iter().find(|row| row[0] == name))
 }
 
 /// What a person would type to load it.

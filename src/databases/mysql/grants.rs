@@ -85,7 +85,8 @@ fn read(server: &Server) -> Result<String, String> {
             None if account.name == PUBLIC => {}
             None => created.push(format!("CREATE ROLE IF NOT EXISTS {name}")),
             Some(_) => {
-                let hex = if server.is_mysql_since((8, 0, 17)) { "set print_identified_with_as_hex = 1;\n" } else { "" };
+                let hex =
+                    if server.is_mysql_since((8, 0, 17)) { "set print_identified_with_as_hex = 1;\n" } else { "" };
                 let said = server.ask(&format!("{hex}show create user {name}"))?;
                 let said = said.into_iter().flatten().next().ok_or(format!("no answer was given for user {name}"))?;
                 let (create, default) = without(&said, "DEFAULT ROLE", &["REQUIRE", "WITH", "PASSWORD", "ACCOUNT"]);
@@ -184,13 +185,19 @@ mod tests {
     #[test]
     fn grants_carry_no_passwords_and_users_no_default_roles() {
         let of = |text: &str| without(text, "IDENTIFIED", &["REQUIRE", "WITH"]).0;
-        assert_eq!(of("GRANT ALL PRIVILEGES ON *.* TO `r`@`h` WITH GRANT OPTION"), "GRANT ALL PRIVILEGES ON *.* TO `r`@`h` WITH GRANT OPTION");
+        assert_eq!(
+            of("GRANT ALL PRIVILEGES ON *.* TO `r`@`h` WITH GRANT OPTION"),
+            "GRANT ALL PRIVILEGES ON *.* TO `r`@`h` WITH GRANT OPTION"
+        );
         assert_eq!(of("GRANT USAGE ON *.* TO `u`@`h` IDENTIFIED BY PASSWORD '*AB'"), "GRANT USAGE ON *.* TO `u`@`h`");
         let odd = "GRANT USAGE ON *.* TO `a IDENTIFIED ``b`@`h` IDENTIFIED VIA x USING ' WITH \\' REQUIRE ' OR unix_socket REQUIRE SSL WITH GRANT OPTION";
         assert_eq!(of(odd), "GRANT USAGE ON *.* TO `a IDENTIFIED ``b`@`h` REQUIRE SSL WITH GRANT OPTION");
         let user = "CREATE USER `u`@`%` IDENTIFIED WITH 'caching_sha2_password' AS 0x24 DEFAULT ROLE `r`@`%` REQUIRE NONE PASSWORD EXPIRE DEFAULT";
         let (create, default) = without(user, "DEFAULT ROLE", &["REQUIRE"]);
         assert_eq!(default.as_deref(), Some("DEFAULT ROLE `r`@`%`"));
-        assert_eq!(create, "CREATE USER `u`@`%` IDENTIFIED WITH 'caching_sha2_password' AS 0x24 REQUIRE NONE PASSWORD EXPIRE DEFAULT");
+        assert_eq!(
+            create,
+            "CREATE USER `u`@`%` IDENTIFIED WITH 'caching_sha2_password' AS 0x24 REQUIRE NONE PASSWORD EXPIRE DEFAULT"
+        );
     }
 }

@@ -21,7 +21,7 @@ use crate::primitives::progress::{Observer, Severity};
 
 use dump::DatabaseDump;
 use grants::GrantsDump;
-pub use server::{Connection, Password};
+pub use server::Connection;
 use server::Server;
 
 /// What descriptions call this kind, whichever server it is.
@@ -140,7 +140,8 @@ fn dumps(options: &MysqlOptions, observer: &dyn Observer) -> Result<Vec<Box<dyn 
     }
     for Wanted { name, tables } in wanted {
         let file = format!("{}.sql", component(&name));
-        dumps.push(Box::new(DatabaseDump::new(server.clone(), tool.clone(), (name, file), tables, options.count)));
+        let (server, tool) = (server.clone(), tool.clone());
+        dumps.push(Box::new(DatabaseDump::new(server, tool, (name, file), tables, !is_whole, options.count)));
     }
     Ok(dumps)
 }

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::databases::tool::Tools;
+use zeroize::Zeroizing;
 
-/// Gives a password when it is needed; or says why it cannot.
-pub type Password = Box<dyn Fn() -> Result<OsString, String>>;
+use crate::databases::tool::Tools;
+use crate::source::command::CommandSource;
 
 /// Clients that answer questions, the likelier one first.
 const CLIENTS: [&str; 2] = ["mariadb", "mysql"];
@@ -37,7 +37,7 @@ pub struct Connection {
     /// Who connects.
     pub user: Option<String>,
     /// The password.
-    pub password: Option<Password>,
+    pub password: Option<Zeroizing<String>>,
 }
 
 /// A server that answered.
@@ -65,7 +65,7 @@ impl Connection {
     pub(super) fn open(&self) -> Result<Server, String> {
         let mut tools = self.tools.clone();
         if let Some(password) = &self.password {
-            tools.env.push((PASSWORD.into(), password()?));
+            tools.env.push((PASSWORD.into(), password.as_str().into()));
         }
         if tools.container.is_none() && (self.login.is_some() || self.password.is_some()) {
             tools.env.push((HOME.0.into(), HOME.1.into()));
@@ -120,7 +120,7 @@ impl Server {
     }
 
     /// The command that asks this; its answer is for [`rows`]. For questions that take long.
-    pub(super) fn asking(&self, name: &str, sql: &str) -> crate::source::command::CommandSource {
+    pub(super) fn asking(&self, name: &str, sql: &str) -> CommandSource {
         let mut arguments = self.arguments.clone();
         arguments.extend(client_options());
         arguments.push(format!("--execute={sql}").into());
@@ -128,12 +128,7 @@ impl Server {
     }
 
     /// The command that dumps.
-    pub(super) fn dumping(
-        &self,
-        name: &str,
-        tool: &DumpTool,
-        more: Vec<OsString>,
-    ) -> crate::source::command::CommandSource {
+    pub(super) fn dumping(&self, name: &str, tool: &DumpTool, more: Vec<OsString>) -> CommandSource {
         let options = tool.options(self).into_iter().map(OsString::from);
         let arguments = self.arguments.iter().cloned().chain(options).chain(more);
         self.tools.command(name, tool.name, arguments)
@@ -268,10 +263,11 @@ mod tests {
             host: Some("/run/sock".to_owned()),
             port: Some("3307".to_owned()),
             user: Some("backup".to_owned()),
-            password: Some(Box::new(|| Ok("hunter2".into()))),
+            password: Some("hunter2".to_owned().into()),
             ..Connection::default()
         };
-        let expected = ["--defaults-extra-file=/etc/my login.cnf", "--socket=/run/sock", "--port=3307", "--user=backup"];
+        let expected =
+            ["--defaults-extra-file=/etc/my login.cnf", "--socket=/run/sock", "--port=3307", "--user=backup"];
         assert_eq!(connection.arguments(), expected);
     }
 

@@ -45,8 +45,11 @@ const COMPRESSION: Key =
     key("compression", Kind::OneOf(&["off", "fast", "default", "max"]), "time spent on compressing new data");
 const LIMIT_UPLOAD: Key = key("limit_upload", RATE, "greatest rate to a server, such as 2M a second");
 
+const SCRATCH_DIR: Key = key("scratch_dir", Kind::Text, "databases: where what cannot be streamed is put for a while");
+
 /// Keys that jobs hand down to their sources.
-pub const INHERITED: [&str; 7] = ["hosts", "timeout", "retries", "min_ratio", "max_ratio", "run_as", "hook_timeout"];
+pub const INHERITED: [&str; 8] =
+    ["hosts", "timeout", "retries", "min_ratio", "max_ratio", "run_as", "hook_timeout", "scratch_dir"];
 
 const SOURCE_KINDS: [&str; 6] = ["path", "command", "postgres", "mysql", "mariadb", "sqlite"];
 
@@ -68,7 +71,7 @@ pub const SOURCE: &[Key] = &[
     key("env", Kind::Environment, "environment variables of its commands"),
     key("notes", Kind::Text, "kept with the backup, printed after restore"),
     key("allow_empty", Kind::Bool, "a stream of no bytes is no failure"),
-    key("paths", Kind::Texts, "path: what is saved"),
+    key("paths", Kind::Texts, "path, sqlite: what is saved"),
     key("presets", Kind::Texts, "path: presets of exclusions, such as dss:temp"),
     key("exclude", Kind::Texts, "path: patterns with gitignore syntax; databases: names that are left out"),
     key("include", Kind::Texts, "databases: names that are saved"),
@@ -81,7 +84,7 @@ pub const SOURCE: &[Key] = &[
     key("restore", Kind::Command, "command: what would load it again"),
     key("trailer", Kind::Text, "command: the last line of a whole stream"),
     key("min_size", Kind::Text, "command: least length of a whole stream, such as 10K"),
-    key("host", Kind::Text, "databases: the server"),
+    key("host", Kind::Text, "databases: the server, or its socket"),
     key("port", Kind::Any(&[Kind::Integer(1), Kind::Text]), "databases: its port"),
     key("user", Kind::Text, "databases: who connects"),
     key("password", Kind::Secret, "databases: the password"),
@@ -93,8 +96,14 @@ pub const SOURCE: &[Key] = &[
     key("databases", Kind::Texts, "databases: names; {a,b}_x stands for several"),
     key("tables", Kind::Texts, "databases: only these tables"),
     key("format", Kind::OneOf(&["custom", "plain", "directory", "basebackup"]), "postgres: of the dumps"),
-    key("globals", Kind::OneOf(&["all", "no-passwords", "none"]), "postgres: roles and tablespaces"),
+    key(
+        "globals",
+        Kind::OneOf(&["all", "no-passwords", "none"]),
+        "postgres: roles and tablespaces; mysql: users and grants",
+    ),
     key("count", Kind::Any(&[Kind::Bool, Kind::OneOf(&["checksum"])]), "databases: count the rows of each table"),
+    key("lock_timeout", DURATION, "postgres: how long a dump waits for a lock on a table"),
+    SCRATCH_DIR,
     key("record", Kind::Environment, "commands whose output is kept with the set"),
 ];
 
@@ -123,6 +132,7 @@ pub const JOB: &[Key] = &[
     MIN_RATIO,
     MAX_RATIO,
     RUN_AS,
+    SCRATCH_DIR,
     COMPRESSION,
     LIMIT_UPLOAD,
     BEFORE,

@@ -10,7 +10,7 @@ use crate::source::command::CommandSource;
 
 use super::BackupError;
 use super::snapshot_writer::{SnapshotWriter, Source, SourceReport};
-use super::stream::{Input, StreamOptions, store_stream};
+use super::stream::{Input, Saved, StreamOptions, store_stream};
 
 /// A stream that a command writes, and what is to be known of it.
 ///
@@ -42,6 +42,11 @@ pub trait Dump: Send {
     /// All was read, and the command ended well: what is to be kept with the stream. An error is why the stream is worth nothing. May take
     /// long: `stop` says when it is to give up.
     fn finish(&mut self, stop: &dyn Fn() -> bool) -> Result<Dumped, String>;
+
+    /// It failed: whether that is because what it was to save is not there any more, and so no failure; in words.
+    fn gone(&mut self) -> Option<String> {
+        None
+    }
 }
 
 /// Where the bytes of a dump come from.
@@ -98,9 +103,18 @@ impl Source for Dumps {
             failed(writer, "there is nothing to save".to_owned());
             return Ok(());
         }
-        let members: Vec<String> = dumps.iter().filter_map(|dump| dump.member().map(str::to_owned)).collect();
+        let mut members: Vec<String> = dumps.iter().filter_map(|dump| dump.member().map(str::to_owned)).collect();
+        let (mut left, reported) = (dumps.len(), writer.reports().len());
         for dump in dumps {
-            store_stream(writer, &name, Input::Dump(dump), &options, &members)?;
+            let member = dump.member().map(str::to_owned);
+            left -= 1;
+            if store_stream(writer, &name, Input::Dump(dump), &options, &members)? == Saved::Gone {
+                members.retain(|known| Some(known) != member.as_ref());
+                member.into_iter().for_each(|member| writer.lacks(&name, &member));
+                if left == 0 && writer.reports().len() == reported {
+                    failed(writer, "there is nothing left to save".to_owned());
+                }
+            }
         }
         Ok(())
     }

@@ -161,6 +161,14 @@ impl<'a> SnapshotWriter<'a> {
         }
     }
 
+    /// A member of a source turned out to be none: what waits to be published does not list it.
+    pub(super) fn lacks(&mut self, source: &str, member: &str) {
+        let described = self.waiting.iter_mut().map(|waiting| &mut waiting.stored.described);
+        for stream in described.filter(|d| d.source == source).filter_map(|d| d.stream.as_mut()) {
+            stream.members.retain(|known| known != member);
+        }
+    }
+
     /// Shows what goes on, and says whether the user asked to stop.
     pub fn observer(&self) -> &'a dyn Observer {
         self.observer

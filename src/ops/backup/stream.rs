@@ -120,8 +120,17 @@ impl Source for Streamed {
             StreamSource::Reader { name, reader } => Input::Reader(name, reader),
             StreamSource::Command(command) => Input::Dump(Box::new(CommandDump { command, described })),
         };
-        store_stream(writer, &name, input, &options, &[])
+        store_stream(writer, &name, input, &options, &[]).map(drop)
     }
+}
+
+/// What became of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Saved {
+    /// It was saved, or failed: a report says so.
+    Reported,
+    /// What it was to be of is not there any more.
+    Gone,
 }
 
 /// Saves a stream as a snapshot with one file, and reports what came of it. `members` are all those of its source.
@@ -131,20 +140,17 @@ pub(super) fn store_stream(
     mut input: Input,
     options: &StreamOptions,
     members: &[String],
-) -> Result<(), BackupError> {
+) -> Result<Saved, BackupError> {
     let (observer, repository) = (writer.observer, writer.run.repository().clone());
     let started_ms = repository.system.now_ms();
     let (name, member) = input.names();
     let path = path_of(source, member.as_deref());
     observer.phase(&format!("backing up {}", if member.is_some() { &path } else { &name }), None, Unit::Bytes);
     let counted = CounterSnapshot::of(writer.run);
-    let tries = options.limits.retries;
-    let mut done = once(writer, &name, &mut input, options)?;
-    for left in (0..tries).rev() {
-        let Err(failure) = &done else { break };
-        let text = format!("{}; it is tried again ({left} more after that)", failure.what);
-        observer.finding(Severity::Warning, &text);
-        done = once(writer, &name, &mut input, options)?;
+    let (done, gone) = with_retries(writer, &name, &mut input, options)?;
+    if let Some(text) = gone {
+        observer.finding(Severity::Note, &format!("{path}: {text}"));
+        return Ok(Saved::Gone);
     }
     let report = |outcome, figures| SourceReport {
         member: member.clone(),
@@ -157,7 +163,7 @@ pub(super) fn store_stream(
             let mut figures = Figures { duration_ms: since(&*repository.system, started_ms), ..Figures::default() };
             counted.add_to(writer.run, &mut figures);
             writer.report(SourceReport { error: Some(failure.in_full()), ..report(Outcome::Failed, figures) });
-            return Ok(());
+            return Ok(Saved::Reported);
         }
     };
     let len = content.len;
@@ -181,7 +187,28 @@ pub(super) fn store_stream(
     let (id, cost) = writer.publish_soon(Stored { described, root, outcome, parents: Vec::new(), started_ms })?;
     figures.bytes_stored = cost.unwrap_or(figures.bytes_stored);
     writer.report(SourceReport { snapshot: Some(id), ..report(outcome, figures) });
-    Ok(())
+    Ok(Saved::Reported)
+}
+
+/// Reads a stream to its end, as often as may be until it is worth to be kept; says whether what it was to be of is gone.
+fn with_retries(
+    writer: &mut SnapshotWriter<'_>,
+    name: &str,
+    input: &mut Input,
+    options: &StreamOptions,
+) -> Result<(Result<Kept, Failure>, Option<String>), BackupError> {
+    let mut done = once(writer, name, input, options)?;
+    for left in (0..=options.limits.retries).rev() {
+        let Err(failure) = &done else { break };
+        let gone = input.gone();
+        if gone.is_some() || left == 0 {
+            return Ok((done, gone));
+        }
+        let text = format!("{}; it is tried again ({} more after that)", failure.what, left - 1);
+        writer.observer.finding(Severity::Warning, &text);
+        done = once(writer, name, input, options)?;
+    }
+    Ok((done, None))
 }
 
 fn since(system: &dyn System, started_ms: i64) -> u64 {
@@ -270,6 +297,14 @@ impl Input {
         match self {
             Self::Reader(name, _) => (name.clone(), None),
             Self::Dump(dump) => (dump.file().to_owned(), dump.member().map(str::to_owned)),
+        }
+    }
+
+    /// After a failure: whether what it is of is not there any more.
+    fn gone(&mut self) -> Option<String> {
+        match self {
+            Self::Reader(..) => None,
+            Self::Dump(dump) => dump.gone(),
         }
     }
 }

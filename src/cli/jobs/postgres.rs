@@ -1,0 +1,107 @@
+//! Sources of the kind `postgres`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use glob::Pattern;
+
+use crate::cli::error::{CliError, Result};
+use crate::cli::{launcher, values};
+use crate::crypto::secret::Secret;
+use crate::databases::postgres::{Connection, Counting, Format, Globals, PostgresOptions};
+use crate::databases::tool::Tools;
+use crate::jobs::config::Source;
+use crate::jobs::config::tree::{Table, Value};
+use crate::ops::backup::StreamOptions;
+
+use super::secret::secret;
+use super::texts::Texts;
+
+/// What the key of `\restrict` is made from.
+pub(in crate::cli) const RESTRICT_PURPOSE: &str = "strongroom 2026-12 restrict keys of a credential";
+
+/// What a source says, with what is filled in. `name` is what it is called in the repository.
+pub(in crate::cli) fn options(
+    name: String,
+    source: &Source,
+    texts: &Texts<'_>,
+    restrict_secret: Option<Secret>,
+) -> Result<PostgresOptions> {
+    let table = &source.table;
+    let wrong = |what: String| CliError::Usage(format!("source `{name}`: {what}"));
+    let text = |key: &str| table.text(key).map(|text| texts.filled(text, Some(&source.name))).transpose();
+    let port = match table.get("port").map(|node| &node.value) {
+        Some(Value::Integer(port)) => Some(port.to_string()),
+        _ => text("port")?,
+    };
+    let mut env = Vec::new();
+    for entry in table.table("env").map(|env| env.0.as_slice()).unwrap_or_default() {
+        if let Value::Text(value) = &entry.node.value {
+            env.push((entry.key.clone().into(), texts.filled(value, Some(&source.name))?.into()));
+        }
+    }
+    let password = secret(table, "password", texts, Some(&source.name)).map_err(|e| wrong(e.to_string()))?;
+    env.extend(password.map(|password| ("PGPASSWORD".into(), password.as_str().into())));
+    let patterns = |key: &str| -> Result<Vec<Pattern>> {
+        let texts = texts.list(table, key, &source.name)?;
+        let patterns = texts.iter().map(|text| Pattern::new(text).map_err(|e| wrong(format!("`{key}`: {text:?}: {e}"))));
+        patterns.collect()
+    };
+    let lock_wait = table.text("lock_timeout").map(values::duration_ms).transpose().map_err(wrong)?;
+    let options = PostgresOptions {
+        connection: Connection { service: text("service")?, host: text("host")?, port, user: text("user")? },
+        tools: Tools {
+            bin: text("pg_bin")?.or(text("bin")?).map(PathBuf::from),
+            container: text("container")?,
+            run_as: text("run_as")?,
+            env,
+            launcher: launcher(),
+        },
+        databases: texts.names(table, "databases", &source.name)?,
+        include: patterns("include")?,
+        exclude: patterns("exclude")?,
+        tables: texts.list(table, "tables", &source.name)?,
+        format: format(table),
+        globals: globals(table),
+        counting: counting(table),
+        scratch_dir: text("scratch_dir")?.map(PathBuf::from),
+        restrict_secret,
+        lock_wait: lock_wait.map(|ms| Duration::from_millis(ms.unsigned_abs())),
+        name: name.clone(),
+    };
+    match options.contradiction() {
+        Some(what) => Err(wrong(what)),
+        None => Ok(options),
+    }
+}
+
+/// How its streams are saved.
+pub(in crate::cli) fn streams(table: &Table) -> StreamOptions {
+    let allow_empty = matches!(table.get("allow_empty").map(|node| &node.value), Some(Value::Bool(true)));
+    StreamOptions { allow_empty, ..StreamOptions::default() }
+}
+
+fn format(table: &Table) -> Format {
+    match table.text("format") {
+        Some("plain") => Format::Plain,
+        Some("directory") => Format::Directory,
+        Some("basebackup") => Format::BaseBackup,
+        _ => Format::Custom,
+    }
+}
+
+fn globals(table: &Table) -> Option<Globals> {
+    match table.text("globals")? {
+        "no-passwords" => Some(Globals::NoPasswords),
+        "none" => Some(Globals::None),
+        _ => Some(Globals::All),
+    }
+}
+
+fn counting(table: &Table) -> Counting {
+    match table.get("count").map(|node| &node.value) {
+        Some(Value::Bool(false)) => Counting::Off,
+        Some(Value::Text(_)) => Counting::Checksums,
+        _ => Counting::Rows,
+    }
+}
