@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod config;
+mod count_mysql;
 mod credential;
 mod description;
 mod envelope;
@@ -100,6 +101,11 @@ mod targets {
     #[test]
     fn config() {
         inputs(20_000, 4096, super::config::check);
+    }
+
+    #[test]
+    fn count_mysql() {
+        inputs(20_000, 4096, super::count_mysql::check);
     }
 
     #[test]
