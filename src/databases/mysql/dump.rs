@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::checksums::checksums;
 use super::count::Counter;
+use super::privileges::hidden;
 use super::server::{DumpTool, Server, literal, quoted};
 use super::{Count, KIND};
 use crate::format::description::{StreamDescription, TableCount};
@@ -148,6 +149,9 @@ impl Dump for DatabaseDump {
         let tables = self.counted(stop, &mut findings);
         let facts = self.facts.as_ref();
         findings.extend(facts.into_iter().flat_map(Facts::notes));
+        if self.tables.is_empty() {
+            findings.extend(hidden(&self.server, &self.name).into_iter().map(|text| (Severity::Note, text)));
+        }
         let property = |name: &str, value: &String| (name.to_owned(), value.clone());
         let properties = facts.map(|facts| {
             vec![property("character_set", &facts.character_set), property("collation", &facts.collation)]

@@ -147,7 +147,7 @@ fn without(statement: &str, clause: &str, until: &[&str]) -> (String, Option<Str
 }
 
 /// Where one of these words begins, outside quotes, from `from` on.
-fn find_outside(statement: &str, from: usize, words: &[&str]) -> Option<usize> {
+pub(super) fn find_outside(statement: &str, from: usize, words: &[&str]) -> Option<usize> {
     let bytes = statement.as_bytes();
     let (mut quote, mut at) = (None, 0);
     while let Some(b) = bytes.get(at).copied() {

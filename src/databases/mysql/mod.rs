@@ -8,6 +8,7 @@ mod checksums;
 pub mod count;
 mod dump;
 mod grants;
+mod privileges;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,9 +38,9 @@ pub struct MysqlOptions {
     pub connection: Connection,
     /// These databases; none: all.
     pub databases: Vec<String>,
-    /// Patterns of names, of which one must fit; none: all do.
+    /// Patterns, of which one must fit a name that is not named; none: all do.
     pub include: Vec<String>,
-    /// Patterns of names that are left out.
+    /// Patterns of names that are left out unless they are named.
     pub exclude: Vec<String>,
     /// Only these tables, each as `DATABASE.TABLE`; names that hold a dot or a backtick in backticks.
     pub tables: Vec<String>,
@@ -52,7 +53,7 @@ pub struct MysqlOptions {
 /// Whether users and grants are saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Users {
-    /// Of a whole server, if the account may read them.
+    /// Of a whole server (no database, table or pattern to include is named), if the account may read them.
     #[default]
     IfAllowed,
     /// They are: that they cannot be read is a failure.
@@ -118,11 +119,11 @@ fn dumps(options: &MysqlOptions, observer: &dyn Observer) -> Result<Vec<Box<dyn 
     let names: BTreeSet<&str> = wanted.iter().map(|database| database.name.as_str()).collect();
     let users = if names.contains("grants") { "grants (users)" } else { "grants" };
     let mut dumps: Vec<Box<dyn Dump>> = Vec::new();
-    let is_whole = options.databases.is_empty() && options.tables.is_empty();
+    let is_named = !options.databases.is_empty() || !options.tables.is_empty();
     let saves_users = match options.users {
         Users::Never => false,
         Users::Always => true,
-        Users::IfAllowed if is_whole => match grants::readable(&server) {
+        Users::IfAllowed if !is_named && options.include.is_empty() => match grants::readable(&server) {
             Ok(()) => true,
             Err(e) => {
                 observer.finding(Severity::Note, &format!("users and grants are not saved: {e}"));
@@ -141,7 +142,7 @@ fn dumps(options: &MysqlOptions, observer: &dyn Observer) -> Result<Vec<Box<dyn 
     for Wanted { name, tables } in wanted {
         let file = format!("{}.sql", component(&name));
         let (server, tool) = (server.clone(), tool.clone());
-        dumps.push(Box::new(DatabaseDump::new(server, tool, (name, file), tables, !is_whole, options.count)));
+        dumps.push(Box::new(DatabaseDump::new(server, tool, (name, file), tables, is_named, options.count)));
     }
     Ok(dumps)
 }
@@ -156,19 +157,19 @@ fn wanted(options: &MysqlOptions, server: &Server) -> Result<Vec<Wanted>, String
         }
         return Ok(tables.into_iter().map(|(name, tables)| Wanted { name, tables }).collect());
     }
+    let wanted = |name: String| Wanted { name, tables: Vec::new() };
+    if !options.databases.is_empty() {
+        let names: BTreeSet<String> = options.databases.iter().cloned().collect();
+        return Ok(names.into_iter().map(wanted).collect());
+    }
     let (include, exclude) = (patterns(&options.include)?, patterns(&options.exclude)?);
-    let names: BTreeSet<String> = match options.databases.is_empty() {
-        true => server
-            .ask("select schema_name from information_schema.schemata")?
-            .into_iter()
-            .flatten()
-            .filter(|name| !OF_THE_SERVER.contains(&name.to_ascii_lowercase().as_str()))
-            .collect(),
-        false => options.databases.iter().cloned().collect(),
+    let fits = |name: &String| {
+        let is_own = OF_THE_SERVER.contains(&name.to_ascii_lowercase().as_str());
+        !is_own && (options.include.is_empty() || include.is_match(name)) && !exclude.is_match(name)
     };
-    let fits =
-        |name: &String| (options.include.is_empty() || include.is_match(name)) && !exclude.is_match(name.as_str());
-    Ok(names.into_iter().filter(fits).map(|name| Wanted { name, tables: Vec::new() }).collect())
+    let names = server.ask("select schema_name from information_schema.schemata")?;
+    let names: BTreeSet<String> = names.into_iter().flatten().filter(fits).collect();
+    Ok(names.into_iter().map(wanted).collect())
 }
 
 fn patterns(patterns: &[String]) -> Result<GlobSet, String> {
