@@ -19,6 +19,18 @@ const TABLES_MAX: usize = 200_000;
 /// Greatest length of a delimiter, as the clients have it.
 const DELIMITER_LEN_MAX: usize = 15;
 
+/// Bytes that mean something within a row, outside quotes.
+const MATTERS_IN_ROW: [bool; 256] = {
+    let mut matters = [false; 256];
+    let bytes = b"'\"`-/#()";
+    let mut at = 0;
+    while at < bytes.len() {
+        matters[bytes[at] as usize] = true;
+        at += 1;
+    }
+    matters
+};
+
 /// Where in the text the reading stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
@@ -167,16 +179,11 @@ impl Counter {
             if self.failed.is_some() {
                 return;
             }
-            // Nearly all of a dump lies in values.
-            if let (At::Quoted(quote), false) = (self.at, self.wants_quoted()) {
-                let ends = rest.iter().position(|b| *b == quote || *b == b'\\');
-                match ends {
-                    None => return,
-                    Some(0) => {}
-                    Some(n) => {
-                        rest = &rest[n..];
-                        continue;
-                    }
+            match self.indifferent_len(rest) {
+                0 => {}
+                n => {
+                    rest = &rest[n..];
+                    continue;
                 }
             }
             self.byte(*first);
@@ -189,6 +196,30 @@ impl Counter {
         match self.failed {
             Some(why) => Err(why),
             None => Ok(std::mem::take(&mut self.tables)),
+        }
+    }
+
+    /// How many bytes at the beginning change nothing: nearly all of a dump lies in values.
+    fn indifferent_len(&self, bytes: &[u8]) -> usize {
+        match (self.at, self.statement) {
+            (At::Quoted(quote), _) if !self.wants_quoted() => {
+                let escapes = self.backslash && quote != b'`';
+                let mut at = 0;
+                while let Some(next) = bytes[at..].iter().position(|b| *b == quote || (*b == b'\\' && escapes)) {
+                    at += next;
+                    // What is escaped may come with the next piece.
+                    if bytes[at] == quote || at + 1 == bytes.len() {
+                        return at;
+                    }
+                    at += 2;
+                }
+                bytes.len()
+            }
+            (At::Code, Statement::Rows(1..)) if self.delimiter_seen == 0 => {
+                let first = self.delimiter[0];
+                bytes.iter().position(|b| MATTERS_IN_ROW[usize::from(*b)] || *b == first).unwrap_or(bytes.len())
+            }
+            _ => 0,
         }
     }
 
