@@ -38,6 +38,7 @@ mod nightly;
 mod nonces;
 mod one_machine;
 mod patterns_git;
+mod postgres;
 mod prune;
 mod races;
 mod repair;

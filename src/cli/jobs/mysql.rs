@@ -10,7 +10,7 @@ use crate::jobs::config::Source;
 use crate::jobs::config::find::check_private;
 use crate::jobs::config::tree::Value;
 
-use super::secret::secret;
+use super::secrets::secret;
 use super::texts::Texts;
 
 /// What a source of the kind `mysql` or `mariadb` saves.
@@ -42,17 +42,11 @@ pub(in crate::cli) fn mysql_options(source: &Source, texts: &Texts<'_>) -> Resul
     if table.get("format").is_some_and(|node| !matches!(&node.value, Value::Text(text) if text == "plain")) {
         return Err(usage("dumps of MySQL and MariaDB are plain SQL: `format` is only for PostgreSQL".to_owned()));
     }
-    let mut env = Vec::new();
-    for entry in table.table("env").map(|env| env.0.as_slice()).unwrap_or_default() {
-        if let Value::Text(value) = &entry.node.value {
-            env.push((entry.key.clone().into(), texts.filled(value, Some(name))?.into()));
-        }
-    }
     let tools = Tools {
         bin: text("bin")?.map(PathBuf::from),
         container: text("container")?,
         run_as: text("run_as")?,
-        env,
+        env: Vec::new(),
         launcher: launcher(),
     };
     Ok(MysqlOptions {

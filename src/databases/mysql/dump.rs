@@ -165,7 +165,7 @@ impl Dump for DatabaseDump {
             properties: properties.unwrap_or_default(),
             tables,
             load: Some(load_command(self.server.loader(), &self.name)),
-            members: Vec::new(),
+            ..StreamDescription::default()
         };
         Ok(Dumped { described: Some(described), findings })
     }

@@ -40,7 +40,8 @@ fn quoted(value: &str) -> String {
 
 /// The option by which a person names a database on a command line, for a shell.
 pub(super) fn shell_option(database: &str) -> String {
-    let is_name = !database.contains('=') && !database.starts_with("postgres://") && !database.starts_with("postgresql://");
+    let is_name =
+        !database.contains('=') && !database.starts_with("postgres://") && !database.starts_with("postgresql://");
     let value = if is_name { database.to_owned() } else { format!("dbname={}", quoted(database)) };
     // No name holds NUL, the only thing that cannot be quoted.
     let quoted = shlex::try_quote(&value).map_or_else(|_| value.clone(), |text| text.into_owned());

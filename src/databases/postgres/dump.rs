@@ -74,7 +74,9 @@ impl DatabaseDump {
             }
         };
         made.unwrap_or_else(|e| {
-            self.findings.push((Severity::Warning, not_counted(&e)));
+            // Old standbys export no snapshots, and there is nothing to be done.
+            let severity = if self.server.facts.is_standby { Severity::Note } else { Severity::Warning };
+            self.findings.push((severity, not_counted(&e)));
             Counter::Nobody
         })
     }
@@ -206,6 +208,7 @@ impl Dump for DatabaseDump {
             tables,
             load: Some(self.load_command()),
             members: Vec::new(),
+            line: None,
         };
         Ok(Dumped { described: Some(described), findings: std::mem::take(&mut self.findings) })
     }

@@ -46,7 +46,8 @@ pub(super) fn places(tools: &Tools) -> Vec<Option<PathBuf>> {
     if tools.bin.is_some() || tools.container.is_some() {
         return vec![tools.bin.clone()];
     }
-    let mut versions: Vec<(Major, PathBuf)> = VERSIONED.iter().flat_map(|(dir, prefix)| versions_in(dir, prefix)).collect();
+    let mut versions: Vec<(Major, PathBuf)> =
+        VERSIONED.iter().flat_map(|(dir, prefix)| versions_in(dir, prefix)).collect();
     versions.sort_by_key(|(major, _)| std::cmp::Reverse(*major));
     let configured = Tools { bin: None, ..tools.clone() }.answer_text("pg_config", ["--bindir"], b"").ok();
     let configured = configured.map(PathBuf::from).filter(|bin| bin.join("pg_dump").exists());

@@ -100,7 +100,9 @@ impl PlainCounter {
         while let Some((byte, after)) = rest.split_first() {
             rest = match &mut self.state {
                 State::CopyRows { .. } => self.rows(rest),
-                State::LineComment | State::Meta | State::CopyHead(_) if *byte != b'\n' => skip_to(rest, |b| b == b'\n'),
+                State::LineComment | State::Meta | State::CopyHead(_) if *byte != b'\n' => {
+                    skip_to(rest, |b| b == b'\n')
+                }
                 State::Text { is_escaped: false, .. } if !matches!(*byte, b'\'' | b'\\') => {
                     skip_to(rest, |b| matches!(b, b'\'' | b'\\'))
                 }
@@ -361,10 +363,10 @@ mod tests {
 
     #[test]
     fn names_may_hold_anything() {
-        is("COPY \"a.b\".\"c\"\"; COPY d (e) FROM stdin;\n\" (\"(\") FROM stdin;\n1\n\\.\n", &[(
-            "a.b|c\"; COPY d (e) FROM stdin;\n",
-            1,
-        )]);
+        is(
+            "COPY \"a.b\".\"c\"\"; COPY d (e) FROM stdin;\n\" (\"(\") FROM stdin;\n1\n\\.\n",
+            &[("a.b|c\"; COPY d (e) FROM stdin;\n", 1)],
+        );
         is("COPY Public.\u{dc}n\u{ef} (x) FROM stdin;\n1\n\\.\n", &[("public|\u{dc}n\u{ef}", 1)]);
         is("COPY t (x) FROM stdin;\n1\n\\.\n", &[("|t", 1)]);
     }
@@ -397,7 +399,8 @@ mod tests {
              THEN 1 END;\n INSERT INTO s.no VALUES (1);\nEND;\n"
                 .to_owned(),
             "CREATE OR REPLACE PROCEDURE f() BEGIN ATOMIC INSERT INTO s.no VALUES (1); END;\n".to_owned(),
-            "CREATE RULE r AS ON UPDATE TO s.t DO (INSERT INTO s.no VALUES (1); INSERT INTO s.no VALUES (2));\n".to_owned(),
+            "CREATE RULE r AS ON UPDATE TO s.t DO (INSERT INTO s.no VALUES (1); INSERT INTO s.no VALUES (2));\n"
+                .to_owned(),
             "\\restrict COPY s.no (a) FROM stdin;\n\\connect 'it\n".to_owned(),
             "SELECT 1 - 2 / 3 COPY s.no FROM stdin;\n".to_owned(),
         ] {

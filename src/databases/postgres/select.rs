@@ -20,7 +20,9 @@ pub(super) fn select(all: Vec<Database>, options: &PostgresOptions, user: &str) 
     let matches = |patterns: &[glob::Pattern], name: &str| patterns.iter().any(|pattern| pattern.matches(name));
     let takes_all = options.databases.is_empty() && options.include.is_empty();
     for name in &options.databases {
-        if !all.iter().any(|database| database.name == *name) && !selected.refused.iter().any(|(known, _)| known == name) {
+        if !all.iter().any(|database| database.name == *name)
+            && !selected.refused.iter().any(|(known, _)| known == name)
+        {
             selected.refused.push((name.clone(), "there is no such database on the server".to_owned()));
         }
     }

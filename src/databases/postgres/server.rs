@@ -45,6 +45,8 @@ pub(super) struct Facts {
     pub user: String,
     /// Whether the passwords of roles may be read.
     pub reads_passwords: bool,
+    /// Whether it is a standby.
+    pub is_standby: bool,
     /// Whether a base backup may be made.
     pub replicates: bool,
     /// Tablespaces beside the own two.
@@ -57,6 +59,7 @@ const FACTS: &str = "select pg_catalog.json_build_object(
  'database', pg_catalog.current_database(),
  'user', current_user,
  'reads_passwords', pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'select'),
+ 'is_standby', pg_catalog.pg_is_in_recovery(),
  'replicates', (select rolreplication or rolsuper from pg_catalog.pg_roles where rolname = current_user),
  'tablespaces', (select coalesce(pg_catalog.json_agg(spcname order by spcname), '[]') from pg_catalog.pg_tablespace
    where spcname not in ('pg_default', 'pg_global')));";
@@ -131,7 +134,9 @@ impl Database {
         }
         for (role, settings) in self.role_settings.iter().flatten() {
             // As JSON: the name of a role may hold anything.
-            all.extend(settings.iter().map(|text| ("role_set".to_owned(), serde_json::json!([role, text]).to_string())));
+            all.extend(
+                settings.iter().map(|text| ("role_set".to_owned(), serde_json::json!([role, text]).to_string())),
+            );
         }
         all
     }
@@ -153,12 +158,7 @@ impl Database {
 impl Server {
     /// Asks a server, and finds the tools that fit it. `named` are databases that may be there to be asked, if the usual
     /// ones are not. `tool` is the one that is to fit.
-    pub(super) fn find(
-        tools: &Tools,
-        connection: &Connection,
-        named: &[String],
-        tool: &str,
-    ) -> Result<Self, String> {
+    pub(super) fn find(tools: &Tools, connection: &Connection, named: &[String], tool: &str) -> Result<Self, String> {
         let mut tools = tools.clone();
         let own = [("PGAPPNAME", "strongroom"), ("PGCONNECT_TIMEOUT", CONNECT_WITHIN)];
         for (name, value) in own {

@@ -98,10 +98,16 @@ pub(super) fn matching(server: &Server, database: &str, patterns: &[String]) -> 
 }
 
 /// The commands to psql that lock the tables against changes of their definition, all or `only` these: a TRUNCATE between
-/// dump and count would be seen by one of them.
+/// dump and count would be seen by one of them. That it cannot lock them is no error: the snapshot must stay, and the dump
+/// asks for the same locks.
 pub(super) fn lock_script(only: Option<&[TableName]>) -> String {
-    let lock = "pg_catalog.format('lock table only %I.%I in access share mode', nspname, relname)";
-    format!("select {lock} from {}\n\\gexec\n", targets(only))
+    let names = "pg_catalog.string_agg(pg_catalog.format('only %I.%I', nspname, relname), ', ')";
+    format!(
+        "\\set ON_ERROR_ROLLBACK on\n\\unset ON_ERROR_STOP\n\
+         select pg_catalog.format('lock table %s in access share mode', {names}) from {} having pg_catalog.count(*) > 0\n\
+         \\gexec\n\\unset ON_ERROR_ROLLBACK\n\\set ON_ERROR_STOP 1\n",
+        targets(only)
+    )
 }
 
 /// The commands to psql that answer with one line of JSON for each table: its name, its rows, and perhaps a checksum.

@@ -99,6 +99,7 @@ impl Dump for GlobalsDump {
             // A role that exists is an error, and no reason to stop.
             load: Some("psql --no-psqlrc --dbname=postgres".to_owned()),
             members: Vec::new(),
+            line: None,
         };
         Ok(Dumped { described: Some(described), findings })
     }
@@ -142,8 +143,14 @@ impl Dump for BaseBackup {
         if let Some(why) = no_base_backup(&self.server) {
             return Err(why);
         }
-        let options =
-            ["--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast", "--no-password", "--label=strongroom"];
+        let options = [
+            "--pgdata=-",
+            "--format=tar",
+            "--wal-method=fetch",
+            "--checkpoint=fast",
+            "--no-password",
+            "--label=strongroom",
+        ];
         let words = options.iter().map(OsString::from);
         let words: Vec<OsString> = words.chain([self.server.connection.option(None).into()]).collect();
         Ok(self.server.tools.command(self.file(), "pg_basebackup", words))
@@ -160,6 +167,7 @@ impl Dump for BaseBackup {
             tables: None,
             load: Some("tar --extract --directory=DATA_DIRECTORY".to_owned()),
             members: Vec::new(),
+            line: None,
         };
         let note = "the rows of tables are not counted: a base backup holds files, not tables";
         Ok(Dumped { described: Some(described), findings: vec![(Severity::Note, note.to_owned())] })

@@ -2,6 +2,14 @@
 
 use strongroom::databases::mysql::count::Counter;
 
+/// A dump with everything that the counter looks at.
+pub(super) const SAMPLE: &[u8] = b"/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump\n\n\
+    /*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\n\
+    CREATE TABLE `t` (\n  `a` int COMMENT 'x;y'\n);\nINSERT INTO `t` VALUES\n(1,'a\\'b',0xFF),\n(2,NULL,'),(');\n\
+    /*!50003 SET @saved_sql_mode = @@sql_mode */ ;\n/*!50003 SET sql_mode = 'NO_BACKSLASH_ESCAPES' */ ;\nDELIMITER ;;\n\
+    CREATE PROCEDURE `p`()\nbegin\nINSERT INTO `t` VALUES (1); # x\nselect '\\'; end ;;\nDELIMITER ;\n\
+    /*!50003 SET sql_mode = @saved_sql_mode */ ;\nREPLACE INTO `u``v` (`a`) VALUES (1),(2-1);\n-- Dump completed\n";
+
 /// Panics if it is not so.
 pub(super) fn check(data: &[u8]) {
     let counted = |pieces: &mut dyn Iterator<Item = &[u8]>| {

@@ -4,6 +4,7 @@
 mod checkpoint;
 mod config;
 mod count_mysql;
+mod count_postgres;
 mod credential;
 mod description;
 mod envelope;
@@ -74,7 +75,12 @@ fn changed(bytes: &mut Vec<u8>, random: &Random) {
 }
 
 fn inputs(count: usize, len_max: usize, check: fn(&[u8])) {
-    let (golden, random) = (golden(), Random(Scripted::new(0, 1)));
+    inputs_like(&golden(), count, len_max, check);
+}
+
+/// Inputs that are these, changed here and there, and random bytes.
+fn inputs_like(golden: &[Vec<u8>], count: usize, len_max: usize, check: fn(&[u8])) {
+    let random = Random(Scripted::new(0, 1));
     for n in 0..count {
         let mut input = match n.checked_sub(golden.len()) {
             None => golden[n].clone(),
@@ -105,7 +111,17 @@ mod targets {
 
     #[test]
     fn count_mysql() {
-        inputs(20_000, 4096, super::count_mysql::check);
+        super::inputs_like(&[super::count_mysql::SAMPLE.to_vec()], 20_000, 4096, super::count_mysql::check);
+    }
+
+    #[test]
+    fn count_postgres() {
+        super::inputs_like(
+            &[super::count_postgres::SAMPLE.as_bytes().to_vec()],
+            50_000,
+            4096,
+            super::count_postgres::check,
+        );
     }
 
     #[test]
