@@ -3,6 +3,8 @@
 //! Everything is done by the databases' own tools: names of databases reach them as arguments, secrets by files and the
 //! environment, and the exit status decides. Nothing here prints.
 
+pub mod mysql;
 pub mod postgres;
 pub mod scratch;
+pub mod sqlite;
 pub mod tool;

@@ -34,7 +34,7 @@ use crate::cli::jobs::limits::usual_lengths;
 use crate::cli::jobs::plan::{PASSED_OVER, Planned, check_supported, host, plan, zone_of};
 use crate::cli::jobs::postgres;
 use crate::cli::jobs::repository::{compression, repository_of};
-use crate::cli::jobs::sources::Preparing;
+use crate::cli::jobs::sources::{Preparing, problems as problems_of};
 use crate::cli::jobs::texts::Texts;
 
 /// Options of `run`.
@@ -212,6 +212,10 @@ pub(super) fn tried(session: &Session, config: &Config) -> Result<Vec<String>> {
                 Err(e) => vec![error_text(&e)],
             };
             problems.extend(found.into_iter().map(|problem| format!("source {name}: {problem}")));
+        }
+        for source in &planned.sources {
+            let found = problems_of(source, &texts).unwrap_or_else(|e| vec![error_text(&e)]);
+            problems.extend(found.into_iter().map(|what| format!("source {}/{}: {what}", job.name, source.name)));
         }
         for source in planned.sources.iter().filter(|source| source.table.text("kind") == Some("path")) {
             let name = format!("{}/{}", job.name, source.name);

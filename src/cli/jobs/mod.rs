@@ -2,9 +2,11 @@
 
 pub(super) mod for_each;
 pub(super) mod limits;
+pub(super) mod mysql;
 pub(super) mod plan;
 pub(super) mod postgres;
 pub(super) mod repository;
 pub(super) mod secrets;
 pub(super) mod sources;
+pub(super) mod sqlite;
 pub(super) mod texts;

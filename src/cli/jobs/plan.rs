@@ -125,8 +125,12 @@ pub(in crate::cli) fn check_supported(planned: &Planned<'_>) -> Result<()> {
             return refuse(format!("source `{job}/{}` has `{key}`", source.name));
         }
         let kind = source.table.text("kind").unwrap_or_default();
-        if !matches!(kind, "path" | "command" | "postgres") {
+        if !matches!(kind, "path" | "command" | "postgres" | "mysql" | "mariadb" | "sqlite") {
             return refuse(format!("source `{job}/{}` is of kind {kind}", source.name));
+        }
+        if matches!(kind, "path" | "command" | "sqlite") && source.table.get("container").is_some() {
+            let text = format!("source `{job}/{}` has `container`: kind {kind} runs no tool in one", source.name);
+            return Err(CliError::Usage(text));
         }
     }
     Ok(())

@@ -8,7 +8,9 @@ use crate::cli::error::{CliError, Result, error_text};
 use crate::cli::paths::on_disk;
 use crate::cli::settings::Settings;
 use crate::cli::values;
+use crate::databases::mysql::{self, mysql_source};
 use crate::databases::postgres::postgres_source;
+use crate::databases::sqlite::{self, sqlite_source};
 use crate::format::description::StreamDescription;
 use crate::jobs::config::tree::{Table, Value};
 use crate::jobs::config::{Job, Source, runs_here};
@@ -21,9 +23,20 @@ use crate::source::ExcludeOptions;
 
 use super::for_each::listed;
 use super::limits::{limits, stream_options};
+use super::mysql::mysql_options;
 use super::plan::{Lines, Planned};
 use super::postgres;
+use super::sqlite::sqlite_options;
 use super::texts::Texts;
+
+/// What `config check` says of a source of MySQL, MariaDB or SQLite: nothing is saved.
+pub(in crate::cli) fn problems(source: &Source, texts: &Texts<'_>) -> Result<Vec<String>> {
+    Ok(match source.table.text("kind") {
+        Some("mysql" | "mariadb") => mysql::check(&mysql_options(source, texts)?),
+        Some("sqlite") => sqlite::check(&sqlite_options(source, texts)?),
+        _ => Vec::new(),
+    })
+}
 
 /// What sources are prepared with.
 pub(in crate::cli) struct Preparing<'a> {
@@ -46,6 +59,11 @@ impl Preparing<'_> {
             Some("command") => self.command(source, name),
             Some("path") => self.paths(source, name),
             Some("postgres") => self.postgres(source, name),
+            Some("mysql" | "mariadb") => self.mysql(source, name),
+            Some("sqlite") => {
+                let streams = stream_options(&source.table, &self.usual)?;
+                Ok(sqlite_source(name, sqlite_options(source, self.texts)?, streams))
+            }
             kind => Err(CliError::Usage(format!("this version saves no sources of kind {}", kind.unwrap_or_default()))),
         }
     }
@@ -122,6 +140,13 @@ impl Preparing<'_> {
         let mut options = postgres::options(name, source, self.texts, secret)?;
         options.tools.env.extend(self.variables(source)?);
         Ok(postgres_source(options, streams))
+    }
+
+    fn mysql(&self, source: &Source, name: String) -> Result<Box<dyn BackupSource>> {
+        let streams = stream_options(&source.table, &self.usual)?;
+        let mut options = mysql_options(source, self.texts)?;
+        options.connection.tools.env.extend(self.variables(source)?);
+        Ok(mysql_source(name, options, streams))
     }
 
     fn paths(&self, source: &Source, name: String) -> Result<Box<dyn BackupSource>> {

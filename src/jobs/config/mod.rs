@@ -270,7 +270,7 @@ fn check_name(entry: &Entry, what: &str, problems: &mut Problems) {
 /// What a source of a kind needs.
 fn check_source(entry: &Entry, table: &Table, problems: &mut Problems) {
     let needed: &[&str] = match table.text("kind") {
-        Some("path") => &["paths"],
+        Some("path" | "sqlite") => &["paths"],
         Some("command") => &["command", "file"],
         Some(_) => &[],
         None => &["kind"],

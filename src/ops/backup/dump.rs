@@ -1,4 +1,6 @@
-//! A dump: a stream that a command writes, and what is known of it.
+//! A dump: a stream that a command writes or that is read otherwise, and what is known of it.
+
+use std::io::Read;
 
 use crate::format::description::StreamDescription;
 use crate::format::record::Outcome;
@@ -8,7 +10,8 @@ use crate::source::command::CommandSource;
 
 /// A stream that a command writes, and what is to be known of it.
 ///
-/// A dump that fails may be tried again: [`Dump::begin`] starts anew.
+/// A dump that fails may be tried again: [`Dump::open`] starts anew. What no command writes implements [`Dump::open`],
+/// all others [`Dump::begin`].
 pub trait Dump: Send {
     /// Name of the file that it is saved as: a component of a path.
     fn file(&self) -> &str;
@@ -19,12 +22,20 @@ pub trait Dump: Send {
     }
 
     /// Gets ready, and says what to run. An error is why it cannot be run.
-    fn begin(&mut self) -> Result<CommandSource, String>;
+    fn begin(&mut self) -> Result<CommandSource, String> {
+        Err("it is not written by a command".to_owned())
+    }
 
-    /// What the command wrote, piece by piece, in order.
+    /// Gets ready, and says where the bytes come from: by default, from the command of [`Dump::begin`]. May take long:
+    /// `stop` says when it is to give up.
+    fn open(&mut self, _stop: &dyn Fn() -> bool) -> Result<Origin, String> {
+        self.begin().map(Origin::Command)
+    }
+
+    /// What was read, piece by piece, in order.
     fn saw(&mut self, _bytes: &[u8]) {}
 
-    /// The command ended well: what is to be kept with the stream. An error is why the stream is worth nothing. May take
+    /// All was read, and the command ended well: what is to be kept with the stream. An error is why the stream is worth nothing. May take
     /// long: `stop` says when it is to give up.
     fn finish(&mut self, stop: &dyn Fn() -> bool) -> Result<Dumped, String>;
 
@@ -32,6 +43,14 @@ pub trait Dump: Send {
     fn gone(&mut self) -> Option<String> {
         None
     }
+}
+
+/// Where the bytes of a dump come from.
+pub enum Origin {
+    /// The output of a command, whose exit status decides.
+    Command(CommandSource),
+    /// A reader, such as an open file. An error of it is a failure of the dump.
+    Reader(Box<dyn Read + Send>),
 }
 
 /// What is known of a stream that was written.

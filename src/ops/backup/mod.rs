@@ -45,7 +45,7 @@ use crate::source::exclude::ExcludeOptions;
 use limits::Alarm;
 
 pub use compare::Compare;
-pub use dump::{Dump, Dumped};
+pub use dump::{Dump, Dumped, Origin};
 pub use dumps::{ListDumps, dumps_source};
 pub use framed::{Frame, framed_source, line_source};
 pub use limits::{Limits, UsualLength};

@@ -19,7 +19,7 @@ use crate::source::{StreamCommand, cut_short, sniff};
 use super::BackupError;
 use super::content::{ContentWriter, StoredContent};
 use super::cut::{Cutter, Group};
-use super::dump::{CommandDump, Dump, Dumped, path_of, worst_of};
+use super::dump::{CommandDump, Dump, Dumped, Origin, path_of, worst_of};
 use super::limits::Limits;
 use super::snapshot_writer::{CounterSnapshot, SnapshotWriter, Source, SourceReport, Stored};
 use super::tally::Tally;
@@ -257,14 +257,15 @@ fn attempt(
     options: &StreamOptions,
 ) -> Result<Result<Kept, Failure>, BackupError> {
     let observer = writer.observer;
-    let command = match input {
+    let origin = match input {
         Input::Reader(..) => None,
-        Input::Dump(dump) => match dump.begin() {
-            Ok(command) => Some(command),
+        Input::Dump(dump) => match dump.open(&|| observer.interrupted()) {
+            Ok(origin) => Some(origin),
+            Err(_) if observer.interrupted() => return Err(BackupError::Interrupted),
             Err(why) => return Ok(Err(Failure::new(format!("{name}: {why}")))),
         },
     };
-    let (read, content) = read(writer, input, command)?;
+    let (read, content) = read(writer, input, origin)?;
     let fail = |what: String| Ok(Err(Failure::new(format!("{name}: {what}"))));
     let result = match read {
         Err(e) => return fail(format!("cannot read the stream: {e}")),
@@ -323,7 +324,7 @@ impl Failure {
 fn read(
     writer: &mut SnapshotWriter<'_>,
     input: &mut Input,
-    command: Option<CommandSource>,
+    origin: Option<Origin>,
 ) -> Result<(io::Result<StreamResult>, StoredContent), BackupError> {
     let (run, observer) = (&mut *writer.run, writer.observer);
     let mut content = ContentWriter::new(run.repository(), Cutter::new(run.repository()));
@@ -331,7 +332,7 @@ fn read(
     // Nothing but the end of a command that outlives a killed process depends on it.
     let note = |child: &str| drop(folder.as_ref().map(|folder| folder.keep_child(child)));
     let drain =
-        |cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool| drain(input, command, (observer, &note), cutter, emit);
+        |cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool| drain(input, origin, (observer, &note), cutter, emit);
     let read = content.store(run, observer, drain)?;
     Ok((read, content.take(run)?))
 }
@@ -402,7 +403,7 @@ impl Ends {
 /// Reads the stream to its end, handing on what is cut; then asks how the command ended.
 fn drain(
     input: &mut Input,
-    command: Option<CommandSource>,
+    origin: Option<Origin>,
     (observer, note): (&dyn Observer, Note<'_>),
     cutter: &Cutter,
     emit: &mut dyn FnMut(Group) -> bool,
@@ -430,12 +431,16 @@ fn drain(
         })?;
         io::Result::Ok(all)
     };
-    let said = match (input, command) {
+    let said = match (input, origin) {
         (Input::Reader(_, reader), _) => {
             cut(&mut |buffer| reader.read(buffer), &mut |_| {})?;
             Ok(String::new())
         }
-        (Input::Dump(dump), Some(source)) => {
+        (Input::Dump(dump), Some(Origin::Reader(mut reader))) => {
+            cut(&mut |buffer| reader.read(buffer), &mut |bytes| dump.saw(bytes))?;
+            Ok(String::new())
+        }
+        (Input::Dump(dump), Some(Origin::Command(source))) => {
             let mut cut =
                 |read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>| cut(read, &mut |bytes| dump.saw(bytes));
             drain_command(&source, observer, note, &mut cut)?

@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod config;
+mod count_mysql;
 mod count_postgres;
 mod credential;
 mod description;
@@ -106,6 +107,11 @@ mod targets {
     #[test]
     fn config() {
         inputs(20_000, 4096, super::config::check);
+    }
+
+    #[test]
+    fn count_mysql() {
+        super::inputs_like(&[super::count_mysql::SAMPLE.to_vec()], 20_000, 4096, super::count_mysql::check);
     }
 
     #[test]

@@ -2,4 +2,5 @@
 //!
 //! A server that is not installed is a failure, not a skip: `.ci/test` installs them.
 
+pub(crate) mod mariadb;
 pub(crate) mod postgres;
