@@ -3,5 +3,8 @@
 //! Nothing here prints: what is wrong in a file is told with its place, by [`config::ConfigError`].
 
 pub mod config;
+pub mod frame;
+pub mod hooks;
 pub mod journal;
+pub mod owed;
 pub mod schedule;

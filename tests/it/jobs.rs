@@ -118,8 +118,8 @@ fn a_source_that_fails_stops_no_other_and_no_other_job() {
 fn what_is_not_supported_is_refused_before_anything_is_run() {
     for (jobs, what) in [
         (
-            "[jobs.a]\nbefore = \"true\"\nsources = { x = { kind = \"path\", paths = [\"/x\"] } }\n",
-            "job `a` has `before`",
+            "[jobs.a]\nrecord = { x = \"true\" }\nsources = { x = { kind = \"path\", paths = [\"/x\"] } }\n",
+            "job `a` has `record`",
         ),
         ("[jobs.a.sources]\nx = { kind = \"postgres\" }\n", "source `a/x` is of kind postgres"),
     ] {

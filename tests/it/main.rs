@@ -25,6 +25,7 @@ mod faults_upkeep;
 mod forget;
 mod fuzz;
 mod golden;
+mod hooks;
 mod hostile;
 mod jobs;
 mod json;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use clap::Args;
 use jiff::Timestamp;
 
+use crate::format::record::Outcome;
 use crate::jobs::config::{Config, Job};
 use crate::jobs::journal::{Event, Journal, owed};
 use crate::jobs::schedule::Schedule;
-use crate::ops::backup::{BackupOptions, BackupReport, Job as BackupJob, Source as BackupSource, backup_sources};
+use crate::ops::backup::{BackupOptions, BackupReport, Job as BackupJob, backup_sources};
 use crate::primitives::ids::SetId;
 use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::system::random;
@@ -28,6 +29,7 @@ use super::super::time::show;
 use super::super::values;
 use super::backup::{dated, exit, tell};
 use crate::cli::config_file::{ConfigFileArgument, load};
+use crate::cli::jobs::hooks::{RunHooks, pay_before_run};
 use crate::cli::jobs::plan::{PASSED_OVER, Planned, check_supported, host, plan, zone_of};
 use crate::cli::jobs::repository::{compression, repository_of};
 use crate::cli::jobs::sources::prepared;
@@ -64,7 +66,7 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Re
     session.listen()?;
     let runner =
         Runner { session, config: &config, journal: Journal::open(&state(session)?).map_err(journal_failed)?, argv };
-    let mut worst = Exit::Done;
+    let mut worst = if pay_before_run(session)? { Exit::Done } else { Exit::Problems };
     for planned in &planned {
         if arguments.due && runner.owed(planned.job)?.is_none() {
             continue;
@@ -157,9 +159,9 @@ impl Runner<'_> {
             time_ms: now_ms(),
             slot_ms,
         })?;
-        let done = run_job(session, self.config, planned, job_type, self.argv);
+        let done = run_job(session, self.config, planned, job_type, (self.argv, &run));
         let (outcome_word, error) = match &done {
-            Ok((report, _)) => {
+            Ok((report, _, problems)) => {
                 for source in &report.sources {
                     append(Event::Source {
                         run: run.clone(),
@@ -171,12 +173,13 @@ impl Runner<'_> {
                         bytes_stored: source.figures.bytes_stored,
                     })?;
                 }
-                (outcome(report.outcome).to_owned(), None)
+                let whole = report.outcome.max(if problems.is_empty() { Outcome::Complete } else { Outcome::Warnings });
+                (outcome(whole).to_owned(), problems.first().map(|problem| mask(problem)))
             }
             Err(e) => ("failed".to_owned(), Some(mask(&error_text(e)))),
         };
         append(Event::Ended { run, outcome: outcome_word, time_ms: now_ms(), error })?;
-        done.map(|(_, exit)| exit)
+        done.map(|(_, exit, _)| exit)
     }
 }
 
@@ -219,8 +222,8 @@ fn run_job(
     config: &Config,
     planned: &Planned<'_>,
     job_type: String,
-    argv: &str,
-) -> Result<(BackupReport, Exit)> {
+    (argv, run): (&str, &str),
+) -> Result<(BackupReport, Exit, Vec<String>)> {
     let (env, job) = (session.env, planned.job);
     let host = host(env);
     let texts = Texts { env, host: &host, job: &job.name };
@@ -231,13 +234,34 @@ fn run_job(
     if session.global.tells() {
         session.print(&format!("job {} ({})", escape(job.name.as_bytes()), escape(job_type.as_bytes())))?;
     }
+    let hooks = RunHooks { session: &inner, texts: &texts, job, job_type: &job_type, run };
+    let save = || save(config, planned, (&hooks, &settings, &repository), argv);
+    let (report, problems) = hooks.around(&repository, argv, save)?;
+    tell(&inner, &report, false, None)?;
+    let exit = match inner.exit(exit(report.outcome)) {
+        Exit::Done if !problems.is_empty() => Exit::Problems,
+        exit => exit,
+    };
+    Ok((report, exit, problems))
+}
+
+/// Saves the sources of a job, between its hooks.
+fn save(
+    config: &Config,
+    planned: &Planned<'_>,
+    (hooks, settings, repository): (&RunHooks<'_>, &Settings, &Arc<Repository>),
+    argv: &str,
+) -> Result<BackupReport> {
+    let (inner, texts, job, job_type) = (hooks.session, hooks.texts, hooks.job, hooks.job_type.to_owned());
+    let (env, host) = (inner.env, texts.host.to_owned());
     for key in PASSED_OVER.iter().filter(|key| planned.sources.iter().any(|source| source.table.get(key).is_some())) {
         inner.progress.finding(Severity::Note, &format!("`{key}` is not carried out by this version"));
     }
     let zone = zone_of(config, job)?;
     let label =
         job.table.text("label").map(|label| dated(label, env.system.now_ms(), zone.as_ref().unwrap_or(&env.zone)));
-    let sources = planned.sources.iter().map(|source| prepared(&inner, &settings, job, source, &texts));
+    let prepared = |source| prepared(inner, settings, job, source, texts);
+    let sources = planned.sources.iter().map(|source| hooks.framed(source, prepared(source)?));
     let sources = sources.collect::<Result<Vec<_>>>()?;
     let options = BackupOptions {
         paths: Vec::new(),
@@ -258,8 +282,5 @@ fn run_job(
         command: argv.to_owned(),
     };
     let work = |repository: &Arc<Repository>| Ok(backup_sources(repository, sources, options, &inner.progress)?);
-    let report = inner.with(&repository, work)?;
-    tell(&inner, &report, false, None)?;
-    let exit = inner.exit(exit(report.outcome));
-    Ok((report, exit))
+    inner.with(repository, work)
 }

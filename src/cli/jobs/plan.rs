@@ -9,8 +9,7 @@ use crate::cli::error::{CliError, Result};
 use crate::jobs::config::{Config, Job, Source, runs_here};
 
 /// Keys of jobs and sources that this version does not carry out, and without which a run would mean something else.
-pub(in crate::cli) const NEEDED: [&str; 8] =
-    ["before", "after", "on_failure", "always", "for_each", "run_as", "record", "container"];
+pub(in crate::cli) const NEEDED: [&str; 3] = ["for_each", "record", "container"];
 /// Keys that this version does not carry out, and without which a run means the same.
 pub(in crate::cli) const PASSED_OVER: [&str; 7] =
     ["timeout", "retries", "min_ratio", "max_ratio", "first", "trailer", "min_size"];

@@ -32,6 +32,7 @@ pub(in crate::cli) fn prepared(
         let line = table.text("command").unwrap_or_default().to_owned();
         let file = texts.filled(table.text("file").unwrap_or_default(), Some(&source.name))?;
         let mut stream = command(file, line);
+        stream.run_as = table.text("run_as").map(str::to_owned);
         let variables = table.table("env").map(|env| env.0.as_slice()).unwrap_or_default();
         for entry in variables {
             if let Value::Text(value) = &entry.node.value {
