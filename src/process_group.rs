@@ -84,6 +84,14 @@ pub fn record(pid: u32) -> Option<String> {
     Some(format!("{pid} {} {}", started(pid)?, here()?))
 }
 
+/// Whether the process itself that [`record`] described runs still, whatever it started.
+pub fn is_running(text: &str) -> bool {
+    let mut parts = text.trim().splitn(3, ' ');
+    let (Some(pid), Some(start), Some(place)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let now = pid.parse().ok().and_then(started);
+    Some(place) == here().as_deref() && now.as_deref() == Some(start)
+}
+
 /// Ends the group that [`record`] described, if any of it runs still; whether it did.
 pub fn end_recorded(text: &str) -> bool {
     let Some((pid, rest)) = text.trim().split_once(' ') else { return false };
@@ -228,9 +236,9 @@ mod tests {
         let other = text.replacen(&started(pid).unwrap(), "1", 1);
         assert!(!end_recorded(&other) && !end_recorded("") && !end_recorded("x y z"));
         assert!(!end_recorded(&text.replace("pid:", "another:")));
-        assert!(group_has_members(pid));
+        assert!(group_has_members(pid) && is_running(&text) && !is_running(&other) && !is_running(""));
         assert!(end_recorded(&text));
         group.wait().unwrap();
-        assert!(!group_has_members(pid) && !end_recorded(&text));
+        assert!(!group_has_members(pid) && !end_recorded(&text) && !is_running(&text));
     }
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use crate::destination::BadOwnerMap;
 use crate::format::envelope::FormatError;
+use crate::jobs::frame::FrameError;
+use crate::jobs::owed::OwedError;
 use crate::ops::backup::BackupError;
 use crate::ops::cat::CatError;
 use crate::ops::forget::ForgetError;
@@ -102,6 +104,12 @@ pub enum CliError {
     /// A file was not streamed.
     #[error(transparent)]
     Cat(#[from] CatError),
+    /// A hook failed, and nothing was saved.
+    #[error(transparent)]
+    Hook(#[from] FrameError),
+    /// What is owed could not be found or changed.
+    #[error(transparent)]
+    Owed(#[from] OwedError),
     /// The repository could not do its part.
     #[error(transparent)]
     Repository(#[from] RepositoryError),

@@ -95,6 +95,7 @@ impl Exit {
             CliError::Interrupted
             | CliError::Backup(BackupError::Interrupted)
             | CliError::Restore(RestoreError::Interrupted) => Self::Interrupted,
+            CliError::Hook(e) if e.is_interrupted() => Self::Interrupted,
             CliError::Forget(ForgetError::Policy(_)) => Self::Usage,
             CliError::Command { status, .. } => Self::Command(*status),
             e => e.repository().map_or(Self::Failed, Self::of_repository),

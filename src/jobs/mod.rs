@@ -3,7 +3,10 @@
 //! Nothing here prints: what is wrong in a file is told with its place, by [`config::ConfigError`].
 
 pub mod config;
+pub mod frame;
+pub mod hooks;
 pub mod journal;
 pub mod list;
+pub mod owed;
 pub mod schedule;
 pub mod starter;

@@ -77,7 +77,7 @@ pub fn text(found: &Found, repository: Option<&str>, credential: Option<&Path>) 
         ));
     }
     if let Some(socket) = &found.mysql {
-        text.push_str(&format!("{MYSQL_JOB}server = {{ kind = \"mysql\", socket = {} }}\n", shown(socket)));
+        text.push_str(&format!("{MYSQL_JOB}server = {{ kind = \"mysql\", host = {} }}\n", shown(socket)));
     }
     for (number, folder) in found.dss.iter().enumerate() {
         let name = if number == 0 { "dss".to_owned() } else { format!("dss{}", number + 1) };

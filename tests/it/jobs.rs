@@ -114,23 +114,6 @@ fn a_source_that_fails_stops_no_other_and_no_other_job() {
     assert!(list.contains("it has no snapshot of a/bad") && list.contains("b/site"), "{list}");
 }
 
-/// What would not be done as it is written is not begun.
-#[test]
-fn what_is_not_supported_is_refused_before_anything_is_run() {
-    for (jobs, what) in [
-        (
-            "[jobs.a]\nbefore = \"true\"\nsources = { x = { kind = \"path\", paths = [\"/x\"] } }\n",
-            "job `a` has `before`",
-        ),
-        ("[jobs.a.sources]\nx = { kind = \"postgres\" }\n", "source `a/x` is of kind postgres"),
-    ] {
-        let sr = configured(jobs);
-        let text = run(&sr, 2, &[]);
-        assert!(text.contains(what) && text.contains("nothing was run"), "{text}");
-        assert!(sr.expect(0, &["snapshots"]).contains("0 snapshots"));
-    }
-}
-
 /// A machine that may only add: the credential of the configuration is used, and the passphrase is not there.
 #[test]
 fn a_job_runs_with_a_backup_credential() {

@@ -26,6 +26,7 @@ mod faults_upkeep;
 mod forget;
 mod fuzz;
 mod golden;
+mod hooks;
 mod hostile;
 mod jobs;
 mod json;

@@ -305,7 +305,7 @@ pub(in crate::cli) fn leave_out_own(
     Ok(())
 }
 
-pub(super) fn exit(outcome: Outcome) -> Exit {
+pub(in crate::cli) fn exit(outcome: Outcome) -> Exit {
     match outcome {
         Outcome::Complete => Exit::Done,
         Outcome::Warnings | Outcome::Partial => Exit::Problems,

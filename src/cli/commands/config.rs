@@ -13,6 +13,7 @@ use super::super::exit::Exit;
 use super::super::output::text::{escape, pluralize};
 use super::super::redact::mask;
 use crate::cli::config_file::{ConfigFileArgument, load};
+use crate::cli::jobs::check::tried;
 use crate::jobs::config::tree::{Node, Table, Value};
 use crate::jobs::config::{Config, find, keys, runs_here, schema};
 use crate::jobs::starter;
@@ -116,7 +117,7 @@ fn init(session: &Session, argument: &ConfigFileArgument) -> Result<()> {
 
 fn check(session: &Session, file: &ConfigFileArgument, file_only: bool) -> Result<Exit> {
     let config = load(session, file)?;
-    let problems = if file_only { Vec::new() } else { super::run::tried(session, &config)? };
+    let problems = if file_only { Vec::new() } else { tried(session, &config)? };
     for problem in &problems {
         session.progress.finding(Severity::Error, problem);
     }

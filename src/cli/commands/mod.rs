@@ -9,6 +9,7 @@ pub(super) mod credential;
 pub(super) mod diff;
 pub(super) mod find;
 pub(super) mod forget;
+pub(super) mod hooks;
 pub(super) mod init;
 pub(super) mod key;
 pub(super) mod log;
@@ -32,6 +33,7 @@ use clap::Subcommand;
 use super::context::Session;
 use super::error::Result;
 use super::exit::Exit;
+use super::jobs::hooks::remind;
 use super::redact;
 
 use backup::{BACKUP_EXAMPLES, BackupArguments};
@@ -42,6 +44,7 @@ use credential::CredentialCommand;
 use diff::DiffArguments;
 use find::{FIND_EXAMPLES, FindArguments};
 use forget::{FORGET_EXAMPLES, ForgetArguments, HoldArguments};
+use hooks::HooksArguments;
 use init::InitArguments;
 use key::KeyCommand;
 use log::LogArguments;
@@ -116,6 +119,8 @@ pub enum Command {
     Runs(RunsArguments),
     /// Show all that is known of a run of this machine, a set or a snapshot
     Show(ShowArguments),
+    /// List or run the hooks of jobs that were interrupted
+    Hooks(HooksArguments),
     /// Check or show the configuration file of jobs
     Config(ConfigArguments),
     /// Explain why there are no locks to remove
@@ -134,6 +139,9 @@ pub enum Command {
 impl Command {
     /// Runs the command. `argv` is the command line, for the description of what it writes.
     pub fn run(&self, session: &Session, argv: &[OsString]) -> Result<Exit> {
+        if !self.says_nothing_of_hooks() {
+            remind(session);
+        }
         match self {
             Self::Init(arguments) => init::run(session, arguments),
             Self::Backup(arguments) => backup::run(session, arguments, redact::command_line(argv)),
@@ -145,6 +153,7 @@ impl Command {
             Self::Run(arguments) => run::run(session, arguments, &redact::command_line(argv)),
             Self::Runs(arguments) => runs::run(session, arguments),
             Self::Show(arguments) => show::run(session, arguments),
+            Self::Hooks(arguments) => hooks::run(session, arguments),
             Self::Config(arguments) => config::run(session, arguments),
             Self::Copy(arguments) => copy::run(session, arguments, argv),
             Self::Find(arguments) => find::run(session, arguments),
@@ -165,5 +174,18 @@ impl Command {
             Self::Version => session.print(concat!("strongroom ", env!("CARGO_PKG_VERSION"))).map(|()| Exit::Done),
             Self::ExitCodes => session.print(&Exit::help()).map(|()| Exit::Done),
         }
+    }
+    /// Whether it has nothing to do with this machine's backups, or tells itself of hooks that are to run.
+    fn says_nothing_of_hooks(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(_)
+                | Self::Hooks(_)
+                | Self::Unlock
+                | Self::Completions(_)
+                | Self::Man(_)
+                | Self::Version
+                | Self::ExitCodes
+        )
     }
 }

@@ -1,41 +1,31 @@
 //! `run`: jobs of the configuration file, now.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use clap::Args;
 use jiff::Timestamp;
 
-use crate::databases;
+use crate::format::record::Outcome;
 use crate::jobs::config::{Config, Job};
 use crate::jobs::journal::{Event, Journal, owed};
 use crate::jobs::schedule::Schedule;
-use crate::ops::backup::{BackupOptions, BackupReport, Job as BackupJob, UsualLength, backup_sources};
 use crate::primitives::ids::SetId;
 use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::system::random;
-use crate::repository::Repository;
-use crate::source::ExcludeOptions;
 
 use super::super::context::Session;
 use super::super::error::{CliError, Result, error_text};
 use super::super::exit::Exit;
 use super::super::output::json::outcome;
-use super::super::output::text::escape;
 use super::super::redact::mask;
-use super::super::settings::{Settings, places};
+use super::super::settings::places;
 use super::super::time::show;
 use super::super::values;
-use super::backup::{dated, exit, tell};
 use crate::cli::config_file::{ConfigFileArgument, load, open_log};
-use crate::cli::jobs::for_each::records;
+use crate::cli::jobs::execute::Running;
+use crate::cli::jobs::hooks::pay_before_run;
 use crate::cli::jobs::limits::usual_lengths;
-use crate::cli::jobs::plan::{PASSED_OVER, Planned, check_supported, host, plan, zone_of};
-use crate::cli::jobs::postgres;
-use crate::cli::jobs::repository::{compression, repository_of};
-use crate::cli::jobs::sources::{Preparing, problems as problems_of};
-use crate::cli::jobs::texts::Texts;
+use crate::cli::jobs::plan::{Planned, check_supported, host, plan, zone_of};
 
 /// Options of `run`.
 #[derive(Args)]
@@ -46,6 +36,9 @@ pub struct RunArguments {
     /// Run only jobs that are owed a run by their schedule
     #[arg(long)]
     pub due: bool,
+    /// Protect the snapshots from being forgotten, as `hold` does
+    #[arg(long)]
+    pub hold: bool,
     /// The type of the run, in place of the job's own
     #[arg(long = "type", value_name = "TYPE")]
     pub job_type: Option<String>,
@@ -69,7 +62,7 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Re
     session.listen()?;
     let runner =
         Runner { session, config: &config, journal: Journal::open(&state(session)?).map_err(journal_failed)?, argv };
-    let mut worst = Exit::Done;
+    let mut worst = if pay_before_run(session)? { Exit::Done } else { Exit::Problems };
     for planned in &planned {
         if arguments.due && runner.owed(planned.job)?.is_none() {
             continue;
@@ -163,9 +156,19 @@ impl Runner<'_> {
             slot_ms,
         })?;
         let usual = usual_lengths(&self.journal.events().map_err(journal_failed)?);
-        let done = run_job(session, self.config, planned, job_type, self.argv, usual);
+        let running = Running {
+            session,
+            config: self.config,
+            planned,
+            job_type,
+            argv: self.argv,
+            run: &run,
+            usual,
+            hold: arguments.hold,
+        };
+        let done = running.run();
         let (outcome_word, error) = match &done {
-            Ok((report, _)) => {
+            Ok((report, _, problems)) => {
                 for source in &report.sources {
                     append(Event::Source {
                         run: run.clone(),
@@ -177,116 +180,12 @@ impl Runner<'_> {
                         bytes_stored: source.figures.bytes_stored,
                     })?;
                 }
-                (outcome(report.outcome).to_owned(), None)
+                let whole = report.outcome.max(if problems.is_empty() { Outcome::Complete } else { Outcome::Warnings });
+                (outcome(whole).to_owned(), problems.first().map(|problem| mask(problem)))
             }
             Err(e) => ("failed".to_owned(), Some(mask(&error_text(e)))),
         };
         append(Event::Ended { run, outcome: outcome_word, time_ms: now_ms(), error })?;
-        done.map(|(_, exit)| exit)
+        done.map(|(_, exit, _)| exit)
     }
-}
-
-/// What stands in the way of the jobs of this machine: each repository is opened, each path looked for. Nothing is saved.
-pub(super) fn tried(session: &Session, config: &Config) -> Result<Vec<String>> {
-    let (env, host) = (session.env, host(session.env));
-    let mut problems = Vec::new();
-    let mut opened = BTreeSet::new();
-    for planned in plan(config, &[], &host)? {
-        let job = planned.job;
-        let texts = Texts { env, host: &host, job: &job.name };
-        problems.extend(check_supported(&planned).err().map(|e| error_text(&e)));
-        let repository = job.table.text("repository").unwrap_or_default().to_owned();
-        if opened.insert(repository.clone()) {
-            let open = || -> Result<()> {
-                let global = repository_of(session.global, config, job, &texts)?;
-                Settings::find(&global, env, false)?.open(&global, env)?;
-                Ok(())
-            };
-            let failed = open().err().map(|e| format!("repository {repository}: {}", error_text(&e)));
-            problems.extend(failed);
-        }
-        for source in planned.sources.iter().filter(|source| source.table.text("kind") == Some("postgres")) {
-            let name = format!("{}/{}", job.name, source.name);
-            let found = match postgres::options(name.clone(), source, &texts, None) {
-                Ok(options) => databases::postgres::check(&options),
-                Err(e) => vec![error_text(&e)],
-            };
-            problems.extend(found.into_iter().map(|problem| format!("source {name}: {problem}")));
-        }
-        for source in &planned.sources {
-            let found = problems_of(source, &texts).unwrap_or_else(|e| vec![error_text(&e)]);
-            problems.extend(found.into_iter().map(|what| format!("source {}/{}: {what}", job.name, source.name)));
-        }
-        for source in planned.sources.iter().filter(|source| source.table.text("kind") == Some("path")) {
-            let name = format!("{}/{}", job.name, source.name);
-            match texts.list(&source.table, "paths", &source.name) {
-                Ok(paths) => {
-                    let missing =
-                        paths.iter().filter_map(|path| Some((path, Path::new(path).symlink_metadata().err()?)));
-                    problems.extend(missing.map(|(path, e)| format!("source {name}: cannot read {path}: {e}")));
-                }
-                Err(e) => problems.push(format!("source {name}: {}", error_text(&e))),
-            }
-        }
-    }
-    Ok(problems)
-}
-
-fn run_job(
-    session: &Session,
-    config: &Config,
-    planned: &Planned<'_>,
-    job_type: String,
-    argv: &str,
-    usual: UsualLength,
-) -> Result<(BackupReport, Exit)> {
-    let (env, job) = (session.env, planned.job);
-    let host = host(env);
-    let texts = Texts { env, host: &host, job: &job.name };
-    let global = repository_of(session.global, config, job, &texts)?;
-    let inner = Session::new(&global, env);
-    let settings = Settings::find(&global, env, false)?;
-    let repository = settings.open(&global, env)?;
-    if session.global.tells() {
-        session.print(&format!("job {} ({})", escape(job.name.as_bytes()), escape(job_type.as_bytes())))?;
-    }
-    let says = |key: &str| job.table.get(key).is_some() || planned.sources.iter().any(|s| s.table.get(key).is_some());
-    for key in PASSED_OVER.iter().filter(|key| says(key)) {
-        inner.progress.finding(Severity::Note, &format!("`{key}` is not carried out by this version"));
-    }
-    let zone = zone_of(config, job)?;
-    let label =
-        job.table.text("label").map(|label| dated(label, env.system.now_ms(), zone.as_ref().unwrap_or(&env.zone)));
-    let preparing =
-        Preparing { session: &inner, settings: &settings, job, texts: &texts, usual, repository: &repository };
-    let sources = preparing.all(planned)?;
-    let (records, wrong) = records(job, planned.sources.iter(), &texts);
-    wrong.iter().for_each(|text| inner.progress.finding(Severity::Error, text));
-    let notes = job.table.text("notes").map(|notes| texts.filled(notes, None)).transpose()?;
-    let options = BackupOptions {
-        paths: Vec::new(),
-        streams: Vec::new(),
-        source: None,
-        host: host.clone(),
-        user: env.user.clone(),
-        tags: Vec::new(),
-        job: Some(BackupJob { name: job.name.clone(), job_type, notes, records }),
-        label: label.transpose()?,
-        time_ms: None,
-        exclude: ExcludeOptions::default(),
-        dry_run: false,
-        read_all: false,
-        compare: Default::default(),
-        compression: compression(config, job),
-        allow_empty: false,
-        command: argv.to_owned(),
-    };
-    let work = |repository: &Arc<Repository>| Ok(backup_sources(repository, sources, options, &inner.progress)?);
-    let report = inner.with(&repository, work)?;
-    tell(&inner, &report, false, None)?;
-    let exit = match inner.exit(exit(report.outcome)) {
-        Exit::Done if !wrong.is_empty() => Exit::Problems,
-        exit => exit,
-    };
-    Ok((report, exit))
 }

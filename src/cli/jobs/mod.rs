@@ -1,6 +1,9 @@
 //! Running jobs of the configuration: what is to be run, and what its values mean on this machine.
 
+pub(super) mod check;
+pub(super) mod execute;
 pub(super) mod for_each;
+pub(super) mod hooks;
 pub(super) mod limits;
 pub(super) mod mysql;
 pub(super) mod plan;

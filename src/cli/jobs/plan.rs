@@ -8,8 +8,6 @@ use crate::cli::env::Env;
 use crate::cli::error::{CliError, Result};
 use crate::jobs::config::{Config, Job, Source, runs_here};
 
-/// Keys of jobs and sources that this version does not carry out, and without which a run would mean something else.
-pub(in crate::cli) const NEEDED: [&str; 4] = ["before", "after", "on_failure", "always"];
 /// Keys that this version does not carry out, and without which a run means the same.
 pub(in crate::cli) const PASSED_OVER: [&str; 2] = ["first", "parallel"];
 
@@ -117,13 +115,7 @@ pub(in crate::cli) fn check_supported(planned: &Planned<'_>) -> Result<()> {
     let job = &planned.job.name;
     let refuse =
         |what: String| Err(CliError::Usage(format!("{what}, which this version does not do; nothing was run")));
-    if let Some(key) = NEEDED.iter().find(|key| planned.job.table.get(key).is_some()) {
-        return refuse(format!("job `{job}` has `{key}`"));
-    }
     for source in &planned.sources {
-        if let Some(key) = NEEDED.iter().find(|key| source.table.get(key).is_some()) {
-            return refuse(format!("source `{job}/{}` has `{key}`", source.name));
-        }
         let kind = source.table.text("kind").unwrap_or_default();
         if !matches!(kind, "path" | "command" | "postgres" | "mysql" | "mariadb" | "sqlite") {
             return refuse(format!("source `{job}/{}` is of kind {kind}", source.name));

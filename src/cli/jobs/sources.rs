@@ -8,9 +8,9 @@ use crate::cli::error::{CliError, Result, error_text};
 use crate::cli::paths::on_disk;
 use crate::cli::settings::Settings;
 use crate::cli::values;
-use crate::databases::mysql::{self, mysql_source};
+use crate::databases::mysql::mysql_source;
 use crate::databases::postgres::postgres_source;
-use crate::databases::sqlite::{self, sqlite_source};
+use crate::databases::sqlite::sqlite_source;
 use crate::format::description::StreamDescription;
 use crate::jobs::config::tree::{Table, Value};
 use crate::jobs::config::{Job, Source, runs_here};
@@ -22,21 +22,13 @@ use crate::repository::Repository;
 use crate::source::ExcludeOptions;
 
 use super::for_each::listed;
+use super::hooks::RunHooks;
 use super::limits::{limits, stream_options};
 use super::mysql::mysql_options;
 use super::plan::{Lines, Planned};
 use super::postgres;
 use super::sqlite::sqlite_options;
 use super::texts::Texts;
-
-/// What `config check` says of a source of MySQL, MariaDB or SQLite: nothing is saved.
-pub(in crate::cli) fn problems(source: &Source, texts: &Texts<'_>) -> Result<Vec<String>> {
-    Ok(match source.table.text("kind") {
-        Some("mysql" | "mariadb") => mysql::check(&mysql_options(source, texts)?),
-        Some("sqlite") => sqlite::check(&sqlite_options(source, texts)?),
-        _ => Vec::new(),
-    })
-}
 
 /// What sources are prepared with.
 pub(in crate::cli) struct Preparing<'a> {
@@ -48,6 +40,8 @@ pub(in crate::cli) struct Preparing<'a> {
     pub(in crate::cli) usual: UsualLength,
     /// Where it is saved: secrets of its own are made from those of the credential.
     pub(in crate::cli) repository: &'a Repository,
+    /// What is done around each source.
+    pub(in crate::cli) hooks: &'a RunHooks<'a>,
 }
 
 impl Preparing<'_> {
@@ -55,7 +49,7 @@ impl Preparing<'_> {
     /// that is like it.
     pub(in crate::cli) fn source(&self, source: &Source) -> Result<Box<dyn BackupSource>> {
         let name = format!("{}/{}", self.job.family, source.name);
-        match source.table.text("kind") {
+        let made = match source.table.text("kind") {
             Some("command") => self.command(source, name),
             Some("path") => self.paths(source, name),
             Some("postgres") => self.postgres(source, name),
@@ -65,7 +59,8 @@ impl Preparing<'_> {
                 Ok(sqlite_source(name, sqlite_options(source, self.texts)?, streams))
             }
             kind => Err(CliError::Usage(format!("this version saves no sources of kind {}", kind.unwrap_or_default()))),
-        }
+        };
+        self.hooks.framed(source, made?)
     }
 
     /// The sources, ready to be saved. One that cannot be prepared fails when its turn comes, and stops no other.

@@ -1,7 +1,7 @@
 //! Sources in sources: with something that is done before and after, and as a line of a list.
 
 use crate::format::description::Figures;
-use crate::primitives::progress::Severity;
+use crate::primitives::progress::{Observer, Severity};
 
 use super::BackupError;
 use super::snapshot_writer::{SnapshotWriter, Source, SourceReport};
@@ -9,11 +9,17 @@ use super::snapshot_writer::{SnapshotWriter, Source, SourceReport};
 /// What is done before and after a source.
 pub trait Frame {
     /// Is called before the source is saved. An error is why it is not saved at all.
-    fn before(&mut self) -> Result<(), String>;
+    fn before(&mut self, observer: &dyn Observer) -> Result<(), String>;
 
     /// Is called in any case, also when `before` failed or the run was stopped: with what came of the source and its
-    /// members, as far as they were reached. What it answers is told as a warning.
-    fn after(&mut self, reports: &[SourceReport]) -> Vec<String>;
+    /// members, as far as they were reached, and what stopped it. What it answers is told as errors; what is saved stays
+    /// saved, and its outcome is *warnings* at best.
+    fn after(
+        &mut self,
+        observer: &dyn Observer,
+        reports: &[SourceReport],
+        stopped: Option<&BackupError>,
+    ) -> Vec<String>;
 }
 
 /// A source within a frame.
@@ -66,16 +72,18 @@ impl Source for Framed {
     fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<(), BackupError> {
         let Self { inner, mut frame } = *self;
         let (name, first) = (inner.name().to_owned(), writer.reports().len());
-        let stored = match frame.before() {
+        let observer = writer.observer();
+        let stored = match frame.before(observer) {
             Ok(()) => inner.store(writer),
+            Err(_) if observer.interrupted() => Err(BackupError::Interrupted),
             Err(error) => {
-                writer.observer().finding(Severity::Error, &format!("{name}: {error}"));
+                observer.finding(Severity::Error, &format!("{name}: {error}"));
                 writer.report(SourceReport::failed(name.clone(), Figures::default(), error));
                 Ok(())
             }
         };
-        for text in frame.after(&writer.reports()[first..]) {
-            writer.observer().finding(Severity::Warning, &format!("{name}: {text}"));
+        for text in frame.after(observer, &writer.reports()[first..], stored.as_ref().err()) {
+            observer.finding(Severity::Error, &format!("{name}: {text}"));
             writer.warn_of(first, &text);
         }
         stored

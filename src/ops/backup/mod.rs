@@ -254,6 +254,14 @@ pub fn backup_sources(
     Ok(BackupReport { run: Some(id), sources: reports, resumed, damage, outcome })
 }
 
+/// Writes into the log that a run failed before it read anything, and why: whoever reads the log is to know of it.
+pub fn failed_run(repository: &Arc<Repository>, host: &str, command: &str, why: String) -> Result<(), BackupError> {
+    let begun = run_description(host, command);
+    let run = repository.begin_run(RunKind::Backup, host, &begun, PackerThreads::default())?;
+    run.end(Outcome::Failed, &RunDescription { findings: vec![why], ..begun })?;
+    Ok(())
+}
+
 /// Ends a run that could not save all its sources. What is uploaded is published, so that the next run need not store it
 /// again; if that fails too, the packs are found by their kept directories.
 fn end_failed(run: Run, error: &BackupError, begun: RunDescription, observer: &dyn Observer) {

@@ -1,0 +1,227 @@
+//! Hooks of jobs and sources: from the configuration, around what is saved, and what is owed of them.
+
+use std::sync::Arc;
+
+use crate::cli::context::Session;
+use crate::cli::env::Env;
+use crate::cli::error::{CliError, Result, error_text};
+use crate::cli::launcher;
+use crate::cli::redact::mask;
+use crate::cli::settings::places;
+use crate::cli::time::show;
+use crate::cli::values;
+use crate::jobs::config::tree::{Table, Value};
+use crate::jobs::config::{Job, Source};
+use crate::jobs::frame::{HookFrame, Hooks, Subject, stopped_by};
+use crate::jobs::hooks::{Ending, How, Surroundings};
+use crate::jobs::owed::{Debt, Debtor, Listing, Owed, State};
+use crate::ops::backup::{BackupReport, Source as BackupSource, failed_run, framed_source};
+use crate::primitives::progress::{Observer, Severity};
+use crate::repository::Repository;
+
+use super::texts::Texts;
+
+/// How long a hook may take if nothing is said.
+const TIMEOUT_MS: u64 = 30 * 60 * 1000;
+
+/// Variables that a hook has, also if another process runs it later.
+const KEPT: [&str; 11] = [
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+];
+/// The first so many are right for every user.
+const KEPT_OF_OTHERS: usize = 4;
+
+/// A run of a job, and what its hooks are told of it.
+pub(in crate::cli) struct RunHooks<'a> {
+    pub(in crate::cli) session: &'a Session<'a>,
+    pub(in crate::cli) texts: &'a Texts<'a>,
+    pub(in crate::cli) job: &'a Job,
+    pub(in crate::cli) job_type: &'a str,
+    pub(in crate::cli) run: &'a str,
+}
+
+impl RunHooks<'_> {
+    /// Calls `save` between the job's hooks. What of them failed at the end is told, and answered.
+    pub(in crate::cli) fn around(
+        &self,
+        repository: &Arc<Repository>,
+        argv: &str,
+        save: impl FnOnce() -> Result<BackupReport>,
+    ) -> Result<(BackupReport, Vec<String>)> {
+        let observer = &self.session.progress;
+        let Some(mut frame) = self.frame(&self.job.table, None)? else { return Ok((save()?, Vec::new())) };
+        let done = frame.enter(observer).map_err(CliError::from).and_then(|()| save());
+        let ending = match &done {
+            Ok(report) => Ending::of(&report.sources, None),
+            Err(CliError::Backup(e)) => Ending::of(&[], Some(stopped_by(e))),
+            Err(e) => Ending::of(&[], Some((How::Failed, error_text(e)))),
+        };
+        let problems = frame.leave(observer, ending);
+        problems.iter().for_each(|problem| observer.finding(Severity::Error, problem));
+        if let Err(e @ CliError::Hook(_)) = &done
+            && let Err(e) = failed_run(repository, self.texts.host, argv, mask(&error_text(e)))
+        {
+            let text = format!("the failure was not written to the repository's log: {}", error_text(&e));
+            observer.finding(Severity::Warning, &text);
+        }
+        Ok((done?, problems))
+    }
+
+    /// The source between its own hooks.
+    pub(in crate::cli) fn framed(
+        &self,
+        source: &Source,
+        inner: Box<dyn BackupSource>,
+    ) -> Result<Box<dyn BackupSource>> {
+        Ok(match self.frame(&source.table, Some(&source.name))? {
+            Some(frame) => framed_source(inner, Box::new(frame)),
+            None => inner,
+        })
+    }
+
+    fn frame(&self, table: &Table, source: Option<&str>) -> Result<Option<HookFrame>> {
+        let hook = |key: &str| table.text(key).map(str::to_owned);
+        let [before, after, on_failure, always] = ["before", "after", "on_failure", "always"].map(hook);
+        if [&before, &after, &on_failure, &always].iter().all(|hook| hook.is_none()) {
+            return Ok(None);
+        }
+        let env = self.session.env;
+        let hooks = Hooks { before, after, on_failure, always, surroundings: self.surroundings(table, source)? };
+        let (job, source, run) = (self.job.name.clone(), source.map(str::to_owned), self.run.to_owned());
+        let subject = Subject { job, source, run, debtor: debtor(env) };
+        let owed = owed(self.session)?;
+        Ok(Some(HookFrame::new(hooks, subject, owed, launcher(), env.system.clone(), mask)))
+    }
+
+    fn surroundings(&self, table: &Table, source: Option<&str>) -> Result<Surroundings> {
+        let env = self.session.env;
+        let run_as = table.text("run_as").map(str::to_owned);
+        let timeout = table.text("hook_timeout").map(values::duration_ms).transpose().map_err(CliError::Usage)?;
+        let timeout_ms = timeout.map_or(TIMEOUT_MS, i64::unsigned_abs);
+        let kept = &KEPT[..if run_as.is_some() { KEPT_OF_OTHERS } else { KEPT.len() }];
+        let kept = kept.iter().filter_map(|name| Some(((*name).to_owned(), env.variable(name)?.to_str()?.to_owned())));
+        let mut all: Vec<(String, String)> = kept.collect();
+        let variables = source.and_then(|_| table.table("env")).map(|env| env.0.as_slice()).unwrap_or_default();
+        for entry in variables {
+            if let Value::Text(value) = &entry.node.value {
+                all.push((entry.key.clone(), self.texts.filled(value, source)?));
+            }
+        }
+        let own = [
+            ("STRONGROOM_JOB", self.job.name.as_str()),
+            ("STRONGROOM_TYPE", self.job_type),
+            ("STRONGROOM_HOST", self.texts.host),
+            ("STRONGROOM_RUN", self.run),
+        ];
+        let source = source.map(|source| ("STRONGROOM_SOURCE", source));
+        all.extend(own.into_iter().chain(source).map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let cwd = Some(env.cwd.clone()).filter(|cwd| cwd.to_str().is_some());
+        Ok(Surroundings { run_as, timeout_ms, cwd, env: all })
+    }
+}
+
+fn debtor(env: &Env) -> Debtor {
+    Debtor::this(&env.user, &env.host)
+}
+
+fn owed(session: &Session) -> Result<Owed> {
+    Ok(Owed::of(&places(session.global, session.env)?.state))
+}
+
+/// What became of a debt that was to be paid.
+pub(in crate::cli) struct Payment {
+    /// The debt.
+    pub(in crate::cli) debt: Debt,
+    /// Why it could not be paid.
+    pub(in crate::cli) error: Option<String>,
+}
+
+/// Runs the hooks that are owed by processes that are gone, and tells of each; `None` stands for files that tell nobody
+/// what is owed.
+pub(in crate::cli) fn pay(session: &Session) -> Result<(Vec<Payment>, Listing)> {
+    let (progress, env) = (&session.progress, session.env);
+    let (due, listing) = owed(session)?.take_due(&debtor(env))?;
+    warn_of_unreadable(session, &listing);
+    let mut payments: Vec<Payment> = Vec::new();
+    for held in due {
+        if env.signals.interrupted() {
+            return Err(CliError::Interrupted);
+        }
+        let debt = held.debt().clone();
+        let since = show(debt.owed_ms, &env.zone);
+        let text = format!("hook `always` of {} is owed since {since}, of run {}: it runs now", debt.what(), debt.run);
+        progress.finding(Severity::Note, &text);
+        let paid = held.pay(&Ending::unknown(), progress, &|| env.system.now_ms(), mask);
+        let error = paid.err().map(|e| error_text(&e));
+        if let Some(error) = &error {
+            let text = format!("{error}; it stays owed (id {}): `strongroom hooks --owed` runs it again", debt.id);
+            progress.finding(Severity::Error, &text);
+        }
+        payments.push(Payment { debt, error });
+    }
+    Ok((payments, listing))
+}
+
+/// Before jobs run: what earlier runs owe is done first. Whether all of it was.
+pub(in crate::cli) fn pay_before_run(session: &Session) -> Result<bool> {
+    match pay(session) {
+        Ok((payments, listing)) => {
+            Ok(listing.unreadable.is_empty() && payments.iter().all(|payment| payment.error.is_none()))
+        }
+        Err(e @ CliError::Interrupted) => Err(e),
+        Err(e) => {
+            session.progress.finding(Severity::Error, &error_text(&e));
+            Ok(false)
+        }
+    }
+}
+
+/// All that is owed, with a warning for each file that tells nobody what it is.
+pub(in crate::cli) fn list(session: &Session) -> Result<Listing> {
+    let listing = owed(session)?.list(&debtor(session.env))?;
+    warn_of_unreadable(session, &listing);
+    Ok(listing)
+}
+
+/// Removes a debt without paying it.
+pub(in crate::cli) fn discard(session: &Session, id: &str) -> Result<Debt> {
+    Ok(owed(session)?.discard(id, &debtor(session.env))?)
+}
+
+fn warn_of_unreadable(session: &Session, listing: &Listing) {
+    for (path, why) in &listing.unreadable {
+        let text = format!(
+            "{} may be a hook that is owed, and cannot be read: {why}; look at it, run what it names, and delete it",
+            path.display()
+        );
+        session.progress.finding(Severity::Warning, &text);
+    }
+}
+
+/// Says in one line what is owed by processes that are gone.
+pub(in crate::cli) fn remind(session: &Session) {
+    let Ok(owed) = owed(session) else { return };
+    let listing = match owed.list(&debtor(session.env)) {
+        Ok(listing) => listing,
+        Err(e) => return session.progress.finding(Severity::Note, &error_text(&e)),
+    };
+    let due: Vec<String> = listing.entries.iter().filter(|e| e.state == State::Due).map(|e| e.debt.what()).collect();
+    if !due.is_empty() {
+        let text = format!(
+            "hook `always` of {} is owed: its run was killed or could not run it; `strongroom hooks --owed` runs it",
+            due.join(", ")
+        );
+        session.progress.finding(Severity::Note, &text);
+    }
+    warn_of_unreadable(session, &listing);
+}
