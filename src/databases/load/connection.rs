@@ -36,6 +36,12 @@ impl Connection {
         Ok(Self { words, login: None })
     }
 
+    /// With a file of options for clients of MySQL.
+    #[must_use]
+    pub fn with_login(self, login: Option<PathBuf>) -> Self {
+        Self { login, ..self }
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.words.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())

@@ -4,6 +4,7 @@
 //! texts of theirs are quoted, and a command is run only if that is asked for. Globals come first, then the databases one
 //! after the other; each is compared with what was saved before it counts as loaded. One that fails stops no other.
 
+pub mod by_hand;
 mod client;
 mod compare;
 pub mod connection;

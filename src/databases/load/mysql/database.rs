@@ -3,8 +3,6 @@
 //! These servers cannot rename a database: it is loaded under its name, and this machine remembers that it began. A
 //! database that a load made and did not finish is made anew by the next one.
 
-use std::io::Write;
-
 use crate::databases::load::client::{Feed, Reads, Stream, run};
 use crate::databases::load::item::Item;
 use crate::databases::load::options::{Done, Failure, IfExists, counted};

@@ -33,7 +33,7 @@ pub(crate) fn planned(server: &Postgres<'_>, item: &Item, stream: &Stream<'_>) -
 pub(crate) fn load(server: &mut Postgres<'_>, plan: RolesPlan) -> Result<Done, Failure> {
     let mut done = Done { notes: told(&plan), ..Done::default() };
     let mut errors = Vec::new();
-    let mut run = |server: &Postgres<'_>, step: &Step| -> Result<Option<String>, Failure> {
+    let run = |server: &Postgres<'_>, step: &Step| -> Result<Option<String>, Failure> {
         match server.admin(&format!("begin;\n{}\ncommit;", step.sql)) {
             Ok(_) => Ok(None),
             Err(Failure::Because(why)) => Ok(Some(format!("{}: {why}", step.what))),
