@@ -31,6 +31,7 @@ mod json;
 mod layers;
 mod listing;
 mod lists;
+mod load;
 mod model;
 mod nightly;
 mod nonces;

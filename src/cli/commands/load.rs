@@ -176,7 +176,8 @@ pub(crate) fn run(session: &Session, arguments: &LoadArguments) -> Result<Exit> 
     let to = to.with_login(arguments.login.as_ref().map(|path| absolute(path, &session.env.cwd)));
     session.with_repository(|repository| {
         if repository.keys.role == Role::Backup {
-            let text = "this credential only adds and cannot read: load with the owner's passphrase or a read credential";
+            let text =
+                "this credential only adds and cannot read: load with the owner's passphrase or a read credential";
             return Err(CliError::Usage(text.to_owned()));
         }
         let set = set_of(session, repository, arguments)?;
@@ -221,11 +222,8 @@ fn renamed(text: &str) -> Result<(String, String)> {
 }
 
 fn set_of(session: &Session, repository: &Repository, arguments: &LoadArguments) -> Result<Set> {
-    let filter = FilterArguments {
-        host: arguments.host.clone(),
-        label: arguments.label.clone(),
-        ..FilterArguments::default()
-    };
+    let filter =
+        FilterArguments { host: arguments.host.clone(), label: arguments.label.clone(), ..FilterArguments::default() };
     let snapshot = SnapshotArguments { snapshot: None, at: arguments.at.clone(), filter };
     let sets = SetArguments {
         set: Some(arguments.set.clone()),

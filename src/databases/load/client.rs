@@ -92,9 +92,7 @@ pub(super) fn run(
     match fed {
         Err(Feed::Failed(what)) => Err(Failure::Because(what)),
         _ if !status.success() => Err(fail(if said.is_empty() { format!("it failed: {status}") } else { said })),
-        Err(Feed::Left) if reads == Reads::All => {
-            Err(fail("it ended before it had read all of the dump".to_owned()))
-        }
+        Err(Feed::Left) if reads == Reads::All => Err(fail("it ended before it had read all of the dump".to_owned())),
         _ => match answer.len() > ANSWER_LEN_MAX {
             true => Err(fail("its answer is too long".to_owned())),
             false => Ok(answer),
@@ -130,9 +128,8 @@ impl Drop for RaiseOnDrop<'_> {
 
 /// What a client answers that is given this text.
 pub(super) fn ask(command: &CommandSource, text: &str, observer: &dyn Observer) -> Result<String, Failure> {
-    let answer = run(command, Reads::Enough, observer, &mut |input| {
-        input.write_all(text.as_bytes()).map_err(|_| Feed::Left)
-    })?;
+    let answer =
+        run(command, Reads::Enough, observer, &mut |input| input.write_all(text.as_bytes()).map_err(|_| Feed::Left))?;
     let text = String::from_utf8(answer);
     text.map_err(|_| Failure::Because(format!("{}: it answered with text that is not UTF-8", command.name)))
 }

@@ -52,7 +52,11 @@ impl Connection {
         let known = ["service", "host", "hostaddr", "port", "socket"];
         let words = known.iter().filter_map(|key| Some(format!("{key}={}", self.get(key)?)));
         let shown: Vec<String> = words.collect();
-        if shown.is_empty() { "the server of the environment".to_owned() } else { printable(shown.join(" ").as_bytes()) }
+        if shown.is_empty() {
+            "the server of the environment".to_owned()
+        } else {
+            printable(shown.join(" ").as_bytes())
+        }
     }
 
     /// libpq's words for a database of the server. No session is read-only because its database or user is said to be.
@@ -61,7 +65,8 @@ impl Connection {
         let of_environment = std::env::var("PGOPTIONS").unwrap_or_default();
         let options = self.get("options").unwrap_or(&of_environment);
         let options = format!("{options} -c default_transaction_read_only=off").trim().to_owned();
-        let mut words: Vec<(&str, &str)> = self.words.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let mut words: Vec<(&str, &str)> =
+            self.words.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         words.retain(|(key, _)| *key != "options" && !(*key == "dbname" && database.is_some()));
         words.extend(database.map(|name| ("dbname", name)));
         words.push(("options", &options));
@@ -83,8 +88,10 @@ impl Connection {
                     options.push(format!("--{key}={value}").into());
                 }
                 other => {
-                    let text = format!("--to has the word `{other}`, which a client of MySQL or MariaDB does not \
-                                        know: host, port, user, socket, protocol, ssl-ca and ssl-mode are possible");
+                    let text = format!(
+                        "--to has the word `{other}`, which a client of MySQL or MariaDB does not \
+                                        know: host, port, user, socket, protocol, ssl-ca and ssl-mode are possible"
+                    );
                     return Err(BadConnection(text));
                 }
             }

@@ -132,13 +132,13 @@ impl Rest<'_> {
         match piece {
             Piece::Part(bytes) | Piece::Data(bytes) => self.out.write_all(bytes),
             // psql would do what such a line says, whoever wrote it. These are of the dump's own frame, and not needed.
-            Piece::Command(line) => match ["\\restrict", "\\unrestrict", "\\connect"]
-                .iter()
-                .any(|known| line.starts_with(known.as_bytes()))
-            {
-                true => Ok(()),
-                false => Err(io::Error::other("the dump has a command of psql that pg_dump does not write")),
-            },
+            Piece::Command(line) => {
+                match ["\\restrict", "\\unrestrict", "\\connect"].iter().any(|known| line.starts_with(known.as_bytes()))
+                {
+                    true => Ok(()),
+                    false => Err(io::Error::other("the dump has a command of psql that pg_dump does not write")),
+                }
+            }
             Piece::Statement(statement) => self.statement(statement),
         }
     }
@@ -163,7 +163,9 @@ fn check_name(member: &str, found: &OfDatabase) -> io::Result<()> {
 
 /// What is said of a dump that is of another database than its description says.
 pub(super) fn exchanged(member: &str, found: &str) -> String {
-    format!("the dump is of the database {found}, and its description says that it is {member}: dumps were exchanged, and it is not loaded")
+    format!(
+        "the dump is of the database {found}, and its description says that it is {member}: dumps were exchanged, and it is not loaded"
+    )
 }
 
 fn is_unwanted(words: &[Word], wanted: &Wanted) -> bool {
@@ -178,8 +180,7 @@ fn is_unwanted(words: &[Word], wanted: &Wanted) -> bool {
         || (wanted.no_privileges
             && (is(0, "grant") || is(0, "revoke") || (is(0, "alter") && is(1, "default") && is(2, "privileges"))))
         || (wanted.no_tablespaces && is(0, "set") && is(1, "default_tablespace"))
-        || (is(0, "set")
-            && NEWER_SETTINGS.iter().any(|(name, since)| is(1, name) && wanted.server < *since))
+        || (is(0, "set") && NEWER_SETTINGS.iter().any(|(name, since)| is(1, name) && wanted.server < *since))
 }
 
 /// What an archive says of its database and of owners, read from what `pg_restore --create --schema-only` writes.
@@ -243,12 +244,25 @@ GRANT CONNECT ON DATABASE \"fe\"\"nce\" TO app;\n\\unrestrict k\n";
         let wanted = Wanted { member: "fe\"nce".to_owned(), server: 15, ..Wanted::default() };
         let (text, kept) = filtered(DUMP, &wanted).unwrap();
         let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !line.starts_with("--")).collect();
-        let expected = ["SET default_transaction_read_only = off;", "CREATE TABLE t (a text);",
-            "ALTER TABLE t OWNER TO \"o;\";", "COPY t (a) FROM stdin;", "CREATE DATABASE x;", "\\.", "GRANT ALL ON TABLE t TO p;"];
+        let expected = [
+            "SET default_transaction_read_only = off;",
+            "CREATE TABLE t (a text);",
+            "ALTER TABLE t OWNER TO \"o;\";",
+            "COPY t (a) FROM stdin;",
+            "CREATE DATABASE x;",
+            "\\.",
+            "GRANT ALL ON TABLE t TO p;",
+        ];
         assert_eq!(lines, expected);
         let said: Vec<String> = kept.iter().filter(|k| k.about != About::Making).map(|k| k.of("new")).collect();
-        assert_eq!(said, ["ALTER DATABASE \"new\" SET default_transaction_read_only TO 'on';",
-            "ALTER ROLE app IN DATABASE \"new\" SET a TO 'b';", "GRANT CONNECT ON DATABASE \"new\" TO app;"]);
+        assert_eq!(
+            said,
+            [
+                "ALTER DATABASE \"new\" SET default_transaction_read_only TO 'on';",
+                "ALTER ROLE app IN DATABASE \"new\" SET a TO 'b';",
+                "GRANT CONNECT ON DATABASE \"new\" TO app;"
+            ]
+        );
         assert_eq!(kept.iter().filter(|k| k.is_read_only()).count(), 1);
         assert!(!filtered(DUMP, &Wanted { server: 17, ..wanted }).unwrap().1.is_empty());
     }

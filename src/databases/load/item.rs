@@ -39,7 +39,8 @@ pub struct Item {
 
 const FILES: &str = "files are brought back by `strongroom restore`";
 const CLUSTER: &str = "a base backup is a whole server: `strongroom restore` brings back its data directory";
-const SQLITE: &str = "an SQLite database is a file: `strongroom restore` brings it back; put it in place while its program is stopped";
+const SQLITE: &str =
+    "an SQLite database is a file: `strongroom restore` brings it back; put it in place while its program is stopped";
 const NAMELESS: &str = "its description does not name the database: `strongroom cat --to-command` feeds it to a client";
 
 impl Item {

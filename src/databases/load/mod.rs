@@ -51,7 +51,9 @@ pub fn load(
     }
     for item in items.iter().filter(|item| !item.is_for_server()) {
         match &item.role {
-            Role::Command if options.run_commands && !options.dry_run => loading.one(item, |stream| command(item, stream, observer))?,
+            Role::Command if options.run_commands && !options.dry_run => {
+                loading.one(item, |stream| command(item, stream, observer))?
+            }
             Role::Other(what) => loading.skipped(item, what),
             _ => loading.skipped(item, "its command is run by --run-commands only"),
         }
@@ -72,8 +74,10 @@ impl Loading<'_> {
         let mut server = Postgres::connect(self.options, self.observer).map_err(refused)?;
         for (name, said) in server.left_loading().map_err(refused)? {
             let said = if said.is_empty() { "no word of it".to_owned() } else { said };
-            let text = format!("the database {name} was left by a load that did not finish ({said}); a load of the same \
-                                snapshot begins anew, and DROP DATABASE removes it");
+            let text = format!(
+                "the database {name} was left by a load that did not finish ({said}); a load of the same \
+                                snapshot begins anew, and DROP DATABASE removes it"
+            );
             self.observer.finding(Severity::Note, &text);
         }
         let mut roles: BTreeSet<String> = BTreeSet::new();
@@ -137,7 +141,10 @@ impl Loading<'_> {
                 let mut notes: Vec<String> = plan.left_out.iter().map(|text| format!("left out: {text}")).collect();
                 if !plan.kept.is_empty() {
                     let kept: Vec<&str> = plan.kept.iter().map(String::as_str).collect();
-                    notes.push(format!("users that are there and stay as they are (--alter-roles changes them): {}", kept.join(", ")));
+                    notes.push(format!(
+                        "users that are there and stay as they are (--alter-roles changes them): {}",
+                        kept.join(", ")
+                    ));
                 }
                 Ok(Done { notes, ..Done::default() })
             })?;

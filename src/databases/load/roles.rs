@@ -64,13 +64,15 @@ struct OfRole {
 
 /// Plans what is run of a dump of globals.
 pub(super) fn plan(dump: &[u8], existing: &Existing, alter: bool) -> Result<RolesPlan, String> {
-    let mut planning = Planning { existing, alter, plan: RolesPlan::default(), roles: BTreeMap::new(), order: Vec::new() };
+    let mut planning =
+        Planning { existing, alter, plan: RolesPlan::default(), roles: BTreeMap::new(), order: Vec::new() };
     let mut splitter = Splitter::new();
     let mut sink = |piece: Piece<'_>| {
         match piece {
             Piece::Statement(statement) => planning.statement(statement),
             Piece::Command(command) => {
-                let is_known = ["\\restrict", "\\unrestrict", "\\connect"].iter().any(|c| command.starts_with(c.as_bytes()));
+                let is_known =
+                    ["\\restrict", "\\unrestrict", "\\connect"].iter().any(|c| command.starts_with(c.as_bytes()));
                 if !is_known {
                     return Err(io::Error::other("the dump has a command of psql that pg_dumpall does not write"));
                 }
@@ -261,7 +263,8 @@ fn text_of(statement: &[u8], words: &[Word]) -> String {
 
 /// The beginning of a statement, for messages: passwords stand behind it.
 fn shown(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().take(6).take_while(|w| !w.eq_ignore_ascii_case("password")).collect();
+    let words: Vec<&str> =
+        text.split_whitespace().take(6).take_while(|w| !w.eq_ignore_ascii_case("password")).collect();
     words.join(" ").trim_end_matches(';').to_owned()
 }
 
@@ -292,7 +295,10 @@ GRANT old TO old2;\n\\unrestrict x\n--\n-- PostgreSQL database cluster dump comp
         assert!(plan.roles[0].sql.starts_with("CREATE ROLE \"we;ird\";\nALTER ROLE"), "{}", plan.roles[0].sql);
         assert!(plan.roles[0].sql.ends_with("COMMENT ON ROLE \"we;ird\" IS 'it''s';"));
         assert!(plan.roles[1].sql.contains("SET search_path TO 'a'") && plan.roles[1].sql.contains("BYPASSRLS"));
-        assert_eq!((plan.kept.clone(), plan.without_password.clone()), (vec!["old".to_owned()], vec!["app".to_owned()]));
+        assert_eq!(
+            (plan.kept.clone(), plan.without_password.clone()),
+            (vec!["old".to_owned()], vec!["app".to_owned()])
+        );
         let grants: Vec<&str> = plan.grants.iter().map(|step| step.sql.as_str()).collect();
         let expected = [
             "GRANT \"app\" TO \"we;ird\" WITH ADMIN OPTION;",
@@ -319,7 +325,12 @@ GRANT old TO old2;\n\\unrestrict x\n--\n-- PostgreSQL database cluster dump comp
         let odd = "ALTER ROLE \"we;ird\" WITH INHERIT NOCREATEROLE NOCREATEDB LOGIN CONNECTION LIMIT 5 PASSWORD \
                    'SCRAM-SHA-256$4096:a;b';";
         assert!(plan.roles[0].sql.contains(odd), "{}", plan.roles[0].sql);
-        for what in ["SUPERUSER of role app", "REPLICATION of role app", "BYPASSRLS of role app", "membership of app in pg_monitor"] {
+        for what in [
+            "SUPERUSER of role app",
+            "REPLICATION of role app",
+            "BYPASSRLS of role app",
+            "membership of app in pg_monitor",
+        ] {
             assert!(plan.left_out.iter().any(|text| text.starts_with(what)), "{what}: {:?}", plan.left_out);
         }
         assert!(!plan.left_out.iter().any(|text| text.contains("we;ird")), "{:?}", plan.left_out);

@@ -28,7 +28,9 @@ pub(super) enum Piece<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Plain,
-    Quote { escapes: bool },
+    Quote {
+        escapes: bool,
+    },
     Name,
     /// The mark, and how many bytes came behind it.
     Dollars(Vec<u8>, usize),
@@ -61,11 +63,7 @@ impl Splitter {
     }
 
     /// Takes the next bytes and hands on the pieces that they complete.
-    pub(super) fn push(
-        &mut self,
-        bytes: &[u8],
-        sink: &mut dyn FnMut(Piece<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    pub(super) fn push(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Piece<'_>) -> io::Result<()>) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if self.state == State::Copy {
@@ -130,12 +128,7 @@ impl Splitter {
         Ok(())
     }
 
-    fn plain(
-        &mut self,
-        byte: u8,
-        before: u8,
-        sink: &mut dyn FnMut(Piece<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn plain(&mut self, byte: u8, before: u8, sink: &mut dyn FnMut(Piece<'_>) -> io::Result<()>) -> io::Result<()> {
         let mark = self.mark.take();
         match byte {
             b'\'' => {
@@ -193,11 +186,7 @@ impl Splitter {
     }
 
     /// Hands on whole lines of data; what is left when they are over.
-    fn copy<'a>(
-        &mut self,
-        bytes: &'a [u8],
-        sink: &mut dyn FnMut(Piece<'_>) -> io::Result<()>,
-    ) -> io::Result<&'a [u8]> {
+    fn copy<'a>(&mut self, bytes: &'a [u8], sink: &mut dyn FnMut(Piece<'_>) -> io::Result<()>) -> io::Result<&'a [u8]> {
         let mut done = 0;
         while let Some(len) = bytes[done..].iter().position(|b| *b == b'\n') {
             let end = done + len + 1;
@@ -416,9 +405,22 @@ mod tests {
             .map(|word| (word.kind, word.text))
             .collect();
         use WordKind::{Bare, Quoted, Sign, Text};
-        let expected = [(Bare, "alter"), (Bare, "role"), (Quoted, "we \"ird"), (Bare, "set"), (Bare, "a"), (Bare, "to"),
-            (Text, "it's"), (Sign, ","), (Bare, "5"), (Sign, ";")];
+        let expected = [
+            (Bare, "alter"),
+            (Bare, "role"),
+            (Quoted, "we \"ird"),
+            (Bare, "set"),
+            (Bare, "a"),
+            (Bare, "to"),
+            (Text, "it's"),
+            (Sign, ","),
+            (Bare, "5"),
+            (Sign, ";"),
+        ];
         assert_eq!(told, expected.map(|(kind, text)| (kind, text.to_owned())));
-        assert_eq!((name("a\"b"), text("it's"), text("a\\'")), ("\"a\"\"b\"".into(), "'it''s'".into(), "E'a\\\\'''".into()));
+        assert_eq!(
+            (name("a\"b"), text("it's"), text("a\\'")),
+            ("\"a\"\"b\"".into(), "'it''s'".into(), "E'a\\\\'''".into())
+        );
     }
 }

@@ -153,7 +153,9 @@ impl Load<'_> {
     fn is_in_the_way(&self, tables: &[&str]) -> Failure {
         let named = if tables.is_empty() { String::new() } else { format!(", with {}", tables.join(", ")) };
         let target = self.target;
-        Failure::Because(format!("the database {target} is there already{named}: --if-exists replace or keep-old, or --rename"))
+        Failure::Because(format!(
+            "the database {target} is there already{named}: --if-exists replace or keep-old, or --rename"
+        ))
     }
 
     fn prepare(&self, before: Before, notes: &mut Vec<String>) -> Result<(), Failure> {
@@ -166,7 +168,10 @@ impl Load<'_> {
             script.push_str(&format!("create database {database}"));
             for (property, word) in [("character_set", "character set"), ("collation", "collate")] {
                 // Words of the server, and of nothing else.
-                let value = self.item.property(property).filter(|value| value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+                let value = self
+                    .item
+                    .property(property)
+                    .filter(|value| value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
                 script.extend(value.map(|value| format!(" {word} {value}")));
             }
             script.push_str(";\n");

@@ -88,7 +88,8 @@ impl<'a> MySql<'a> {
     /// Whether there is a database of this name.
     pub(crate) fn has(&self, database: &str) -> Result<bool, Failure> {
         let name = text(database);
-        let answer = self.ask(&format!("select count(*) from information_schema.schemata where schema_name = {name};"))?;
+        let answer =
+            self.ask(&format!("select count(*) from information_schema.schemata where schema_name = {name};"))?;
         Ok(answer.trim() != "0")
     }
 

@@ -189,7 +189,10 @@ mod tests {
                     `sh``op` /*!40100 DEFAULT CHARACTER SET utf8mb4 */;\n\nUSE `sh``op`;\nINSERT INTO `t` VALUES ('USE `x`;');\n";
         for step in [1, 7, 1000] {
             let text = filtered(dump, "sh`op", step).unwrap();
-            assert_eq!(text, "-- MariaDB dump\n-- Host: localhost    Database: sh`op\n-- ---\n\n\nINSERT INTO `t` VALUES ('USE `x`;');\n");
+            assert_eq!(
+                text,
+                "-- MariaDB dump\n-- Host: localhost    Database: sh`op\n-- ---\n\n\nINSERT INTO `t` VALUES ('USE `x`;');\n"
+            );
             assert!(filtered(dump, "other", step).unwrap_err().to_string().contains("exchanged"));
             let switched = "-- x\nUSE `mysql`;\n";
             assert!(filtered(switched, "shop", step).is_err());

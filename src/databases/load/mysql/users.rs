@@ -45,7 +45,10 @@ pub(crate) fn plan(dump: &[u8], existing: &[User], connected: &User, alter: bool
     for (statement, words) in statements(dump)? {
         let is = |n: usize, keyword: &str| words.get(n).is_some_and(|word: &Word| word.is(keyword));
         let is_making = is(0, "create") && (is(1, "user") || is(1, "role"));
-        let is_giving = is(0, "grant") || is(0, "revoke") || (is(0, "set") && is(1, "default")) || (is(0, "alter") && is(1, "user"));
+        let is_giving = is(0, "grant")
+            || is(0, "revoke")
+            || (is(0, "set") && is(1, "default"))
+            || (is(0, "alter") && is(1, "user"));
         if !is_making && !is_giving {
             let is_frame = ["set", "flush", "use", "start", "begin", "commit"].iter().any(|word| is(0, word));
             if !is_frame {
@@ -115,7 +118,8 @@ fn statements(dump: &str) -> Result<Vec<(&str, Vec<Word>)>, String> {
             b';' => {
                 if !words.is_empty() {
                     let words: Vec<Word> = std::mem::take(&mut words);
-                    let shifted = words.into_iter().map(|w: Word| Word { at: w.at.start - begin..w.at.end - begin, ..w });
+                    let shifted =
+                        words.into_iter().map(|w: Word| Word { at: w.at.start - begin..w.at.end - begin, ..w });
                     all.push((&dump[begin..at], shifted.collect()));
                 }
                 at += 1;
@@ -160,7 +164,8 @@ fn statements(dump: &str) -> Result<Vec<(&str, Vec<Word>)>, String> {
                 words.push(Word { text, quoted: true, at: from..at });
             }
             b if b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80 => {
-                let is_of_word = |b: &&u8| b.is_ascii_alphanumeric() || matches!(**b, b'_' | b'$' | b'.') || **b >= 0x80;
+                let is_of_word =
+                    |b: &&u8| b.is_ascii_alphanumeric() || matches!(**b, b'_' | b'$' | b'.') || **b >= 0x80;
                 at += bytes[at..].iter().take_while(is_of_word).count();
                 words.push(Word { text: dump[from..at].to_owned(), quoted: false, at: from..at });
             }

@@ -92,7 +92,11 @@ impl Load<'_> {
         let left = self.server.leave(&joined);
         loaded?;
         if let Err(Failure::Because(why)) = left {
-            done.notes.push(format!("the role {} stays a member of {}: {why}", self.server.existing.user, joined.join(", ")));
+            done.notes.push(format!(
+                "the role {} stays a member of {}: {why}",
+                self.server.existing.user,
+                joined.join(", ")
+            ));
         }
         let oid = self.server.database(self.target)?.map(|found| found.oid).unwrap_or_default();
         self.remember(oid)?;
@@ -142,18 +146,26 @@ impl Load<'_> {
         let (wrote, tool) = (stream.tool.as_deref().and_then(major), server.pg_restore);
         if stream.format != "plain" {
             if let Some(wrote) = wrote.filter(|wrote| *wrote > tool) {
-                let text = format!("pg_restore {tool} cannot read dumps of pg_dump {wrote}: install the client tools of \
-                                    PostgreSQL {wrote}, or name their directory with --bin");
+                let text = format!(
+                    "pg_restore {tool} cannot read dumps of pg_dump {wrote}: install the client tools of \
+                                    PostgreSQL {wrote}, or name their directory with --bin"
+                );
                 return Err(Failure::Because(text));
             }
             if tool >= 17 && server.major() < 17 {
-                let text = format!("pg_restore {tool} sets transaction_timeout, which the server of version {} does not \
-                                    know: use the client tools of PostgreSQL 16 or older (--bin)", server.major());
+                let text = format!(
+                    "pg_restore {tool} sets transaction_timeout, which the server of version {} does not \
+                                    know: use the client tools of PostgreSQL 16 or older (--bin)",
+                    server.major()
+                );
                 return Err(Failure::Because(text));
             }
         }
         if let Some(saved) = stream.server.as_deref().and_then(major).filter(|saved| *saved > server.major()) {
-            notes.push(format!("it was saved from a server of version {saved}, and this one has version {}", server.major()));
+            notes.push(format!(
+                "it was saved from a server of version {saved}, and this one has version {}",
+                server.major()
+            ));
         }
         match (&server.options.table, stream.format.as_str()) {
             (Some(_), "plain") => Err(Failure::because(
@@ -168,13 +180,16 @@ impl Load<'_> {
         let (target, options) = (self.target, self.server.options);
         let Some(found) = there else { return Ok(Place::Beside(None)) };
         if !found.is_usual {
-            return Err(Failure::Because(format!("the database {target} is a template, or cannot be connected to: --rename")));
+            return Err(Failure::Because(format!(
+                "the database {target} is a template, or cannot be connected to: --rename"
+            )));
         }
         let encoding = self.item.property("encoding");
         let is_alike = encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case(&found.encoding));
         if is_alike && self.server.is_empty(target)? {
             notes.push("the database was there and empty: it was loaded as it stands".to_owned());
-            if let Some(owner) = self.item.property("owner").filter(|owner| *owner != found.owner && !options.no_owner) {
+            if let Some(owner) = self.item.property("owner").filter(|owner| *owner != found.owner && !options.no_owner)
+            {
                 notes.push(format!("it belongs to {}, and belonged to {owner} when it was saved", found.owner));
             }
             return Ok(Place::AsItStands);
@@ -233,14 +248,27 @@ impl Load<'_> {
                 room.bytes
             )));
         }
-        let failed = |e: std::io::Error| Failure::Because(format!("cannot unpack into {}: {e}", options.scratch.display()));
+        let failed =
+            |e: std::io::Error| Failure::Because(format!("cannot unpack into {}: {e}", options.scratch.display()));
         std::fs::create_dir_all(&options.scratch).map_err(failed)?;
-        let folder = tempfile::Builder::new().prefix("strongroom-load-").tempdir_in(&options.scratch).map_err(failed)?;
+        let folder =
+            tempfile::Builder::new().prefix("strongroom-load-").tempdir_in(&options.scratch).map_err(failed)?;
         if is_directory {
-            let words = [OsString::from("-x"), "--no-same-owner".into(), "-f".into(), "-".into(), "-C".into(), folder.path().into()];
-            let tar = crate::source::command::CommandSource::of_words("tar", [vec!["tar".into()], words.to_vec()].concat());
-            run(&tar, Reads::All, self.server.observer, &mut |input| self.stream.write_to(input, self.server.observer))?;
-            let path = archive_in(folder.path()).ok_or_else(|| Failure::because("the stream holds no dump in directory format"))?;
+            let words = [
+                OsString::from("-x"),
+                "--no-same-owner".into(),
+                "-f".into(),
+                "-".into(),
+                "-C".into(),
+                folder.path().into(),
+            ];
+            let tar =
+                crate::source::command::CommandSource::of_words("tar", [vec!["tar".into()], words.to_vec()].concat());
+            run(&tar, Reads::All, self.server.observer, &mut |input| {
+                self.stream.write_to(input, self.server.observer)
+            })?;
+            let path = archive_in(folder.path())
+                .ok_or_else(|| Failure::because("the stream holds no dump in directory format"))?;
             return Ok(Dump::Unpacked(path, folder));
         }
         let path = folder.path().join("dump");
@@ -276,7 +304,9 @@ impl Load<'_> {
                     return Err(failure);
                 }
                 self.compared(&temporary, done).map_err(|failure| match failure {
-                    Failure::Because(why) => Failure::Because(format!("{why}; what was loaded is left in the database {temporary}")),
+                    Failure::Because(why) => {
+                        Failure::Because(format!("{why}; what was loaded is left in the database {temporary}"))
+                    }
                     interrupted => interrupted,
                 })?;
                 self.settle(&temporary, &said, &mut done.notes)?;
@@ -330,7 +360,8 @@ impl Load<'_> {
         if let Some(space) = item.property("tablespace").filter(|space| *space != "pg_default") {
             match self.server.existing.tablespaces.contains(space) {
                 true => add("tablespace", Some(sql::name(space))),
-                false => notes.push(format!("it was in the tablespace {space}, which is not there: it is in the default one")),
+                false => notes
+                    .push(format!("it was in the tablespace {space}, which is not there: it is in the default one")),
             }
         }
         text
@@ -452,13 +483,19 @@ impl Load<'_> {
         }
         let mut is_read_only = said.iter().any(OfDatabase::is_read_only);
         if !is_known {
-            if let Some(limit) = self.item.property("connection_limit").and_then(|n| n.parse::<i32>().ok()).filter(|n| *n >= 0) {
+            if let Some(limit) =
+                self.item.property("connection_limit").and_then(|n| n.parse::<i32>().ok()).filter(|n| *n >= 0)
+            {
                 text.push_str(&format!("alter database {name} connection limit {limit};\n"));
             }
             let settings = self.item.stream.properties.iter().filter(|(key, _)| key == "set");
             for (key, value) in settings.filter_map(|(_, setting)| setting.split_once('=')) {
                 is_read_only |= key == "default_transaction_read_only";
-                text.push_str(&format!("alter database {name} set {} to {};\n", setting_name(key), setting_value(key, value)));
+                text.push_str(&format!(
+                    "alter database {name} set {} to {};\n",
+                    setting_name(key),
+                    setting_value(key, value)
+                ));
             }
         }
         if is_read_only {
@@ -483,7 +520,9 @@ impl Load<'_> {
         let aside_name = sql::name(&aside);
         let text = format!("begin;\nalter database {target} rename to {aside_name};\n{rename}\ncommit;");
         self.server.admin(&text).map_err(|failure| match failure {
-            Failure::Because(why) => Failure::Because(format!("it is loaded as {temporary}, and cannot be put in place: {why}")),
+            Failure::Because(why) => {
+                Failure::Because(format!("it is loaded as {temporary}, and cannot be put in place: {why}"))
+            }
             interrupted => interrupted,
         })?;
         match self.server.options.if_exists {

@@ -75,7 +75,10 @@ pub(crate) fn told(plan: &RolesPlan) -> Vec<String> {
         notes.push(format!("roles made: {}", named(&plan.made)));
     }
     if !plan.kept.is_empty() {
-        notes.push(format!("roles that are there and stay as they are (--alter-roles changes them): {}", named(&plan.kept)));
+        notes.push(format!(
+            "roles that are there and stay as they are (--alter-roles changes them): {}",
+            named(&plan.kept)
+        ));
     }
     notes.extend(plan.left_out.iter().map(|text| format!("left out: {text}")));
     let made: BTreeSet<&String> = plan.made.iter().collect();

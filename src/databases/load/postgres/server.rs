@@ -56,14 +56,8 @@ const WHO: &str = "select json_build_object('version', current_setting('server_v
 impl<'a> Postgres<'a> {
     /// Connects, and learns what there is. The tools are compared with the server.
     pub(crate) fn connect(options: &'a LoadOptions, observer: &'a dyn Observer) -> Result<Self, Failure> {
-        let mut server = Self {
-            options,
-            observer,
-            version: 0,
-            existing: Existing::default(),
-            pg_restore: 0,
-            admin: String::new(),
-        };
+        let mut server =
+            Self { options, observer, version: 0, existing: Existing::default(), pg_restore: 0, admin: String::new() };
         server.pg_restore = server.major_of("pg_restore")?;
         server.major_of("psql")?;
         let answer = server.ask_at(server.first_database().as_deref(), WHO)?;
@@ -194,7 +188,9 @@ impl<'a> Postgres<'a> {
             let text = format!("grant {} to {}{options};", sql::name(&role), sql::name(&self.existing.user));
             match self.admin(&text) {
                 Ok(_) => joined.push(role),
-                Err(Failure::Because(why)) => notes.push(format!("{} is no member of role {role}: {why}", self.existing.user)),
+                Err(Failure::Because(why)) => {
+                    notes.push(format!("{} is no member of role {role}: {why}", self.existing.user))
+                }
                 Err(Failure::Interrupted) => return Err(Failure::Interrupted),
             }
         }
