@@ -301,6 +301,12 @@ fn begin(session: &Session, set: &Set, options: &LoadOptions) -> Result<()> {
     session.print(&format!("set {id}{} of {time}, into {}", escape(job.as_bytes()), options.to.shown()))
 }
 
+/// What a tool said, in one line.
+fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    escape(lines.join(" / ").as_bytes())
+}
+
 /// Tells what came of one.
 fn tell(session: &Session, loaded: &Loaded) -> Result<()> {
     let path = escape(loaded.path.as_bytes());
@@ -312,7 +318,7 @@ fn tell(session: &Session, loaded: &Loaded) -> Result<()> {
         LoadOutcome::Failed => "failed",
     };
     if let Some(error) = &loaded.error {
-        session.progress.finding(Severity::Error, &format!("{path} was not loaded: {}", escape(error.as_bytes())));
+        session.progress.finding(Severity::Error, &format!("{path} was not loaded: {}", one_line(error)));
     }
     if session.global.json {
         return session.print_json(&LoadJson {
@@ -355,7 +361,7 @@ fn tell(session: &Session, loaded: &Loaded) -> Result<()> {
         LoadOutcome::Failed => String::new(),
     };
     let mut lines: Vec<String> = if line.is_empty() { Vec::new() } else { vec![line] };
-    lines.extend(loaded.notes.iter().map(|note| format!("  {}", escape(note.as_bytes()))));
+    lines.extend(loaded.notes.iter().map(|note| format!("  {}", one_line(note))));
     lines.extend(loaded.command.iter().map(|command| format!("  its command: {}", escape(command.as_bytes()))));
     if lines.is_empty() { Ok(()) } else { session.print(&lines.join("\n")) }
 }

@@ -35,7 +35,8 @@ enum State {
     /// The mark, and how many bytes came behind it.
     Dollars(Vec<u8>, usize),
     LineComment,
-    BlockComment(u32),
+    /// How deep, and the byte before, if it can begin or end one.
+    BlockComment(u32, u8),
     Command,
     Copy,
 }
@@ -113,11 +114,11 @@ impl Splitter {
                 }
             }
             State::LineComment if byte == b'\n' => self.state = State::Plain,
-            State::BlockComment(depth) => match (before, byte) {
-                (b'/', b'*') => *depth += 1,
+            State::BlockComment(depth, last) => match (*last, byte) {
+                (b'/', b'*') => (*depth, *last) = (*depth + 1, 0),
                 (b'*', b'/') if *depth == 1 => self.state = State::Plain,
-                (b'*', b'/') => *depth -= 1,
-                _ => {}
+                (b'*', b'/') => (*depth, *last) = (*depth - 1, 0),
+                _ => *last = byte,
             },
             State::Command if byte == b'\n' => {
                 self.state = State::Plain;
@@ -141,7 +142,7 @@ impl Splitter {
                 self.has_words = true;
             }
             b'-' if before == b'-' => self.state = State::LineComment,
-            b'*' if before == b'/' => self.state = State::BlockComment(1),
+            b'*' if before == b'/' => self.state = State::BlockComment(1, 0),
             b'$' => {
                 self.has_words = true;
                 match mark {
@@ -370,7 +371,7 @@ mod tests {
     #[test]
     fn a_dump_is_cut_into_statements_data_and_commands_wherever_its_bytes_are_cut() {
         let dump = "-- it's; a comment\n\\restrict abc\nset x = 'a;''b\\';\ncreate function f() as $_$ ; $$ ' $_$, $$$$;\n\
-            /* ; /* ; */ */ select E'\\';', \"a;\"\"\", $1;COPY t (a) FROM stdin;\n1;\t\\N\n\\.x\n\\.\n\nselect 1-1;\n";
+            /*/ ; /* ; */ */ select E'\\';', \"a;\"\"\", $1;COPY t (a) FROM stdin;\n1;\t\\N\n\\.x\n\\.\n\nselect 1-1;\n";
         let expected = pieces(dump.as_bytes(), usize::MAX);
         let kinds: String = expected.iter().map(|(kind, _)| *kind).collect();
         assert_eq!(kinds, "pcssssdsp", "{expected:?}");
@@ -396,6 +397,32 @@ mod tests {
             assert!(splitter.finish(&mut |_| Ok(())).is_err(), "{text}");
         }
         assert!(Splitter::new().push(b"select 1 \\! id\n", &mut |_| Ok(())).is_err());
+    }
+
+    /// Texts of few signs, as a small generator makes them.
+    #[test]
+    fn whatever_is_cut_is_put_together_again_and_read_without_a_panic() {
+        let signs = b"'\"$a;\n\\-/*E.\xc3 ";
+        let mut state = 7u64;
+        for _ in 0..3000 {
+            let text: Vec<u8> = (0..24)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    signs[(state >> 33) as usize % signs.len()]
+                })
+                .collect();
+            let (mut splitter, mut back) = (Splitter::new(), Vec::new());
+            let mut sink = |piece: Piece<'_>| {
+                let (Piece::Statement(b) | Piece::Part(b) | Piece::Data(b) | Piece::Command(b)) = piece;
+                words(b);
+                back.extend_from_slice(b);
+                Ok(())
+            };
+            let done = text.chunks(5).try_for_each(|part| splitter.push(part, &mut sink));
+            let done = done.and_then(|()| splitter.finish(&mut sink));
+            words(&text);
+            assert!(text.starts_with(&back) && (done.is_err() || back == text), "{text:?}: {back:?}");
+        }
     }
 
     #[test]

@@ -36,8 +36,8 @@ pub(super) struct Line {
 /// The last line about a database of a server.
 pub(super) fn last(file: &Path, to: &str, database: &str) -> Option<Line> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    lines.filter(|line| line.to == to && line.database == database).last()
+    let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    lines.rfind(|line| line.to == to && line.database == database)
 }
 
 /// Adds a line.

@@ -158,6 +158,18 @@ impl Load<'_> {
         ))
     }
 
+    /// A name that says what a database was before, and that none has.
+    fn free_name(&self) -> Result<String, Failure> {
+        let name = format!("{}_before_{}", self.target, self.item.snapshot.id.short());
+        let names = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}_{n}")));
+        for name in names {
+            if !self.server.has(&name)? {
+                return Ok(name);
+            }
+        }
+        unreachable!("there are names without end")
+    }
+
     fn prepare(&self, before: Before, notes: &mut Vec<String>) -> Result<(), Failure> {
         let database = name(self.target);
         let mut script = String::new();
@@ -177,7 +189,7 @@ impl Load<'_> {
             script.push_str(";\n");
         }
         if before == Before::Move {
-            let aside = format!("{}_before_{}", self.target, self.item.snapshot.id.short());
+            let aside = self.free_name()?;
             script.push_str(&format!("create database {};\n", name(&aside)));
             let there = self.server.tables(self.target)?;
             let saved = self.item.stream.tables.iter().flatten().filter(|table| there.get(&table.name) == Some(&true));

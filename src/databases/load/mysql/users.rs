@@ -216,6 +216,22 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_read_is_read_without_a_panic() {
+        let parts =
+            ["CREATE USER ", "GRANT x TO ", "'", "`", "\"", "\\", "ä", ";", "@", "/*!1", "*/", "-- ", "\n", "#"];
+        let mut state = 7u64;
+        for _ in 0..3000 {
+            let text: String = (0..12)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    parts[(state >> 33) as usize % parts.len()]
+                })
+                .collect();
+            let _ = plan(text.as_bytes(), &[], &Default::default(), true);
+        }
+    }
+
+    #[test]
     fn what_is_cut_short_or_commands_the_client_is_refused() {
         let connected = Default::default();
         for text in ["CREATE USER 'a", "CREATE USER 'a'@'b'", "\\! id\n"] {

@@ -88,7 +88,7 @@ impl Load<'_> {
             true => Vec::new(),
             false => self.server.join(&roles, &mut done.notes)?,
         };
-        let loaded = self.load_into(&place, &dump, archive.statements, &mut done);
+        let loaded = self.load_into(&place, &dump, archive.statements, &mut done).map_err(|f| self.explained(f));
         let left = self.server.leave(&joined);
         loaded?;
         if let Err(Failure::Because(why)) = left {
@@ -101,6 +101,20 @@ impl Load<'_> {
         let oid = self.server.database(self.target)?.map(|found| found.oid).unwrap_or_default();
         self.remember(oid)?;
         Ok(done)
+    }
+
+    /// Says what to do if the connected role may not give things to their owners.
+    fn explained(&self, failure: Failure) -> Failure {
+        let refusals = ["must be member of role", "must be able to SET ROLE", "permission denied to set role"];
+        match failure {
+            Failure::Because(why) if refusals.iter().any(|refusal| why.contains(refusal)) => {
+                let user = &self.server.existing.user;
+                Failure::Because(format!(
+                    "{why}; {user} may not act for that role: --no-owner makes everything its own"
+                ))
+            }
+            failure => failure,
+        }
     }
 
     /// Whether an earlier run loaded this very snapshot, and it still has its rows.
@@ -509,6 +523,18 @@ impl Load<'_> {
         })
     }
 
+    /// A name that says what a database was before, and that none has.
+    fn free_name(&self) -> Result<String, Failure> {
+        let id = self.item.snapshot.id.short();
+        let names = std::iter::once(format!("_before_{id}")).chain((2..).map(|n| format!("_before_{id}_{n}")));
+        for name in names.map(|suffix| with_suffix(self.target, &suffix)) {
+            if self.server.database(&name)?.is_none() {
+                return Ok(name);
+            }
+        }
+        unreachable!("there are names without end")
+    }
+
     /// Gives the database its name; the one that had it goes, or is given another.
     fn put_in_place(&self, temporary: &str, has_old: bool, notes: &mut Vec<String>) -> Result<(), Failure> {
         let (target, name) = (sql::name(self.target), sql::name(temporary));
@@ -516,7 +542,7 @@ impl Load<'_> {
         if !has_old {
             return self.server.admin(&rename).map(drop);
         }
-        let aside = with_suffix(self.target, &format!("_before_{}", self.item.snapshot.id.short()));
+        let aside = self.free_name()?;
         let aside_name = sql::name(&aside);
         let text = format!("begin;\nalter database {target} rename to {aside_name};\n{rename}\ncommit;");
         self.server.admin(&text).map_err(|failure| match failure {
