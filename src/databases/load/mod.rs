@@ -52,7 +52,7 @@ pub fn load(
     for item in items.iter().filter(|item| !item.is_for_server()) {
         match &item.role {
             Role::Command if options.run_commands && !options.dry_run => {
-                loading.one(item, |stream| command(item, stream, observer))?
+                loading.one(item, |stream| command(item, stream, options, observer))?
             }
             Role::Other(what) => loading.skipped(item, what),
             _ => loading.skipped(item, "its command is run by --run-commands only"),
@@ -256,11 +256,12 @@ fn without_statement(said: &str) -> &str {
 }
 
 /// Feeds a dump to the command of its description.
-fn command(item: &Item, stream: Stream<'_>, observer: &dyn Observer) -> Result<Done, Failure> {
-    item.check_whole(false)?;
+fn command(item: &Item, stream: Stream<'_>, options: &LoadOptions, observer: &dyn Observer) -> Result<Done, Failure> {
+    item.check_whole(options.force)?;
     let line = item.stream.load.clone().ok_or_else(|| Failure::because("its description names no command"))?;
     let mut source = CommandSource::new("the command", line);
     source.inherits_credentials = false;
+    source.launcher = options.tools.launcher.clone();
     run(&source, Reads::All, observer, &mut |input| stream.write_to(input, observer))?;
     Ok(Done { notes: vec!["its command was run; what it did is not compared".to_owned()], ..Done::default() })
 }

@@ -227,6 +227,11 @@ fn a_database_that_is_there_is_refused_replaced_or_kept() {
     assert!(text.contains("was there and empty") && rows("empty") == "10", "{text}");
     let text = load(&sr, 0, &to, &["--rename", "fence=one", "--table", "public.t"]);
     assert!(text.contains("of the table itself only") && rows("one") == "10", "{text}");
+    old.sql("fence", "create schema \"S s\"; create table \"S s\".\"T t\" as select 1 a");
+    let deep = Strongroom::init();
+    save(&deep, vec![("gen3", vec![old.dump("fence", "custom")])]);
+    load(&deep, 0, &to, &["--rename", "fence=deep", "--table", "\"S s\".\"T t\""]);
+    assert_eq!(new.sql("deep", "select count(*) from \"S s\".\"T t\""), "1");
     let text = load(&sr, 1, &to, &["--rename", "fence=two", "--table", "nothing"]);
     assert!(text.contains("was not loaded"), "{text}");
     let parallel =

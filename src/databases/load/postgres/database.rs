@@ -10,12 +10,14 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use crate::databases::load::client::{Feed, Reads, Stream, ask, run};
+use crate::databases::load::compare::parts;
 use crate::databases::load::dump_text::{About, ArchiveText, OfDatabase, PlainFilter, Wanted};
 use crate::databases::load::item::Item;
 use crate::databases::load::options::{Done, Failure, IfExists};
 use crate::databases::load::sql;
 use crate::databases::load::state::{self, Line};
 use crate::destination::room_above;
+use crate::source::command::CommandSource;
 
 use super::rows;
 use super::server::{Database, LOADING, Postgres, major};
@@ -276,8 +278,9 @@ impl Load<'_> {
                 "-C".into(),
                 folder.path().into(),
             ];
-            let tar =
-                crate::source::command::CommandSource::of_words("tar", [vec!["tar".into()], words.to_vec()].concat());
+            let mut tar = CommandSource::of_words("tar", [vec!["tar".into()], words.to_vec()].concat());
+            tar.inherits_credentials = false;
+            tar.launcher = options.tools.launcher.clone();
             run(&tar, Reads::All, self.server.observer, &mut |input| {
                 self.stream.write_to(input, self.server.observer)
             })?;
@@ -395,8 +398,21 @@ impl Load<'_> {
         !self.server.existing.tablespaces.contains(space)
     }
 
+    /// Makes the schemas of a table that is loaded alone: pg_restore does not.
+    fn make_schemas(&self, database: &str) -> Result<(), Failure> {
+        let Some(table) = &self.server.options.table else { return Ok(()) };
+        let meant = parts(table);
+        let saved = self.item.stream.tables.iter().flatten().map(|table| parts(&table.name));
+        let keys = saved.filter(|key| rows::is_table(&meant, key)).chain([meant.clone()]);
+        let schemas: BTreeSet<String> = keys.filter(|key| key.len() == 2).map(|key| key[0].clone()).collect();
+        let text: String =
+            schemas.iter().map(|schema| format!("create schema if not exists {};\n", sql::name(schema))).collect();
+        if text.is_empty() { Ok(()) } else { self.server.ask(database, &text).map(drop) }
+    }
+
     fn restore(&self, database: &str, dump: &Dump, at_once: bool) -> Result<(), Failure> {
         let options = self.server.options;
+        self.make_schemas(database)?;
         let mut arguments: Vec<OsString> = vec!["--exit-on-error".into(), "-w".into(), "-d".into()];
         arguments.push(options.to.conninfo(Some(database)).into());
         let mut add = |is: bool, word: &str| {
@@ -413,7 +429,7 @@ impl Load<'_> {
             add(true, &format!("--role={role}"));
         }
         if let Some(table) = &options.table {
-            let mut parts = crate::databases::load::compare::parts(table);
+            let mut parts = parts(table);
             let name = parts.pop().unwrap_or_default();
             add(true, &format!("--table={name}"));
             if let Some(schema) = parts.pop() {
