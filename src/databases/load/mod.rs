@@ -229,10 +229,12 @@ fn users_of(server: &mut MySql<'_>, item: &Item, stream: &Stream<'_>) -> Result<
     item.check_whole(server.options.force)?;
     server.learn_users()?;
     let mut dump = Vec::new();
-    stream.write_to(&mut dump, server.observer).map_err(|e| match e {
+    let mut filter = SandboxFilter::new(&mut dump);
+    stream.write_to(&mut filter, server.observer).map_err(|e| match e {
         Feed::Failed(what) => Failure::Because(what),
         Feed::Left => Failure::Interrupted,
     })?;
+    filter.finish().map_err(|e| Failure::Because(e.to_string()))?;
     Ok(users::plan(&dump, &server.users, &server.user, server.options.alter_roles)?)
 }
 

@@ -186,7 +186,7 @@ fn statements(dump: &str) -> Result<Vec<(&str, Vec<Word>)>, String> {
 mod tests {
     use super::*;
 
-    const DUMP: &str = "/*M!999999- */\n-- users\nCREATE USER IF NOT EXISTS 'app'@'%' IDENTIFIED BY PASSWORD '*AB;C';\n\
+    const DUMP: &str = "-- users\nCREATE USER IF NOT EXISTS 'app'@'%' IDENTIFIED BY PASSWORD '*AB;C';\n\
         CREATE USER /*M!100103 IF NOT EXISTS */ `old`@`localhost` IDENTIFIED VIA unix_socket;\n\
         CREATE USER 'root'@'localhost';\nCREATE USER `mariadb.sys`@`localhost`;\n\
         GRANT SELECT ON `shop`.* TO 'app'@'%' WITH GRANT OPTION;\nGRANT USAGE ON *.* TO `old`@`localhost`;\nFLUSH PRIVILEGES;\n";
