@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use crate::databases::load::options::LoadError;
 use crate::destination::BadOwnerMap;
 use crate::format::envelope::FormatError;
 use crate::jobs::frame::FrameError;
@@ -101,6 +102,9 @@ pub enum CliError {
     /// Nothing was restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// Nothing was loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// A file was not streamed.
     #[error(transparent)]
     Cat(#[from] CatError),

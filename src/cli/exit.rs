@@ -16,6 +16,7 @@
 //!
 //! With `--to-command`, a status other than 0 of the command is passed on instead.
 
+use crate::databases::load::options::LoadError;
 use crate::ops::backup::BackupError;
 use crate::ops::cat::CatError;
 use crate::ops::forget::ForgetError;
@@ -96,6 +97,13 @@ impl Exit {
             | CliError::Backup(BackupError::Interrupted)
             | CliError::Restore(RestoreError::Interrupted) => Self::Interrupted,
             CliError::Hook(e) if e.is_interrupted() => Self::Interrupted,
+            CliError::Load(LoadError::Interrupted) => Self::Interrupted,
+            CliError::Load(
+                LoadError::NoSuchSource { .. }
+                | LoadError::SeveralKinds(_)
+                | LoadError::SameName { .. }
+                | LoadError::RenamesNothing(_),
+            ) => Self::Usage,
             CliError::Forget(ForgetError::Policy(_)) => Self::Usage,
             CliError::Command { status, .. } => Self::Command(*status),
             e => e.repository().map_or(Self::Failed, Self::of_repository),

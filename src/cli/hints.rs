@@ -1,5 +1,6 @@
 //! What the user can do about an error: said once, and here.
 
+use crate::databases::load::options::LoadError;
 use crate::format::names;
 use crate::ops::backup::BackupError;
 use crate::ops::cat::CatError;
@@ -36,6 +37,19 @@ pub fn hint(error: &CliError) -> Option<String> {
         }
         CliError::Cat(CatError::WrongContent { .. }) => {
             "do not use what was written: a snapshot says something else than was saved; `strongroom verify --read-data` names all such files"
+        }
+        CliError::Load(LoadError::SeveralKinds(_)) => {
+            "name those that go to this server: `strongroom load SOURCE --to CONNECTION`, once for each server"
+        }
+        CliError::Load(LoadError::SameName { .. }) => "name one of them, or give it another name with --rename",
+        CliError::Load(LoadError::NoSuchSource { .. } | LoadError::Nothing(_)) => {
+            "`strongroom snapshots` lists sets and sources; --job and --set choose another set"
+        }
+        CliError::Load(LoadError::Server(_)) => {
+            "check --to and the password (PGPASSWORD, MYSQL_PWD, --to-password-file, --login); nothing was changed"
+        }
+        CliError::Load(LoadError::State { .. }) => {
+            "the state folder must be writable; STRONGROOM_STATE_DIR puts it elsewhere"
         }
         CliError::Restore(RestoreError::NotAgreed) => "--yes agrees beforehand",
         CliError::Restore(RestoreError::NotADirectory { .. }) => "`strongroom cat` streams a single file",

@@ -33,6 +33,7 @@ mod json;
 mod layers;
 mod listing;
 mod lists;
+mod load;
 mod model;
 mod mysql;
 mod nightly;

@@ -11,9 +11,10 @@ use crate::repository::{Repository, RepositoryError};
 use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
-use super::super::pipe::{Feeding, Reads, into_command};
+use super::super::pipe::{self, Reads, into_command};
 use super::super::select::{Chosen, choose_at, only_file};
 use crate::cli::args::SnapshotArguments;
+use crate::databases::load::SandboxFilter;
 use clap::Args;
 use std::ffi::OsString;
 
@@ -38,6 +39,18 @@ pub struct CatArguments {
     /// Allow CMD to exit with status 0 before it has read the whole file (for `pg_restore --list`)
     #[arg(long, requires = "to_command")]
     pub allow_partial_read: bool,
+    /// Leave out the first line of a MariaDB dump that switches on the client's sandbox, which other clients fail at
+    #[arg(long)]
+    pub strip_mariadb_sandbox: bool,
+}
+
+/// How a command is fed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Feeding {
+    /// It may end before it has read all of the file.
+    pub may_leave: bool,
+    /// It is not given the line that switches on MariaDB's sandbox.
+    pub strips: bool,
 }
 
 /// Streams the file.
@@ -45,8 +58,11 @@ pub(crate) fn run(session: &Session, arguments: &CatArguments) -> Result<Exit> {
     session.with_repository(|repository| {
         let chosen = choose_at(repository, &arguments.snapshot, arguments.file.as_deref(), session.env)?;
         match &arguments.to_command {
-            Some(command) => feed(session, repository, &chosen, command, arguments.allow_partial_read),
-            None => to_output(session, repository, &chosen),
+            Some(command) => {
+                let how = Feeding { may_leave: arguments.allow_partial_read, strips: arguments.strip_mariadb_sandbox };
+                feed(session, repository, &chosen, command, how)
+            }
+            None => to_output(session, repository, &chosen, arguments.strip_mariadb_sandbox),
         }
     })
 }
@@ -57,16 +73,16 @@ pub(crate) fn feed(
     repository: &Repository,
     chosen: &Chosen,
     command: &str,
-    may_leave: bool,
+    how: Feeding,
 ) -> Result<Exit> {
     session.listen()?;
     let path = path_of_file(repository, chosen)?;
     begin(session, repository, chosen, &path);
-    let reads = if may_leave { Reads::Enough } else { Reads::All };
+    let reads = if how.may_leave { Reads::Enough } else { Reads::All };
     let read = into_command(command, reads, &session.env.signals, |input| {
-        cat(repository, &chosen.snapshot, &path, input, &session.progress).map_err(|e| match e {
-            CatError::Write(e) if e.kind() == io::ErrorKind::BrokenPipe => Feeding::Left,
-            e => Feeding::Failed(e.into()),
+        write(repository, chosen, &path, input, (how.strips, &session.progress)).map_err(|e| match e {
+            CatError::Write(e) if e.kind() == io::ErrorKind::BrokenPipe => pipe::Feeding::Left,
+            e => pipe::Feeding::Failed(e.into()),
         })
     })?;
     if read.is_none() {
@@ -76,7 +92,7 @@ pub(crate) fn feed(
     Ok(Exit::Done)
 }
 
-fn to_output(session: &Session, repository: &Repository, chosen: &Chosen) -> Result<Exit> {
+fn to_output(session: &Session, repository: &Repository, chosen: &Chosen, strips: bool) -> Result<Exit> {
     let path = path_of_file(repository, chosen)?;
     // On a terminal, a bar would stand in the middle of the file.
     let observer: &dyn Observer = if session.env.output_is_terminal { &Silent } else { &session.progress };
@@ -84,13 +100,29 @@ fn to_output(session: &Session, repository: &Repository, chosen: &Chosen) -> Res
         begin(session, repository, chosen, &path);
     }
     let mut out = session.env.out();
-    let done = cat(repository, &chosen.snapshot, &path, &mut *out, observer);
+    let done = write(repository, chosen, &path, &mut *out, (strips, observer));
     let flushed = out.flush();
     match done {
         Ok(_) => flushed.map(|()| Exit::Done).map_err(CliError::Output),
         Err(CatError::Write(e)) => Err(CliError::Output(e)),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Writes the file to `out`, without MariaDB's first line if `strips`.
+fn write(
+    repository: &Repository,
+    chosen: &Chosen,
+    path: &[u8],
+    out: &mut dyn Write,
+    (strips, observer): (bool, &dyn Observer),
+) -> Result<(), CatError> {
+    if !strips {
+        return cat(repository, &chosen.snapshot, path, out, observer).map(drop);
+    }
+    let mut filter = SandboxFilter::new(out);
+    cat(repository, &chosen.snapshot, path, &mut filter, observer)?;
+    filter.finish().map_err(CatError::Write)
 }
 
 /// Tells the progress bar what comes. What is wrong with the path, `cat` says.

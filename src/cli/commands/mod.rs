@@ -12,6 +12,7 @@ pub(super) mod forget;
 pub(super) mod hooks;
 pub(super) mod init;
 pub(super) mod key;
+pub(super) mod load;
 pub(super) mod log;
 pub(super) mod ls;
 pub(super) mod manual;
@@ -47,6 +48,7 @@ use forget::{FORGET_EXAMPLES, ForgetArguments, HoldArguments};
 use hooks::HooksArguments;
 use init::InitArguments;
 use key::KeyCommand;
+use load::{LOAD_EXAMPLES, LoadArguments};
 use log::LogArguments;
 use ls::LsArguments;
 use manual::{CompletionsArguments, ManArguments};
@@ -71,6 +73,9 @@ pub enum Command {
     /// Restore a snapshot or part of one
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Box<RestoreArguments>),
+    /// Load the dumps of a set into running databases
+    #[command(after_help = LOAD_EXAMPLES)]
+    Load(Box<LoadArguments>),
     /// Write one file of a snapshot to standard output or to a command
     #[command(visible_alias = "dump", after_help = CAT_EXAMPLES)]
     Cat(CatArguments),
@@ -146,6 +151,7 @@ impl Command {
             Self::Init(arguments) => init::run(session, arguments),
             Self::Backup(arguments) => backup::run(session, arguments, redact::command_line(argv)),
             Self::Restore(arguments) => restore::run(session, arguments),
+            Self::Load(arguments) => load::run(session, arguments),
             Self::Cat(arguments) => cat::run(session, arguments),
             Self::Snapshots(arguments) => snapshots::run(session, arguments),
             Self::Ls(arguments) => ls::run(session, arguments),

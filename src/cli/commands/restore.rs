@@ -20,11 +20,13 @@ use super::super::context::Session;
 use super::super::error::{CliError, Result, error_text};
 use super::super::exit::Exit;
 use super::super::output::json::PathJson;
-use super::super::output::text::{count, duration, escape, pluralize, size};
+use super::super::output::text::{count, duration, escape, notes_text, pluralize, size};
 use super::super::paths::{absolute, split_last};
 use super::super::select::{Chosen, choose, choose_set};
 use crate::cli::args::{SetArguments, SnapshotArguments};
 use crate::cli::output::json::FindingsJson;
+use crate::databases::load::by_hand::by_hand;
+use crate::format::description::SetDescription;
 use crate::repository::sets::Set;
 use clap::Args;
 use clap::ValueEnum;
@@ -153,6 +155,12 @@ pub(crate) struct RestoreJson {
     /// Objects that must be brought back from an archive class first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub archived: Vec<String>,
+    /// The command that would load the file into its database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<String>,
+    /// What the job says is to be done after a restore.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
     /// How long it took.
     pub duration_ms: u64,
     /// What was found on the way.
@@ -171,7 +179,8 @@ pub(crate) fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exi
         }
         let chosen = choose(repository, &arguments.snapshot, session.env)?;
         if let Some(command) = &arguments.to_command {
-            return super::cat::feed(session, repository, &chosen, command, arguments.allow_partial_read);
+            let how = super::cat::Feeding { may_leave: arguments.allow_partial_read, strips: false };
+            return super::cat::feed(session, repository, &chosen, command, how);
         }
         let target =
             arguments.target.as_deref().or(arguments.directory.as_deref()).map(|t| absolute(t, &session.env.cwd));
@@ -185,6 +194,7 @@ pub(crate) fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exi
             _ => tree(session, repository, &chosen, arguments, &target)?,
         };
         tell(session, &chosen, arguments, &target, &report, started.elapsed().as_millis() as u64)?;
+        tell_notes(session, chosen.snapshot.described.set.as_ref())?;
         Ok(if report.problems_count > 0 { Exit::Problems } else { Exit::Done })
     })
 }
@@ -229,6 +239,7 @@ fn whole_set(
             Err(e) => return Err(e),
         }
     }
+    tell_notes(session, set.described())?;
     Ok(exit)
 }
 
@@ -418,6 +429,8 @@ fn tell(
     took_ms: u64,
 ) -> Result<()> {
     let findings = session.finish();
+    let described = &chosen.snapshot.described;
+    let load = load_command(chosen, target);
     if session.global.json {
         return session.print_json(&RestoreJson {
             r#type: "restore",
@@ -433,6 +446,8 @@ fn tell(
             deleted: report.deleted,
             problems: report.problems_count,
             archived: report.archived.iter().cloned().collect(),
+            load,
+            notes: described.set.as_ref().and_then(|set| set.notes.clone()),
             duration_ms: took_ms,
             findings,
         });
@@ -465,5 +480,25 @@ fn tell(
     session.print(&match arguments.dry_run {
         true => format!("would restore {id} into {target}: {parts}"),
         false => format!("restored {id} into {target}: {parts} in {}", duration(took_ms)),
-    })
+    })?;
+    match load.filter(|_| !arguments.dry_run) {
+        Some(command) => session.print(&format!("  to load it: {}", escape(command.as_bytes()))),
+        None => Ok(()),
+    }
+}
+
+/// The command that would load what was restored, if it is a stream of a source that knows one.
+fn load_command(chosen: &Chosen, target: &Path) -> Option<String> {
+    let described = &chosen.snapshot.described;
+    let stream = described.stream.as_ref().filter(|_| chosen.path.is_empty())?;
+    let name = described.paths.first()?;
+    by_hand(stream, &target.join(std::ffi::OsStr::from_bytes(name)))
+}
+
+/// Prints what the job of a set says is to be done after a restore.
+fn tell_notes(session: &Session, set: Option<&SetDescription>) -> Result<()> {
+    match set.and_then(|set| set.notes.as_deref()).filter(|_| session.global.tells()) {
+        Some(notes) => session.print(&notes_text(notes)),
+        None => Ok(()),
+    }
 }

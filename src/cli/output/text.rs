@@ -29,6 +29,12 @@ fn is_command(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
+/// What a job says is to be done after a restore, line by line.
+pub fn notes_text(notes: &str) -> String {
+    let lines: Vec<String> = notes.trim_end().lines().map(|line| escape(line.as_bytes())).collect();
+    format!("notes of the job: {}", lines.join("\n  "))
+}
+
 /// A number with commas between the thousands.
 pub fn count(n: u64) -> String {
     indicatif::HumanCount(n).to_string()
