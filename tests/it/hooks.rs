@@ -256,6 +256,7 @@ fn what_fails_stays_owed_until_it_succeeds_or_is_discarded() {
     sr.write("fixed", "");
     seen(&sr);
     sr.expect(0, &["run", "--config", "strongroom.toml", "a"]);
+    assert_eq!(seen(&sr), ["tried", "tried"], "once for both that were owed, and the run's own");
     assert!(debts(&sr).is_empty());
 }
 

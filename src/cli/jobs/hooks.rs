@@ -146,8 +146,7 @@ pub(in crate::cli) struct Payment {
     pub(in crate::cli) error: Option<String>,
 }
 
-/// Runs the hooks that are owed by processes that are gone, and tells of each; `None` stands for files that tell nobody
-/// what is owed.
+/// Runs the hooks that are owed by processes that are gone, and tells of each; answers also with all that was owed.
 pub(in crate::cli) fn pay(session: &Session) -> Result<(Vec<Payment>, Listing)> {
     let (progress, env) = (&session.progress, session.env);
     let (due, listing) = owed(session)?.take_due(&debtor(env))?;
@@ -158,6 +157,16 @@ pub(in crate::cli) fn pay(session: &Session) -> Result<(Vec<Payment>, Listing)> 
             return Err(CliError::Interrupted);
         }
         let debt = held.debt().clone();
+        // The same command is run once, whether it succeeds or not.
+        match payments.iter().find(|payment| payment.debt.is_like(&debt)).map(|payment| payment.error.is_none()) {
+            Some(true) => {
+                held.remove()?;
+                payments.push(Payment { debt, error: None });
+                continue;
+            }
+            Some(false) => continue,
+            None => {}
+        }
         let since = show(debt.owed_ms, &env.zone);
         let text = format!("hook `always` of {} is owed since {since}, of run {}: it runs now", debt.what(), debt.run);
         progress.finding(Severity::Note, &text);
