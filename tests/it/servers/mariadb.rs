@@ -38,14 +38,16 @@ impl MariaDb {
             assert!(status.success());
         }
         let at = folder.path().display();
+        // A server that starts removes temporary tables of others from a directory that they share.
+        let temporary = format!("--tmpdir={at}");
         let (data, log) = (format!("--datadir={at}/data"), format!("--log-error={at}/log"));
         let output = as_server("mariadb-install-db")
-            .args(["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db"])
+            .args(["--no-defaults", &data, &temporary, "--auth-root-authentication-method=normal", "--skip-test-db"])
             .output()
             .expect("a MariaDB server is installed (bash .ci/test installs it)");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let server = as_server("mariadbd")
-            .args(["--no-defaults", &data, &log, "--skip-networking", "--innodb-flush-log-at-trx-commit=0"])
+            .args(["--no-defaults", &data, &log, &temporary, "--skip-networking", "--innodb-flush-log-at-trx-commit=0"])
             .args([format!("--socket={at}/sock"), format!("--pid-file={at}/pid")])
             .args(options)
             .stderr(Stdio::null())
