@@ -357,7 +357,7 @@ mod tests {
         // A table without columns has empty lines; `\.` ends only as a line of its own.
         is("COPY s.none  FROM stdin;\n\n\n\n\\.\n", &[("s|none", 3)]);
         is("COPY s.t (a) FROM stdin;\n\\\\.\n\\.x\n.\n\\\n\\.\n", &[("s|t", 4)]);
-        is("COPY s.t (a) FROM stdin;\nCOPY s.u (a) FROM stdin;\n'\n$$\n/*\n\\.\n", &[("s|t", 5)]);
+        is("COPY s.t (a) FROM stdin;\nCOPY s.u (a) FROM stdin;\n'\n$$\n/*\n\\.\n", &[("s|t", 4)]);
         is("copy s.t (a) with oids from STDIN ;\nx\n\\.\nCOPY s.t TO stdout;\nx\n", &[("s|t", 1)]);
     }
 
@@ -389,7 +389,7 @@ mod tests {
     fn texts_comments_and_bodies_are_no_rows() {
         let copy = "COPY s.no (a) FROM stdin;\n1\n\\.\n";
         for text in [
-            format!("-- {copy}--\n"),
+            "-- COPY s.no (a) FROM stdin;\n--\n".to_owned(),
             "COMMENT ON TABLE s.t IS 'x;\nCOPY s.no (a) FROM stdin;\n1\n\\.\n';\n".to_owned(),
             "COMMENT ON TABLE s.t IS E'\\';\nCOPY s.no (a) FROM stdin;\n\\'''';\n".to_owned(),
             format!("/* /* {copy} */ {copy} */\n"),
