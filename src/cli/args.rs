@@ -38,6 +38,9 @@ pub struct GlobalArguments {
     /// Use this machine's credential instead of a passphrase
     #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["password_file", "password_command"])]
     pub credential: Option<PathBuf>,
+    /// The variable that holds the passphrase, as the configuration names it
+    #[arg(skip)]
+    pub passphrase_variable: Option<String>,
     /// Directory of the cache; it may be deleted at any time
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,

@@ -1,8 +1,11 @@
 //! The configuration file that is meant.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use parking_lot::Mutex;
 
 use crate::jobs::config::{Config, ConfigError, find};
 use crate::primitives::progress::{Observer, Severity};
@@ -30,9 +33,64 @@ pub(super) fn load(session: &Session, argument: &ConfigFileArgument) -> Result<C
         CliError::Usage(text)
     };
     let file = find::find(named, env.xdg("XDG_CONFIG_HOME", ".config")).ok_or_else(none)?;
-    Config::load(&file).map_err(|ConfigError(mut problems)| {
+    let loaded = Config::load(&file).map_err(|ConfigError(mut problems)| {
         let last = problems.pop().map(|problem| problem.to_string()).unwrap_or_default();
         problems.iter().for_each(|problem| session.progress.finding(Severity::Error, &problem.to_string()));
         CliError::Usage(last)
-    })
+    });
+    let config = loaded?;
+    if let Some(file) = config.table.text("env_file") {
+        let file = env.cwd.join(file);
+        find::check_private(&file).map_err(CliError::Usage)?;
+        let text = std::fs::read_to_string(&file).map_err(CliError::file("read the variables in", &file))?;
+        let variables = variables(&text)
+            .map_err(|line| CliError::Usage(format!("{}:{line}: this is not NAME=\"value\"", file.display())))?;
+        // It is read once; who reads another configuration is another process.
+        let _ = env.of_file.set(variables);
+    }
+    Ok(config)
+}
+
+/// The variables of a file of lines `NAME="value"`, perhaps with `export` in front; an error is the number of a line that
+/// is none.
+fn variables(text: &str) -> std::result::Result<BTreeMap<OsString, OsString>, usize> {
+    let mut variables = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let words = shlex::split(line).ok_or(number + 1)?;
+        let words = match words.first().map(String::as_str) {
+            None => continue,
+            Some("export") => &words[1..],
+            Some(_) => &words[..],
+        };
+        for word in words {
+            let (name, value) = word.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(number + 1)?;
+            variables.insert(name.into(), value.into());
+        }
+    }
+    Ok(variables)
+}
+
+/// Opens the log file of a configuration, if it names one: what is printed is written there, too.
+pub(super) fn open_log(session: &Session, config: &Config) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let Some(file) = config.table.text("log_file") else { return Ok(()) };
+    let file = session.env.cwd.join(file);
+    let log = std::fs::OpenOptions::new().create(true).append(true).mode(0o640).open(&file);
+    let _ = session.env.log.set(Mutex::new(log.map_err(CliError::file("write the log file", &file))?));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_stand_in_lines_as_a_shell_has_them() {
+        let found = variables("# comment\n\nexport A=\"one two\"\nB='$x'\n C=3\n").unwrap();
+        let found: Vec<(&str, &str)> =
+            found.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?))).collect();
+        assert_eq!(found, [("A", "one two"), ("B", "$x"), ("C", "3")]);
+        assert_eq!(variables("A=1\nnothing\n"), Err(2));
+        assert_eq!(variables("A=\"1\n"), Err(1));
+    }
 }

@@ -113,6 +113,7 @@ impl<'a> Session<'a> {
 
     /// Prints lines to standard output.
     pub fn print(&self, text: &str) -> Result<()> {
+        self.env.log_line(text);
         let mut out = self.env.out();
         out.write_all(text.as_bytes()).map_err(CliError::Output)?;
         if text.ends_with('\n') || text.is_empty() { Ok(()) } else { out.write_all(b"\n").map_err(CliError::Output) }

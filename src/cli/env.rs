@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clap::builder::styling::{AnsiColor, Style};
 use indicatif::ProgressBar;
@@ -18,7 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
 use crate::primitives::system::{OsSystem, System};
-use crate::source::command::wait_readable;
+use crate::source::command::{is_own, wait_readable};
 
 use super::signals::Signals;
 
@@ -106,6 +106,10 @@ pub struct Env {
     pub ask_secret: Option<AskSecret>,
     /// Whether, and how, the user asked to stop.
     pub signals: Signals,
+    /// Variables of the configuration's `env_file`, which count where the process has none of the name.
+    pub of_file: OnceLock<BTreeMap<OsString, OsString>>,
+    /// The configuration's `log_file`.
+    pub log: OnceLock<Mutex<File>>,
 }
 
 impl std::fmt::Debug for Env {
@@ -146,12 +150,33 @@ impl Env {
             ask_secret: File::open("/dev/tty").is_ok().then(|| Box::new(ask_on_terminal) as AskSecret),
             signals,
             variables,
+            of_file: OnceLock::new(),
+            log: OnceLock::new(),
         })
     }
 
     /// A variable that is set and not empty.
     pub fn variable(&self, name: &str) -> Option<&OsStr> {
-        self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|v| !v.is_empty())
+        let own = self.variables.get(OsStr::new(name)).or_else(|| self.of_file.get()?.get(OsStr::new(name)));
+        own.map(OsString::as_os_str).filter(|v| !v.is_empty())
+    }
+
+    /// The variables of the configuration's file of variables that the process does not have: commands are given these,
+    /// but for this program's own and the keys of the store.
+    pub fn file_variables(&self) -> Vec<(OsString, OsString)> {
+        let all = self.of_file.get().into_iter().flatten();
+        let passed = all.filter(|(name, _)| !self.variables.contains_key(*name) && !is_own(name));
+        passed.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// Writes a line to the log file of the configuration, with the time and its zone.
+    pub fn log_line(&self, line: &str) {
+        let Some(log) = self.log.get() else { return };
+        let now = jiff::Timestamp::from_millisecond(self.system.now_ms()).map(|now| now.to_zoned(self.zone.clone()));
+        let now = now.map(|now| now.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()).unwrap_or_default();
+        let text: String = line.lines().map(|line| format!("{now} {line}\n")).collect();
+        // That it cannot be written is no reason to stop.
+        let _ = log.lock().write_all(text.as_bytes());
     }
 
     /// The first of these variables that is set and not empty, with its name.
@@ -187,6 +212,7 @@ impl Env {
 
     /// Writes a line to standard error. That nobody can read it is no reason to stop.
     pub fn eprint_line(&self, line: &str) {
+        self.log_line(line);
         if self.errors_are_terminal && self.wants_colour() {
             self.errors.line(&coloured(line));
         } else {

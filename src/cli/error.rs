@@ -33,7 +33,7 @@ pub enum CliError {
     PassphrasesDiffer,
     /// A passphrase is empty.
     #[error("the passphrase from {0} is empty")]
-    EmptyPassphrase(&'static str),
+    EmptyPassphrase(String),
     /// The command that was to tell the passphrase failed.
     #[error("the passphrase command ended with {0}")]
     PassphraseCommand(std::process::ExitStatus),

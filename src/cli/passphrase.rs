@@ -4,6 +4,7 @@
 //! `STRONGROOM_PASSWORD_FILE`, `STRONGROOM_PASSWORD_COMMAND`, the key file of the default repository, the terminal.
 //! It is never an argument, because arguments can be read by everybody on the machine.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -35,14 +36,14 @@ impl fmt::Debug for Passphrase {
 
 impl Passphrase {
     /// Takes bytes as they were read: one line end at their end does not belong to them.
-    fn from_line(mut bytes: Zeroizing<Vec<u8>>, from: &'static str) -> Result<Self> {
+    fn from_line(mut bytes: Zeroizing<Vec<u8>>, from: &str) -> Result<Self> {
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
             if bytes.last() == Some(&b'\r') {
                 bytes.pop();
             }
         }
-        if bytes.is_empty() { Err(CliError::EmptyPassphrase(from)) } else { Ok(Self(bytes)) }
+        if bytes.is_empty() { Err(CliError::EmptyPassphrase(from.to_owned())) } else { Ok(Self(bytes)) }
     }
 
     /// Its bytes.
@@ -59,7 +60,7 @@ pub enum SecretSource {
     /// The output of a command, run by bash.
     Command(String),
     /// This environment variable.
-    Variable(&'static str),
+    Variable(Cow<'static, str>),
     /// A person.
     Ask,
 }
@@ -85,8 +86,11 @@ impl SecretSource {
         if let Some(command) = &arguments.password_command {
             return Some(Self::Command(command.clone()));
         }
+        if let Some(name) = &arguments.passphrase_variable {
+            return Some(Self::Variable(name.clone().into()));
+        }
         if let Some((name, _)) = env.first_variable(&SECRET_VARIABLES) {
-            return Some(Self::Variable(name));
+            return Some(Self::Variable(name.into()));
         }
         if let Some(path) = env.variable("STRONGROOM_PASSWORD_FILE") {
             return Some(Self::File(env.cwd.join(path)));
@@ -104,7 +108,7 @@ impl SecretSource {
             return Some(Self::Command(command.clone()));
         }
         let (name, _) = env.first_variable(&[OTHER_VARIABLE])?;
-        Some(Self::Variable(name))
+        Some(Self::Variable(name.into()))
     }
 
     /// Gets the passphrase; a person is asked twice if it is `new`.
@@ -164,9 +168,9 @@ mod tests {
         let mut set = |name: &str| env.variables.insert(name.into(), "x".into());
         set("STRONGROOM_PASSWORD_COMMAND");
         set("STRONGROOM_PASSWORD");
-        assert_eq!(SecretSource::named(&arguments, &env), Some(SecretSource::Variable("STRONGROOM_PASSWORD")));
+        assert_eq!(SecretSource::named(&arguments, &env), Some(SecretSource::Variable("STRONGROOM_PASSWORD".into())));
         env.variables.insert("STRONGROOM_PASSPHRASE".into(), "y".into());
-        assert_eq!(SecretSource::named(&arguments, &env), Some(SecretSource::Variable("STRONGROOM_PASSPHRASE")));
+        assert_eq!(SecretSource::named(&arguments, &env), Some(SecretSource::Variable("STRONGROOM_PASSPHRASE".into())));
         arguments.password_command = Some("cat x".into());
         assert_eq!(SecretSource::named(&arguments, &env), Some(SecretSource::Command("cat x".into())));
         arguments.password_file = Some("/x".into());
@@ -202,7 +206,7 @@ mod tests {
     fn no_debug_output_shows_a_secret() {
         let mut env = env();
         env.variables.insert("STRONGROOM_PASSPHRASE".into(), "hunter2".into());
-        let passphrase = SecretSource::Variable("STRONGROOM_PASSPHRASE").get(&env, false);
+        let passphrase = SecretSource::Variable("STRONGROOM_PASSPHRASE".into()).get(&env, false);
         let command = SecretSource::Command("echo hunter2".into());
         let arguments = GlobalArguments { password_command: Some("echo hunter2".into()), ..Default::default() };
         let shown = format!("{env:?} {passphrase:?} {command:?} {arguments:?}");

@@ -225,7 +225,8 @@ fn store_options(arguments: &GlobalArguments, env: &Env) -> Result<StoreOptions>
             .ok_or_else(|| CliError::Usage(format!("invalid store option {pair:?}: expected KEY=VALUE")))?;
         pairs.insert(key.to_owned(), value.to_owned());
     }
-    let variables = env.variables.clone();
+    let mut variables = env.of_file.get().cloned().unwrap_or_default();
+    variables.extend(env.variables.clone());
     let lookup =
         Arc::new(move |name: &str| variables.get(OsStr::new(name)).and_then(|v| v.to_str()).map(str::to_owned));
     let errors = env.errors.clone();

@@ -62,6 +62,8 @@ pub(super) fn recorded() -> (Env, Written, Written) {
         errors_width: || None,
         ask_secret: None,
         signals: Signals::default(),
+        of_file: Default::default(),
+        log: Default::default(),
     };
     (env, out, errors)
 }

@@ -107,12 +107,18 @@ pub struct SnapshotDescription {
 }
 
 impl SnapshotDescription {
-    /// The source, and behind a slash the member of it that this is: what tells it from the other snapshots of a set.
+    /// The source; behind a slash the line of a list that it is, if a job lists its sources.
+    pub fn source_path(&self) -> String {
+        let line = self.stream.as_ref().and_then(|stream| stream.line.as_ref());
+        std::iter::once(self.source.clone()).chain(line.map(|line| component(line))).collect::<Vec<_>>().join("/")
+    }
+
+    /// The path of the source, and behind a slash the member of it that this is: what tells it from the other snapshots
+    /// of a set.
     pub fn member_path(&self) -> String {
-        match self.stream.as_ref().and_then(|stream| stream.member.as_ref()) {
-            Some(member) => format!("{}/{}", self.source, component(member)),
-            None => self.source.clone(),
-        }
+        let member = self.stream.as_ref().and_then(|stream| stream.member.as_ref());
+        let source = self.source_path();
+        member.map_or(source.clone(), |member| format!("{source}/{}", component(member)))
     }
 }
 
@@ -146,6 +152,9 @@ pub struct StreamDescription {
     /// All members of the source that were to be saved with it, itself among them.
     #[n(8)]
     pub members: Vec<String>,
+    /// The line of the job's list that it comes from, by name; the source is then the job.
+    #[n(9)]
+    pub line: Option<String>,
 }
 
 /// How many rows a table had.

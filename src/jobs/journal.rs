@@ -12,11 +12,16 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 /// The file of the journal.
 const JOURNAL: &str = "journal.jsonl";
+
+/// How often, and with what pause, a lock is tried that somebody has.
+const LOCK_TRIES: u32 = 10;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 /// A line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -148,14 +153,30 @@ impl Journal {
 
     /// Takes the right to run a job; `None` if another process has it.
     pub fn lock(&self, job: &str) -> io::Result<Option<JobLock>> {
-        let name = format!("{}.lock", crate::primitives::component::component(job));
-        let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.folder.join(name));
-        let file = open?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(JobLock(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
+        let file = self.lock_file(job)?;
+        // Who only asks whether it is locked has it for a moment.
+        for _ in 0..LOCK_TRIES {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(JobLock(file))),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
+                Err(TryLockError::Error(e)) => return Err(e),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a process has the right to run a job.
+    pub fn is_locked(&self, job: &str) -> io::Result<bool> {
+        match self.lock_file(job)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(e)) => Err(e),
         }
+    }
+
+    fn lock_file(&self, job: &str) -> io::Result<File> {
+        let name = format!("{}.lock", crate::primitives::component::component(job));
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.folder.join(name))
     }
 }
 

@@ -4,4 +4,6 @@
 
 pub mod config;
 pub mod journal;
+pub mod list;
 pub mod schedule;
+pub mod starter;

@@ -36,10 +36,9 @@ impl Set {
             true => source.split('/').map(component).collect(),
             false => component(source).into(),
         };
-        match member.described.stream.as_ref().and_then(|stream| stream.member.as_ref()) {
-            Some(name) => place.join(component(name)),
-            None => place,
-        }
+        let stream = member.described.stream.as_ref();
+        let names = stream.into_iter().flat_map(|stream| stream.line.iter().chain(&stream.member));
+        names.fold(place, |place, name| place.join(component(name)))
     }
 
     /// Whether a member is held.
@@ -52,7 +51,8 @@ impl Set {
         let sources = self.described().map(|set| set.sources.as_slice()).unwrap_or_default();
         let mut wanted: Vec<String> = Vec::new();
         for source in sources {
-            let of_source: Vec<&Snapshot> = self.members.iter().filter(|s| s.described.source == *source).collect();
+            let of_source: Vec<&Snapshot> =
+                self.members.iter().filter(|s| s.described.source_path() == *source).collect();
             // A database that was dropped meanwhile is in the lists of those only that were saved before.
             let lists = of_source.iter().filter_map(|s| s.described.stream.as_ref().filter(|d| d.member.is_some()));
             let listed = lists.min_by_key(|stream| stream.members.len());
@@ -101,7 +101,7 @@ pub fn sets(snapshots: Vec<Snapshot>) -> Vec<Set> {
         set.members.sort_by_cached_key(|s| {
             let stream = s.described.stream.as_ref();
             let at = stream.and_then(|d| d.members.iter().position(|name| d.member.as_ref() == Some(name)));
-            (sources.iter().position(|source| *source == s.described.source), at)
+            (sources.iter().position(|source| *source == s.described.source_path()), at)
         });
     }
     sets

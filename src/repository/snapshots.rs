@@ -68,7 +68,8 @@ impl SnapshotFilter {
         let d = &snapshot.described;
         let any = |empty: bool, found: bool| empty || found;
         any(self.hosts.is_empty(), self.hosts.contains(&d.host))
-            && any(self.sources.is_empty(), self.sources.contains(&d.source) || self.sources.contains(&d.member_path()))
+            && (self.sources.is_empty()
+                || [&d.source, &d.source_path(), &d.member_path()].iter().any(|path| self.sources.contains(path)))
             && any(self.tags.is_empty(), self.tags.iter().any(|set| set.iter().all(|t| d.tags.contains(t))))
             && any(
                 self.labels.is_empty(),

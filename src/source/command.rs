@@ -8,7 +8,7 @@
 //! What it writes to standard error is passed on line by line, and its end kept for the message if it fails.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -111,8 +111,7 @@ impl CommandSource {
         let mut command = process_group::command(self.launcher.as_deref(), &first);
         command.args(words);
         if !self.inherits_credentials {
-            let is_own = |name: &OsString| OWN_PREFIXES.iter().any(|own| name.as_encoded_bytes().starts_with(own));
-            for name in std::env::vars_os().map(|(name, _)| name).filter(is_own) {
+            for name in std::env::vars_os().map(|(name, _)| name).filter(|name| is_own(name)) {
                 command.env_remove(name);
             }
         }
@@ -126,6 +125,11 @@ impl CommandSource {
 
 /// How variables begin that are this program's own or hold keys of its store.
 const OWN_PREFIXES: [&[u8]; 2] = [b"STRONGROOM_", b"AWS_"];
+
+/// Whether a variable is this program's own, or holds keys of its store.
+pub fn is_own(name: &OsStr) -> bool {
+    OWN_PREFIXES.iter().any(|own| name.as_encoded_bytes().starts_with(own))
+}
 
 fn account(name: &str) -> Option<nix::unistd::User> {
     nix::unistd::User::from_name(name).ok().flatten()

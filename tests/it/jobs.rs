@@ -9,7 +9,8 @@ fn configured(jobs: &str) -> Strongroom {
     let sr = Strongroom::init();
     sr.write("site/index.html", "hello");
     sr.write("site/cache/x", "x");
-    sr.write("home/pass", "open sesame\n");
+    let pass = sr.write("home/pass", "open sesame\n");
+    fs::set_permissions(pass, fs::Permissions::from_mode(0o600)).unwrap();
     write(&sr, "strongroom.toml", jobs);
     sr
 }
@@ -213,12 +214,28 @@ fn a_job_is_run_by_one_process_at_a_time_and_one_that_was_killed_is_shown() {
         sr.command(&["run", "--config", "strongroom.toml"]).stdout(std::process::Stdio::null()).spawn().unwrap();
     fs::read(&begun).unwrap();
     assert!(sr.expect(0, &["runs"]).contains("running"));
+    let json: serde_json::Value = serde_json::from_str(&sr.expect(0, &["runs", "--json"])).unwrap();
+    let id = json["run"].as_str().unwrap().to_owned();
+    sr.expect(1, &["show", &id, "--exit-state"]);
+    assert!(sr.expect(1, &["show", &id, "--wait=10ms", "--exit-state"]).contains("outcome    running"));
     let text = run(&sr, 1, &["a"]);
     assert!(text.contains("job a is being run by another process since "), "{text}");
     first.kill().unwrap();
     first.wait().unwrap();
     let text = sr.expect(0, &["runs"]);
     assert!(text.contains("crashed") && !text.contains("running"), "{text}");
+    assert!(sr.expect(3, &["show", &id, "--wait", "--exit-state"]).contains("outcome    crashed"));
+    // Whoever waits is told when it has ended.
+    let mut second =
+        sr.command(&["run", "--config", "strongroom.toml"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    fs::read(&begun).unwrap();
+    let json = sr.expect(0, &["runs", "--json", "--latest", "1"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let mut waiting = sr.command(&["show", json["run"].as_str().unwrap(), "--wait", "--exit-state"]);
+    let waiting = waiting.stdout(std::process::Stdio::null()).spawn().unwrap();
+    fs::write(&go, "go\n").unwrap();
+    assert!(second.wait().unwrap().success());
+    assert_eq!(waiting.wait_with_output().unwrap().status.code(), Some(0));
 }
 
 /// Before the first night: what a run would meet is tried, and nothing is saved.
@@ -236,4 +253,219 @@ fn a_configuration_is_tried_against_its_repositories_and_sources() {
     assert!(text.contains("repository main: ") && text.contains("source web/site: cannot read"), "{text}");
     assert_eq!(text.matches("repository main: ").count(), 1, "{text}");
     assert!(check(0, &["--file-only"]).contains("no errors found"));
+}
+
+/// MYDB-3, MYDB-7: whatever the list names tonight is saved, a source a line; one line can be run alone.
+#[test]
+fn a_command_lists_the_sources_of_a_job() {
+    let sr = configured(
+        "[jobs.my.for_each]\ncommand = \"cat LIST\"\n\
+         with = { kind = \"command\", command = \"echo $STRONGROOM_SOURCE of $STRONGROOM_JOB\", file = \"{source}\" }\n\
+         [jobs.my.sources]\nown = { kind = \"path\", paths = [\"FOLDER/site\"] }\n\
+         [jobs.my-weekly]\nlike = \"my\"\ntype = \"Weekly\"\nsources = { own = { enabled = false } }\n",
+    );
+    let list = |text: &str| sr.write("list.csv", text);
+    list("name\n");
+    let text = fs::read_to_string(sr.at("strongroom.toml")).unwrap();
+    fs::write(sr.at("strongroom.toml"), text.replace("LIST", sr.at("list.csv").to_str().unwrap())).unwrap();
+    let text = run(&sr, 1, &["my"]);
+    assert!(text.contains("the list of `for_each`: the list is empty"), "{text}");
+    list("name,file\nlab 1,\n$(touch x),odd\n");
+    run(&sr, 0, &["my"]);
+    let list_of = sr.expect(0, &["snapshots"]);
+    assert!(
+        list_of.contains("my/lab 1") && list_of.contains("my/$(touch x)") && list_of.contains("my/own"),
+        "{list_of}"
+    );
+    assert_eq!(sr.expect(0, &["cat", "latest:lab 1", "--source", "my/lab 1"]), "lab 1 of my\n");
+    assert_eq!(sr.expect(0, &["cat", "latest:odd", "--source", "my/$(touch x)"]), "$(touch x) of my\n");
+    sr.expect(0, &["restore", "--set", "latest", "--job", "my", "--target", "out"]);
+    assert!(sr.at("out/my/lab 1/lab 1").exists());
+    // One that is gone from the list is kept; one alone is no set of the whole job.
+    list("name,file\nlab 1,\n");
+    run(&sr, 0, &["my/lab 1", "--type", "User"]);
+    let text = run(&sr, 1, &["my/lab 2"]);
+    assert!(text.contains("has no source `lab 2`, and its list does not name it"), "{text}");
+    let text = run(&sr, 0, &["my-weekly"]);
+    assert!(text.contains("my/lab 1") && !text.contains("my/own"), "{text}");
+    list("name,passwort\nlab 1,hunter2\n");
+    let text = run(&sr, 1, &["my"]);
+    assert!(text.contains("`passwort` is no key") && !text.contains("hunter2"), "{text}");
+    let text = sr.expect(0, &["forget", "--keep-last", "1", "--dry-run"]);
+    assert!(text.contains("newest of source my/$(touch x)"), "{text}");
+}
+
+/// A new line of a list needs no new credential: it belongs to the job.
+#[test]
+fn lines_of_a_list_need_no_right_of_their_own() {
+    let sr = configured("");
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    sr.expect(0, &["credential", "add", "--role", "backup", "--host", &host, "--source", "my", "--output", "cred"]);
+    let folder = sr.folder.path().display().to_string();
+    let text = |line: &str| {
+        format!(
+            "version = 1\n[repositories]\nmain = {{ url = \"{folder}/repo\", credential = \"{folder}/cred\" }}\n\
+             [jobs.my]\nrepository = \"main\"\nfor_each = {{ command = \"{line}\" }}\n"
+        )
+    };
+    let with = |line: &str| {
+        let at = sr.write("strongroom.toml", text(line));
+        fs::set_permissions(at, fs::Permissions::from_mode(0o600)).unwrap();
+        let mut command = sr.command(&["run", "--config", "strongroom.toml"]);
+        let output = command.env_remove("STRONGROOM_PASSPHRASE").env_remove("STRONGROOM_REPO").output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (is_done, errors) = with("printf 'name,kind,command,file\\\\nnew,command,echo x,x\\\\n'");
+    assert!(is_done, "{errors}");
+    assert!(sr.expect(0, &["snapshots"]).contains("my/new"));
+}
+
+/// MYDB-7: a source that takes too long is ended with all that it started, and the next one is saved.
+#[test]
+fn a_source_that_takes_too_long_is_ended() {
+    let sr = configured(
+        "[jobs.a]\ntimeout = \"1s\"\n[jobs.a.sources]\n\
+         slow = { kind = \"command\", file = \"x\", command = \"echo x; sleep 1000 | cat\" }\n\
+         good = { kind = \"command\", file = \"y\", command = \"echo y\" }\n",
+    );
+    let text = run(&sr, 3, &[]);
+    assert!(text.contains("x took longer than its timeout of 1 s, and was ended"), "{text}");
+    let list = sr.expect(0, &["snapshots"]);
+    assert!(list.contains("a/good") && list.contains("it has no snapshot of a/slow"), "{list}");
+    assert!(sr.expect(0, &["runs"]).contains("timeout"));
+}
+
+/// A stream that fails is tried again as often as is said.
+#[test]
+fn a_stream_that_fails_is_tried_again() {
+    let sr = configured(
+        "[jobs.a.sources]\nx = { kind = \"command\", file = \"x\", retries = 2, \
+         command = \"echo >> FOLDER/tries; echo $(wc -l < FOLDER/tries); test $(wc -l < FOLDER/tries) = 3\" }\n",
+    );
+    let text = run(&sr, 0, &[]);
+    assert_eq!(text.matches("it is tried again").count(), 2, "{text}");
+    assert_eq!(sr.expect(0, &["cat", "latest:x"]), "3\n");
+    let text = run(&sr, 1, &[]);
+    assert!(text.contains("status 1") && text.contains("failed, no snapshot"), "{text}");
+}
+
+/// What a whole stream must have is looked at: its least length, its last line, and what it has as a rule.
+#[test]
+fn a_stream_is_compared_with_what_it_must_be() {
+    let sr = configured(
+        "[jobs.a.sources]\nx = { kind = \"command\", file = \"x\", command = \"cat FOLDER/data\", min_size = \"4\", \
+         trailer = \"-- end\", min_ratio = 0.5, max_ratio = 2 }\n",
+    );
+    let data = |lines: usize| sr.write("data", format!("{}-- end\n", "0123456\n".repeat(lines)));
+    data(10);
+    for _ in 0..3 {
+        run(&sr, 0, &[]);
+    }
+    data(2);
+    let text = run(&sr, 3, &[]);
+    assert!(
+        text.contains("warning: a/x has 23 bytes, 26 % of its usual 87: that is less than min_ratio = 0.5"),
+        "{text}"
+    );
+    data(40);
+    assert!(run(&sr, 3, &[]).contains("that is more than max_ratio = 2 allows"));
+    sr.write("data", "0123456\n".repeat(10));
+    let text = run(&sr, 3, &[]);
+    assert!(text.contains("its last line is not \"-- end\"") && text.contains("partial"), "{text}");
+    sr.write("data", "x\n");
+    assert!(run(&sr, 1, &[]).contains("less than min_size = 4"));
+    sr.write("data", "");
+    assert!(run(&sr, 1, &[]).contains("the stream is empty"));
+}
+
+/// MYDB-10: a file of variables, a log file, and secrets where the configuration says; others must not read them.
+#[test]
+fn variables_and_secrets_come_from_files_that_others_cannot_read() {
+    let sr = configured("");
+    let folder = sr.folder.path().display().to_string();
+    let private = |name: &str, text: &str| {
+        let at = sr.write(name, text);
+        fs::set_permissions(&at, fs::Permissions::from_mode(0o600)).unwrap();
+        at
+    };
+    private("vars", "# of the job\nexport PASS=\"open sesame\"\nWORD='seen'\nAWS_SECRET_ACCESS_KEY=hidden\n");
+    private(
+        "strongroom.toml",
+        &format!(
+            "version = 1\nenv_file = \"{folder}/vars\"\nlog_file = \"{folder}/log\"\ntime_zone = \"UTC\"\n\
+             [repositories]\nmain = {{ url = \"{folder}/repo\", password_env = \"PASS\" }}\n\
+             [jobs.a]\nrepository = \"main\"\n[jobs.a.sources]\n\
+             x = {{ kind = \"command\", file = \"x\", command = \"echo $WORD {{$AWS_SECRET_ACCESS_KEY}} $STRONGROOM_REPO\" }}\n"
+        ),
+    );
+    let without = |code: i32| {
+        let mut command = sr.command(&["run", "--config", "strongroom.toml"]);
+        let output = command.env_remove("STRONGROOM_PASSPHRASE").output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        text
+    };
+    without(0);
+    assert_eq!(sr.expect(0, &["cat", "latest:x"]), "seen {}\n");
+    let log = sr.read("log");
+    assert!(log.lines().all(|line| line.contains("+00:00 ")) && log.contains("job a (Daily)"), "{log}");
+    for name in ["vars", "cred", "pass"] {
+        fs::set_permissions(private(name, "x=y\n"), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let text = without(2);
+    assert!(text.contains("vars") && text.contains("chmod o=,g-w"), "{text}");
+    for key in ["credential", "password_file"] {
+        let name = if key == "credential" { "cred" } else { "pass" };
+        private(
+            "strongroom.toml",
+            &format!(
+                "version = 1\n[repositories]\nmain = {{ url = \"{folder}/repo\", {key} = \"{folder}/{name}\" }}\n\
+                 [jobs.a]\nrepository = \"main\"\nsources = {{ x = {{ kind = \"path\", paths = [\"{folder}/site\"] }} }}\n"
+            ),
+        );
+        let text = without(1);
+        assert!(text.contains(&format!("{folder}/{name}")) && text.contains("chmod o=,g-w"), "{text}");
+    }
+}
+
+/// IDP-2: answers are kept with the set, and so are notes; one that cannot be had is an error, and the data are saved.
+#[test]
+fn answers_are_recorded_with_the_set() {
+    let sr = configured(
+        "[jobs.a]\nnotes = \"on {host}: start again\"\nrecord = { users = \"echo 7\", bad = \"exit 3\" }\n\
+         [jobs.a.sources]\nx = { kind = \"command\", file = \"x\", command = \"echo x\", record = { rows = \"echo 12\" } }\n",
+    );
+    let text = run(&sr, 3, &[]);
+    assert!(text.contains("record `bad`"), "{text}");
+    let text = sr.expect(0, &["snapshots", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["records"], serde_json::json!({ "users": "7", "x.rows": "12" }), "{json}");
+    assert!(json["notes"].as_str().is_some_and(|notes| notes.starts_with("on ") && notes.ends_with(": start again")));
+}
+
+/// DH-9: a set and a snapshot are shown with their state, also by the exit code.
+#[test]
+fn a_set_is_shown_with_its_members_and_state() {
+    let sr = configured(
+        "[jobs.a]\nlabel = \"of-%Y\"\nrecord = { users = \"echo 7\" }\n[jobs.a.sources]\n\
+         bad = { kind = \"command\", file = \"b\", command = \"exit 7\" }\n\
+         good = { kind = \"command\", file = \"g\", command = \"echo g\", restore = \"cat > /g\" }\n",
+    );
+    run(&sr, 3, &[]);
+    let json: serde_json::Value = serde_json::from_str(&sr.expect(0, &["snapshots", "--json"])).unwrap();
+    let (set, id) = (json["set"].as_str().unwrap(), json["id"].as_str().unwrap());
+    let text = sr.expect(2, &["show", &set[..8], "--exit-state"]);
+    for part in
+        ["outcome    partial", "missing    a/bad", "record     users: 7", "load       cat > /g", "source     a/good"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&sr.expect(0, &["show", set, "--json"])).unwrap();
+    assert_eq!((&json["outcome"], &json["missing"][0]), (&"partial".into(), &"a/bad".into()));
+    assert!(sr.expect(0, &["show", id, "--exit-state"]).contains("outcome    complete"));
+    sr.expect(64, &["show", "ffffffffffff", "--exit-state"]);
+    sr.expect(2, &["show", "ffffffffffff"]);
+    let run_id = sr.expect(0, &["runs", "--json"]);
+    let run_id: serde_json::Value = serde_json::from_str(&run_id).unwrap();
+    assert!(sr.expect(2, &["show", run_id["run"].as_str().unwrap(), "--exit-state"]).contains("status 7"));
 }

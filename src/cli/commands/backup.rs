@@ -201,6 +201,9 @@ pub(crate) struct BackupJson {
 pub(crate) struct SourceJson {
     /// Its name.
     pub source: String,
+    /// The database or other part of it that this is, as the server calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
     /// Id of its snapshot, if one was published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
@@ -236,6 +239,7 @@ impl From<&SourceReport> for SourceJson {
             |r: &crate::source::RuleSummary| RuleJson { rule: r.rule.clone(), matches: r.matches, bytes: r.bytes };
         Self {
             source: s.source.clone(),
+            member: s.member.clone(),
             snapshot: s.snapshot.map(|id| id.to_string()),
             outcome: outcome(s.outcome),
             figures: (&s.figures).into(),

@@ -1,5 +1,9 @@
 //! `config`: what the configuration file says, and whether it can be used.
 
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value as Json, json};
 
@@ -10,7 +14,8 @@ use super::super::output::text::{escape, pluralize};
 use super::super::redact::mask;
 use crate::cli::config_file::{ConfigFileArgument, load};
 use crate::jobs::config::tree::{Node, Table, Value};
-use crate::jobs::config::{Config, keys, runs_here, schema};
+use crate::jobs::config::{Config, find, keys, runs_here, schema};
+use crate::jobs::starter;
 use crate::primitives::progress::{Observer, Severity};
 
 /// Options of `config`.
@@ -39,6 +44,8 @@ pub enum ConfigAction {
         #[arg(value_name = "JOB")]
         jobs: Vec<String>,
     },
+    /// Write a configuration file to begin with, for what is found on this machine
+    Init,
     /// Print a JSON schema of the configuration file
     Schema,
 }
@@ -55,10 +62,56 @@ pub(crate) fn run(session: &Session, arguments: &ConfigArguments) -> Result<Exit
             let text = serde_json::to_string_pretty(&whole).map_err(|e| CliError::Output(e.into()))?;
             session.print(&text)?;
         }
+        ConfigAction::Init => init(session, &arguments.file)?,
         ConfigAction::Check { file_only } => return check(session, &arguments.file, *file_only),
         ConfigAction::Show { jobs } => show(session, &load(session, &arguments.file)?, jobs)?,
     }
     Ok(Exit::Done)
+}
+
+/// Writes a file that is not there yet. Only its owner can read it.
+fn init(session: &Session, argument: &ConfigFileArgument) -> Result<()> {
+    let env = session.env;
+    let variable = env.variable("STRONGROOM_CONFIG").map(PathBuf::from);
+    let users = || env.xdg("XDG_CONFIG_HOME", ".config").map(|folder| folder.join("strongroom").join(find::NAME));
+    let usual = || match env.user == "root" {
+        true => Some(Path::new(find::SYSTEM).join(find::NAME)),
+        false => users(),
+    };
+    let file = argument.config.clone().or(variable).map(|file| env.cwd.join(file)).or_else(usual);
+    let file = file.ok_or_else(|| CliError::Usage("name the file with --config".to_owned()))?;
+    let repository = session.global.repo.clone();
+    let repository =
+        repository.or_else(|| env.variable("STRONGROOM_REPO").map(|repo| repo.to_string_lossy().into_owned()));
+    let credential = session.global.credential.as_deref().map(|file| env.cwd.join(file));
+    let found = starter::find(Path::new("/"));
+    let text = starter::text(&found, repository.as_deref(), credential.as_deref());
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(CliError::file("make", folder))?;
+    let new = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+    let written = new.and_then(|mut new| new.write_all(text.as_bytes()).and_then(|()| new.sync_all()));
+    match written {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(CliError::Exists { path: file });
+        }
+        written => written.map_err(CliError::file("write", &file))?,
+    }
+    let shown = file.display().to_string();
+    if session.global.json {
+        return session.print_object(json!({
+            "type": "config_init",
+            "file": shown,
+            "postgres": found.postgres,
+            "mysql": found.mysql,
+            "dss": found.dss,
+        }));
+    }
+    let mut kinds: Vec<String> = Vec::new();
+    kinds.extend(found.postgres.map(|_| "a PostgreSQL server".to_owned()));
+    kinds.extend(found.mysql.map(|_| "a MySQL or MariaDB server".to_owned()));
+    kinds.extend(found.dss.iter().map(|folder| format!("a DSS data directory, {}", folder.display())));
+    let kinds = if kinds.is_empty() { "no databases and no DSS".to_owned() } else { kinds.join(", ") };
+    session.print(&format!("{shown} is written; found {kinds}\nedit it, then try it: strongroom config check"))
 }
 
 fn check(session: &Session, file: &ConfigFileArgument, file_only: bool) -> Result<Exit> {

@@ -19,6 +19,7 @@ pub(super) mod repair;
 pub(super) mod restore;
 pub(super) mod run;
 pub(super) mod runs;
+pub(super) mod show;
 pub(super) mod snapshots;
 pub(super) mod stats;
 pub(super) mod unlock;
@@ -51,6 +52,7 @@ use repair::{REPAIR_EXAMPLES, RepairArguments};
 use restore::{RESTORE_EXAMPLES, RestoreArguments};
 use run::RunArguments;
 use runs::RunsArguments;
+use show::ShowArguments;
 use snapshots::SnapshotsArguments;
 use stats::StatsArguments;
 use verify::VerifyArguments;
@@ -112,6 +114,8 @@ pub enum Command {
     Run(RunArguments),
     /// List what this machine ran, from its own journal
     Runs(RunsArguments),
+    /// Show all that is known of a run of this machine, a set or a snapshot
+    Show(ShowArguments),
     /// Check or show the configuration file of jobs
     Config(ConfigArguments),
     /// Explain why there are no locks to remove
@@ -140,6 +144,7 @@ impl Command {
             Self::Diff(arguments) => diff::run(session, arguments),
             Self::Run(arguments) => run::run(session, arguments, &redact::command_line(argv)),
             Self::Runs(arguments) => runs::run(session, arguments),
+            Self::Show(arguments) => show::run(session, arguments),
             Self::Config(arguments) => config::run(session, arguments),
             Self::Copy(arguments) => copy::run(session, arguments, argv),
             Self::Find(arguments) => find::run(session, arguments),

@@ -11,7 +11,7 @@ use crate::databases;
 use crate::jobs::config::{Config, Job};
 use crate::jobs::journal::{Event, Journal, owed};
 use crate::jobs::schedule::Schedule;
-use crate::ops::backup::{BackupOptions, BackupReport, Job as BackupJob, backup_sources};
+use crate::ops::backup::{BackupOptions, BackupReport, Job as BackupJob, UsualLength, backup_sources};
 use crate::primitives::ids::SetId;
 use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::system::random;
@@ -28,11 +28,13 @@ use super::super::settings::{Settings, places};
 use super::super::time::show;
 use super::super::values;
 use super::backup::{dated, exit, tell};
-use crate::cli::config_file::{ConfigFileArgument, load};
+use crate::cli::config_file::{ConfigFileArgument, load, open_log};
+use crate::cli::jobs::for_each::records;
+use crate::cli::jobs::limits::usual_lengths;
 use crate::cli::jobs::plan::{PASSED_OVER, Planned, check_supported, host, plan, zone_of};
 use crate::cli::jobs::postgres;
 use crate::cli::jobs::repository::{compression, repository_of};
-use crate::cli::jobs::sources::prepared;
+use crate::cli::jobs::sources::Preparing;
 use crate::cli::jobs::texts::Texts;
 
 /// Options of `run`.
@@ -55,6 +57,7 @@ pub struct RunArguments {
 /// Runs jobs, one after the other.
 pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Result<Exit> {
     let config = load(session, &arguments.file)?;
+    open_log(session, &config)?;
     let planned = plan(&config, &arguments.jobs, &host(session.env))?;
     // Before the first begins.
     for planned in &planned {
@@ -159,13 +162,14 @@ impl Runner<'_> {
             time_ms: now_ms(),
             slot_ms,
         })?;
-        let done = run_job(session, self.config, planned, job_type, self.argv);
+        let usual = usual_lengths(&self.journal.events().map_err(journal_failed)?);
+        let done = run_job(session, self.config, planned, job_type, self.argv, usual);
         let (outcome_word, error) = match &done {
             Ok((report, _)) => {
                 for source in &report.sources {
                     append(Event::Source {
                         run: run.clone(),
-                        source: source.source.clone(),
+                        source: source.path(),
                         outcome: outcome(source.outcome).to_owned(),
                         snapshot: source.snapshot.map(|id| id.to_string()),
                         error: source.error.as_deref().map(mask),
@@ -230,6 +234,7 @@ fn run_job(
     planned: &Planned<'_>,
     job_type: String,
     argv: &str,
+    usual: UsualLength,
 ) -> Result<(BackupReport, Exit)> {
     let (env, job) = (session.env, planned.job);
     let host = host(env);
@@ -241,14 +246,19 @@ fn run_job(
     if session.global.tells() {
         session.print(&format!("job {} ({})", escape(job.name.as_bytes()), escape(job_type.as_bytes())))?;
     }
-    for key in PASSED_OVER.iter().filter(|key| planned.sources.iter().any(|source| source.table.get(key).is_some())) {
+    let says = |key: &str| job.table.get(key).is_some() || planned.sources.iter().any(|s| s.table.get(key).is_some());
+    for key in PASSED_OVER.iter().filter(|key| says(key)) {
         inner.progress.finding(Severity::Note, &format!("`{key}` is not carried out by this version"));
     }
     let zone = zone_of(config, job)?;
     let label =
         job.table.text("label").map(|label| dated(label, env.system.now_ms(), zone.as_ref().unwrap_or(&env.zone)));
-    let sources = planned.sources.iter().map(|source| prepared(&inner, &settings, job, source, &texts, &repository));
-    let sources = sources.collect::<Result<Vec<_>>>()?;
+    let preparing =
+        Preparing { session: &inner, settings: &settings, job, texts: &texts, usual, repository: &repository };
+    let sources = preparing.all(planned)?;
+    let (records, wrong) = records(job, planned.sources.iter(), &texts);
+    wrong.iter().for_each(|text| inner.progress.finding(Severity::Error, text));
+    let notes = job.table.text("notes").map(|notes| texts.filled(notes, None)).transpose()?;
     let options = BackupOptions {
         paths: Vec::new(),
         streams: Vec::new(),
@@ -256,7 +266,7 @@ fn run_job(
         host: host.clone(),
         user: env.user.clone(),
         tags: Vec::new(),
-        job: Some(BackupJob { name: job.name.clone(), job_type, notes: None, records: Vec::new() }),
+        job: Some(BackupJob { name: job.name.clone(), job_type, notes, records }),
         label: label.transpose()?,
         time_ms: None,
         exclude: ExcludeOptions::default(),
@@ -270,6 +280,9 @@ fn run_job(
     let work = |repository: &Arc<Repository>| Ok(backup_sources(repository, sources, options, &inner.progress)?);
     let report = inner.with(&repository, work)?;
     tell(&inner, &report, false, None)?;
-    let exit = inner.exit(exit(report.outcome));
+    let exit = match inner.exit(exit(report.outcome)) {
+        Exit::Done if !wrong.is_empty() => Exit::Problems,
+        exit => exit,
+    };
     Ok((report, exit))
 }

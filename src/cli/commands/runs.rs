@@ -73,7 +73,7 @@ pub(crate) fn run(session: &Session, arguments: &RunsArguments) -> Result<Exit> 
     for run in &runs[skipped..] {
         let outcome = outcome(&journal, run, &runs)?;
         if session.global.json {
-            session.print_json(&json(run, outcome))?;
+            session.print_json(&run_json(run, outcome))?;
         } else {
             rows.push(row(session, run, outcome));
         }
@@ -94,12 +94,12 @@ pub(crate) fn run(session: &Session, arguments: &RunsArguments) -> Result<Exit> 
 }
 
 /// How a run ended. One that has no end is going on if a process has its job, and it is the newest of the job.
-fn outcome(journal: &Journal, run: &Run, runs: &[Run]) -> Result<String> {
+pub(super) fn outcome(journal: &Journal, run: &Run, runs: &[Run]) -> Result<String> {
     if let Some(outcome) = &run.outcome {
         return Ok(outcome.clone());
     }
     let is_newest = runs.iter().rfind(|known| known.job == run.job).is_some_and(|newest| newest.run == run.run);
-    let is_running = is_newest && journal.lock(&run.job).map_err(journal_failed)?.is_none();
+    let is_running = is_newest && journal.is_locked(&run.job).map_err(journal_failed)?;
     Ok(if is_running { "running" } else { "crashed" }.to_owned())
 }
 
@@ -124,7 +124,7 @@ fn row(session: &Session, run: &Run, outcome: String) -> Vec<String> {
     ]
 }
 
-fn json(run: &Run, outcome: String) -> RunJson {
+pub(super) fn run_json(run: &Run, outcome: String) -> RunJson {
     let source = |(source, outcome, error): &(String, String, Option<String>)| RunSourceJson {
         source: source.clone(),
         outcome: outcome.clone(),

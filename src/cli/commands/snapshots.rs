@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 
+use crate::format::description::{StreamDescription, TableCount};
 use crate::ops::forget::{group_name, group_of};
 use crate::primitives::ids::SnapshotId;
 use crate::primitives::progress::{Observer, Severity};
@@ -72,6 +73,21 @@ pub(crate) struct SnapshotJson {
     /// The set that it belongs to, if it was not saved alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<String>,
+    /// What was recorded with the set: names, and what their commands printed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub records: BTreeMap<String, String>,
+    /// What a person is told after a restore.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+    /// The job that saved it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// The type of the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_type: Option<String>,
+    /// The stream that it is, if its source said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamJson>,
     /// How complete it is.
     pub outcome: &'static str,
     /// Whether it is protected from being forgotten.
@@ -97,6 +113,62 @@ pub(crate) struct SnapshotJson {
     pub figures: FiguresJson,
 }
 
+/// What a stream is.
+#[derive(Debug, Serialize)]
+pub(crate) struct StreamJson {
+    /// Kind of its source.
+    pub kind: String,
+    /// Its format.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub format: String,
+    /// The database or other part of the source that it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// The line of the job's list that it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
+    /// Version of the tool that wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Version of the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The command that would load it: a claim of the machine that saved it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<String>,
+    /// Its tables, if their rows were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Vec<TableJson>>,
+}
+
+/// A table of a database.
+#[derive(Debug, Serialize)]
+pub(crate) struct TableJson {
+    /// Its name.
+    pub name: String,
+    /// Its rows.
+    pub rows: u64,
+    /// A checksum of its rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+}
+
+impl From<&StreamDescription> for StreamJson {
+    fn from(d: &StreamDescription) -> Self {
+        let table = |t: &TableCount| TableJson { name: t.name.clone(), rows: t.rows, checksum: t.checksum.clone() };
+        Self {
+            kind: d.kind.clone(),
+            format: d.format.clone(),
+            member: d.member.clone(),
+            line: d.line.clone(),
+            tool: d.tool.clone(),
+            server: d.server.clone(),
+            load: d.load.clone(),
+            tables: d.tables.as_ref().map(|tables| tables.iter().map(table).collect()),
+        }
+    }
+}
+
 impl From<&Snapshot> for SnapshotJson {
     fn from(s: &Snapshot) -> Self {
         let d = &s.described;
@@ -111,6 +183,11 @@ impl From<&Snapshot> for SnapshotJson {
             tags: d.tags.clone(),
             label: d.label.clone(),
             set: d.set.as_ref().map(|set| set.id.to_string()),
+            records: d.set.iter().flat_map(|set| set.records.iter().flatten()).cloned().collect(),
+            notes: d.set.as_ref().and_then(|set| set.notes.clone()),
+            job: d.set.as_ref().and_then(|set| set.job.clone()),
+            job_type: d.set.as_ref().and_then(|set| set.job_type.clone()),
+            stream: d.stream.as_ref().map(Into::into),
             outcome: outcome(s.state.outcome),
             held: s.state.held,
             damaged: s.state.damaged,

@@ -1,8 +1,10 @@
 //! Running jobs of the configuration: what is to be run, and what its values mean on this machine.
 
+pub(super) mod for_each;
+pub(super) mod limits;
 pub(super) mod plan;
 pub(super) mod postgres;
 pub(super) mod repository;
-pub(super) mod secret;
+pub(super) mod secrets;
 pub(super) mod sources;
 pub(super) mod texts;

@@ -6,28 +6,30 @@ use jiff::tz::TimeZone;
 
 use crate::cli::env::Env;
 use crate::cli::error::{CliError, Result};
-use crate::jobs::config::keys::INHERITED;
 use crate::jobs::config::{Config, Job, Source, runs_here};
 
 /// Keys of jobs and sources that this version does not carry out, and without which a run would mean something else.
-pub(in crate::cli) const NEEDED: [&str; 8] =
-    ["before", "after", "on_failure", "always", "for_each", "run_as", "record", "container"];
+pub(in crate::cli) const NEEDED: [&str; 4] = ["before", "after", "on_failure", "always"];
 /// Keys that this version does not carry out, and without which a run means the same.
-pub(in crate::cli) const PASSED_OVER: [&str; 7] =
-    ["timeout", "retries", "min_ratio", "max_ratio", "first", "trailer", "min_size"];
-
-/// Of those in [`NEEDED`], the keys of sources that are carried out for sources of a kind.
-fn carried_out(kind: &str) -> &'static [&'static str] {
-    match kind {
-        "postgres" => &["run_as", "container"],
-        _ => &[],
-    }
-}
+pub(in crate::cli) const PASSED_OVER: [&str; 2] = ["first", "parallel"];
 
 /// What is to be run of a job.
 pub(in crate::cli) struct Planned<'c> {
     pub(in crate::cli) job: &'c Job,
-    pub(in crate::cli) sources: Vec<&'c Source>,
+    pub(in crate::cli) sources: Vec<Source>,
+    /// What is to be run of the sources that a command lists.
+    pub(in crate::cli) lines: Lines,
+}
+
+/// What is to be run of the sources that a command lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) enum Lines {
+    /// Nothing.
+    None,
+    /// All of them.
+    All,
+    /// These.
+    Named(Vec<String>),
 }
 
 pub(in crate::cli) fn zone_of(config: &Config, job: &Job) -> Result<Option<TimeZone>> {
@@ -39,46 +41,75 @@ pub(in crate::cli) fn host(env: &Env) -> String {
     env.variable("STRONGROOM_HOST").map_or_else(|| env.host.clone(), |host| host.to_string_lossy().into_owned())
 }
 
+/// The sources of a job that this machine runs, and whether it runs those that a command lists.
+fn mine(job: &Job, host: &str) -> (Vec<Source>, Lines) {
+    let is_mine = |source: &&Source| source.is_enabled() && runs_here(&source.table, host);
+    let sources = job.sources.iter().filter(is_mine).cloned().collect();
+    let lists = job.table.get("for_each").is_some() && runs_here(&job.table, host);
+    (sources, if lists { Lines::All } else { Lines::None })
+}
+
+/// What is to be run: what is named, or all that this machine runs.
 pub(in crate::cli) fn plan<'c>(config: &'c Config, named: &[String], host: &str) -> Result<Vec<Planned<'c>>> {
-    let mine = |job: &'c Job| -> Vec<&'c Source> {
-        job.sources.iter().filter(|source| source.is_enabled() && runs_here(&source.table, host)).collect()
-    };
     if named.is_empty() {
         let jobs = config.jobs.iter().filter(|job| job.is_enabled());
-        let planned = jobs.map(|job| Planned { job, sources: mine(job) });
-        return Ok(planned.filter(|planned| !planned.sources.is_empty()).collect());
+        let planned = jobs.map(|job| {
+            let (sources, lines) = mine(job, host);
+            Planned { job, sources, lines }
+        });
+        return Ok(planned.filter(|p| !p.sources.is_empty() || p.lines != Lines::None).collect());
     }
     let mut planned: Vec<Planned<'c>> = Vec::new();
     for name in named {
-        let (job, source) = name.split_once('/').map_or((name.as_str(), None), |(job, source)| (job, Some(source)));
-        let known = || config.jobs.iter().map(|job| job.name.clone()).collect::<Vec<_>>().join(", ");
-        let Some(job) = config.job(job) else {
-            return Err(CliError::Usage(format!("there is no job `{job}`; there are: {}", known())));
-        };
-        let sources = match source {
-            None => mine(job),
-            Some(source) => {
-                let found = job.sources.iter().find(|known| known.name == source);
-                let missing = || CliError::Usage(format!("job `{}` has no source `{source}`", job.name));
-                vec![found.ok_or_else(missing)?]
-            }
-        };
-        if !job.is_enabled() || sources.iter().any(|source| !source.is_enabled()) {
-            return Err(CliError::Usage(format!("`{name}` is disabled: `enabled = false`")));
-        }
-        if sources.iter().any(|source| !runs_here(&source.table, host)) || sources.is_empty() {
-            let text = format!("`{name}` is not run on {host}: `hosts` of the configuration names other machines");
-            return Err(CliError::Usage(text));
-        }
-        match planned.iter_mut().find(|planned| planned.job.name == job.name) {
+        let one = plan_one(config, name, host)?;
+        match planned.iter_mut().find(|planned| planned.job.name == one.job.name) {
             Some(planned) => {
-                let known: BTreeSet<&str> = planned.sources.iter().map(|source| source.name.as_str()).collect();
-                planned.sources.extend(sources.into_iter().filter(|source| !known.contains(source.name.as_str())));
+                let known: BTreeSet<String> = planned.sources.iter().map(|source| source.name.clone()).collect();
+                planned.sources.extend(one.sources.into_iter().filter(|source| !known.contains(&source.name)));
+                planned.lines = std::mem::replace(&mut planned.lines, Lines::None).and(one.lines);
             }
-            None => planned.push(Planned { job, sources }),
+            None => planned.push(one),
         }
     }
     Ok(planned)
+}
+
+impl Lines {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::None, other) => other,
+            (own, Self::None) => own,
+            (Self::Named(own), Self::Named(more)) => Self::Named([own, more].concat()),
+            _ => Self::All,
+        }
+    }
+}
+
+fn plan_one<'c>(config: &'c Config, name: &str, host: &str) -> Result<Planned<'c>> {
+    let (job, source) = name.split_once('/').map_or((name, None), |(job, source)| (job, Some(source)));
+    let known = || config.jobs.iter().map(|job| job.name.clone()).collect::<Vec<_>>().join(", ");
+    let Some(job) = config.job(job) else {
+        return Err(CliError::Usage(format!("there is no job `{job}`; there are: {}", known())));
+    };
+    let (sources, lines) = match source {
+        None => mine(job, host),
+        Some(source) => match job.sources.iter().find(|known| known.name == source) {
+            Some(found) => (vec![found.clone()], Lines::None),
+            None if job.table.get("for_each").is_some() && runs_here(&job.table, host) => {
+                (Vec::new(), Lines::Named(vec![source.to_owned()]))
+            }
+            None => return Err(CliError::Usage(format!("job `{}` has no source `{source}`", job.name))),
+        },
+    };
+    if !job.is_enabled() || sources.iter().any(|source| !source.is_enabled()) {
+        return Err(CliError::Usage(format!("`{name}` is disabled: `enabled = false`")));
+    }
+    let is_elsewhere = sources.iter().any(|source| !runs_here(&source.table, host));
+    if is_elsewhere || (sources.is_empty() && lines == Lines::None) {
+        let text = format!("`{name}` is not run on {host}: `hosts` of the configuration names other machines");
+        return Err(CliError::Usage(text));
+    }
+    Ok(Planned { job, sources, lines })
 }
 
 /// Refuses what would not be done as it is written.
@@ -86,17 +117,14 @@ pub(in crate::cli) fn check_supported(planned: &Planned<'_>) -> Result<()> {
     let job = &planned.job.name;
     let refuse =
         |what: String| Err(CliError::Usage(format!("{what}, which this version does not do; nothing was run")));
-    // What a job hands down is a matter of its sources.
-    let mut of_job = NEEDED.iter().filter(|key| !INHERITED.contains(key));
-    if let Some(key) = of_job.find(|key| planned.job.table.get(key).is_some()) {
+    if let Some(key) = NEEDED.iter().find(|key| planned.job.table.get(key).is_some()) {
         return refuse(format!("job `{job}` has `{key}`"));
     }
     for source in &planned.sources {
-        let kind = source.table.text("kind").unwrap_or_default();
-        let mut left = NEEDED.iter().filter(|key| !carried_out(kind).contains(key));
-        if let Some(key) = left.find(|key| source.table.get(key).is_some()) {
+        if let Some(key) = NEEDED.iter().find(|key| source.table.get(key).is_some()) {
             return refuse(format!("source `{job}/{}` has `{key}`", source.name));
         }
+        let kind = source.table.text("kind").unwrap_or_default();
         if !matches!(kind, "path" | "command" | "postgres") {
             return refuse(format!("source `{job}/{}` is of kind {kind}", source.name));
         }

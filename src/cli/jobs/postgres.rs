@@ -12,9 +12,8 @@ use crate::databases::postgres::{Connection, Counting, Format, Globals, Postgres
 use crate::databases::tool::Tools;
 use crate::jobs::config::Source;
 use crate::jobs::config::tree::{Table, Value};
-use crate::ops::backup::StreamOptions;
 
-use super::secret::secret;
+use super::secrets::secret;
 use super::texts::Texts;
 
 /// What the key of `\restrict` is made from.
@@ -35,11 +34,6 @@ pub(in crate::cli) fn options(
         _ => text("port")?,
     };
     let mut env = Vec::new();
-    for entry in table.table("env").map(|env| env.0.as_slice()).unwrap_or_default() {
-        if let Value::Text(value) = &entry.node.value {
-            env.push((entry.key.clone().into(), texts.filled(value, Some(&source.name))?.into()));
-        }
-    }
     let password = secret(table, "password", texts, Some(&source.name)).map_err(|e| wrong(e.to_string()))?;
     env.extend(password.map(|password| ("PGPASSWORD".into(), password.as_str().into())));
     let patterns = |key: &str| -> Result<Vec<Pattern>> {
@@ -74,12 +68,6 @@ pub(in crate::cli) fn options(
         Some(what) => Err(wrong(what)),
         None => Ok(options),
     }
-}
-
-/// How its streams are saved.
-pub(in crate::cli) fn streams(table: &Table) -> StreamOptions {
-    let allow_empty = matches!(table.get("allow_empty").map(|node| &node.value), Some(Value::Bool(true)));
-    StreamOptions { allow_empty, ..StreamOptions::default() }
 }
 
 fn format(table: &Table) -> Format {

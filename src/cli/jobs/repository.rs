@@ -6,8 +6,10 @@ use crate::cli::args::GlobalArguments;
 use crate::cli::error::{CliError, Result};
 use crate::cli::values;
 use crate::compression::CompressionLevel;
+use crate::jobs::config::find::check_private;
 use crate::jobs::config::{Config, Job};
 
+use super::secrets::secret_file;
 use super::texts::Texts;
 
 pub(in crate::cli) fn compression(config: &Config, job: &Job) -> CompressionLevel {
@@ -33,18 +35,17 @@ pub(in crate::cli) fn repository_of(
     let table = config.table.table("repositories").and_then(|all| all.table(name)).ok_or_else(missing)?;
     let text = |key: &str| table.text(key).map(|text| texts.filled(text, None)).transpose();
     let rate = |text: Option<&str>| text.map(values::rate).transpose().map_err(CliError::Usage);
-    for key in ["password_env", "password_credential"] {
-        if table.get(key).is_some() {
-            let text = format!("repository `{name}`: `{key}` is not supported by this version; use `password_file`");
-            return Err(CliError::Usage(text));
-        }
-    }
     let credential = text("credential")?.map(PathBuf::from);
     let is_owner = credential.is_none();
+    if let Some(file) = &credential {
+        check_private(file).map_err(CliError::Usage)?;
+    }
+    let password_file = if is_owner { secret_file(table, "password", texts, None)? } else { None };
     Ok(GlobalArguments {
         repo: Some(text("url")?.ok_or_else(missing)?),
         credential,
-        password_file: text("password_file")?.map(PathBuf::from).filter(|_| is_owner),
+        password_file,
+        passphrase_variable: table.text("password_env").map(str::to_owned).filter(|_| is_owner),
         // A command is for a shell: nothing is filled in.
         password_command: table.text("password_command").map(str::to_owned).filter(|_| is_owner),
         limit_upload: rate(job.table.text("limit_upload").or(table.text("limit_upload")))?.or(global.limit_upload),

@@ -4,72 +4,156 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::commands::backup::{command, leave_out_own};
 use crate::cli::context::Session;
-use crate::cli::error::{CliError, Result};
+use crate::cli::error::{CliError, Result, error_text};
 use crate::cli::paths::on_disk;
 use crate::cli::settings::Settings;
 use crate::cli::values;
 use crate::databases::postgres::postgres_source;
-use crate::jobs::config::tree::Value;
-use crate::jobs::config::{Job, Source};
+use crate::format::description::StreamDescription;
+use crate::jobs::config::tree::{Table, Value};
+use crate::jobs::config::{Job, Source, runs_here};
 use crate::ops::backup::{
-    Limits, PathOptions, Source as BackupSource, StreamOptions, StreamSource, paths_source, stream_source,
+    PathOptions, Source as BackupSource, StreamOptions, StreamSource, UsualLength, dumps_source, line_source,
+    paths_source, stream_source,
 };
 use crate::repository::Repository;
 use crate::source::ExcludeOptions;
 
+use super::for_each::listed;
+use super::limits::{limits, stream_options};
+use super::plan::{Lines, Planned};
 use super::postgres;
 use super::texts::Texts;
 
-/// A source, ready to be saved. What it is called in the repository does not change if the job is run as another one
-/// that is like it.
-pub(in crate::cli) fn prepared(
-    session: &Session,
-    settings: &Settings,
-    job: &Job,
-    source: &Source,
-    texts: &Texts<'_>,
-    repository: &Repository,
-) -> Result<Box<dyn BackupSource>> {
-    let (table, name) = (&source.table, format!("{}/{}", job.family, source.name));
-    let is = |key: &str| matches!(table.get(key).map(|node| &node.value), Some(Value::Bool(true)));
-    if table.text("kind") == Some("command") {
+/// What sources are prepared with.
+pub(in crate::cli) struct Preparing<'a> {
+    pub(in crate::cli) session: &'a Session<'a>,
+    pub(in crate::cli) settings: &'a Settings,
+    pub(in crate::cli) job: &'a Job,
+    pub(in crate::cli) texts: &'a Texts<'a>,
+    /// How long content is as a rule.
+    pub(in crate::cli) usual: UsualLength,
+    /// Where it is saved: secrets of its own are made from those of the credential.
+    pub(in crate::cli) repository: &'a Repository,
+}
+
+impl Preparing<'_> {
+    /// A source, ready to be saved. What it is called in the repository does not change if the job is run as another one
+    /// that is like it.
+    pub(in crate::cli) fn source(&self, source: &Source) -> Result<Box<dyn BackupSource>> {
+        let name = format!("{}/{}", self.job.family, source.name);
+        match source.table.text("kind") {
+            Some("command") => self.command(source, name),
+            Some("path") => self.paths(source, name),
+            Some("postgres") => self.postgres(source, name),
+            kind => Err(CliError::Usage(format!("this version saves no sources of kind {}", kind.unwrap_or_default()))),
+        }
+    }
+
+    /// The sources, ready to be saved. One that cannot be prepared fails when its turn comes, and stops no other.
+    pub(in crate::cli) fn all(&self, planned: &Planned<'_>) -> Result<Vec<Box<dyn BackupSource>>> {
+        let or_failing = |name: &str, made: Result<Box<dyn BackupSource>>| {
+            made.unwrap_or_else(|e| {
+                let why = error_text(&e);
+                dumps_source(format!("{}/{name}", self.job.family), StreamOptions::default(), Box::new(|_| Err(why)))
+            })
+        };
+        let mut all: Vec<Box<dyn BackupSource>> =
+            planned.sources.iter().map(|source| or_failing(&source.name, self.source(source))).collect();
+        if planned.lines == Lines::None {
+            return Ok(all);
+        }
+        let mut listed = listed(self.job, self.texts)?;
+        if let Lines::Named(names) = &planned.lines {
+            if let Some(missing) = names.iter().find(|name| !listed.iter().any(|source| source.name == **name)) {
+                let text = format!("job `{}` has no source `{missing}`, and its list does not name it", self.job.name);
+                return Err(CliError::Usage(text));
+            }
+            listed.retain(|source| names.contains(&source.name));
+        }
+        let is_mine = |source: &&Source| source.is_enabled() && runs_here(&source.table, self.texts.host);
+        for source in listed.iter().filter(is_mine) {
+            if planned.sources.iter().any(|known| known.name == source.name) {
+                let text =
+                    format!("job `{}`: its list names `{}`, which is a source already", self.job.name, source.name);
+                return Err(CliError::Usage(text));
+            }
+            all.push(or_failing(&source.name, self.line(source)));
+        }
+        Ok(all)
+    }
+
+    /// A source that a command listed: it belongs to the job.
+    pub(in crate::cli) fn line(&self, source: &Source) -> Result<Box<dyn BackupSource>> {
+        Ok(line_source(self.source(source)?, self.job.family.clone(), source.name.clone()))
+    }
+
+    fn command(&self, source: &Source, name: String) -> Result<Box<dyn BackupSource>> {
+        let (table, texts) = (&source.table, self.texts);
         let line = table.text("command").unwrap_or_default().to_owned();
         let file = texts.filled(table.text("file").unwrap_or_default(), Some(&source.name))?;
         let mut stream = command(file, line);
-        let variables = table.table("env").map(|env| env.0.as_slice()).unwrap_or_default();
-        for entry in variables {
+        stream.inherits_credentials = false;
+        stream.run_as = table.text("run_as").map(str::to_owned);
+        stream.env = self.variables(source)?;
+        let load = table.text("restore").map(str::to_owned);
+        let described = StreamDescription { kind: "command".to_owned(), load, ..StreamDescription::default() };
+        let options = stream_options(table, &self.usual)?;
+        Ok(stream_source(name, StreamSource::Command(stream), options, Some(described)))
+    }
+
+    /// What the commands of a source are given beside the environment of this process.
+    pub(in crate::cli) fn variables(&self, source: &Source) -> Result<Vec<(std::ffi::OsString, std::ffi::OsString)>> {
+        let mut variables = self.texts.env.file_variables();
+        let own = [("STRONGROOM_JOB", self.job.name.as_str()), ("STRONGROOM_SOURCE", &source.name)];
+        variables.extend(own.map(|(name, value)| (name.into(), value.into())));
+        variables.push(("STRONGROOM_HOST".into(), self.texts.host.into()));
+        for entry in source.table.table("env").map(|env| env.0.as_slice()).unwrap_or_default() {
             if let Value::Text(value) = &entry.node.value {
-                stream.env.push((entry.key.clone().into(), texts.filled(value, Some(&source.name))?.into()));
+                variables.push((entry.key.clone().into(), self.texts.filled(value, Some(&source.name))?.into()));
             }
         }
-        return Ok(stream_source(name, StreamSource::Command(stream), StreamOptions::default(), None));
+        Ok(variables)
     }
-    if table.text("kind") == Some("postgres") {
-        let secret = Some(repository.own_secret(postgres::RESTRICT_PURPOSE));
-        return Ok(postgres_source(postgres::options(name, source, texts, secret)?, postgres::streams(table)));
+
+    fn postgres(&self, source: &Source, name: String) -> Result<Box<dyn BackupSource>> {
+        let secret = Some(self.repository.own_secret(postgres::RESTRICT_PURPOSE));
+        let streams = stream_options(&source.table, &self.usual)?;
+        let mut options = postgres::options(name, source, self.texts, secret)?;
+        options.tools.env.extend(self.variables(source)?);
+        Ok(postgres_source(options, streams))
     }
-    let paths: Vec<PathBuf> = texts.list(table, "paths", &source.name)?.into_iter().map(PathBuf::from).collect();
-    if let Some(relative) = paths.iter().find(|path| !path.is_absolute()) {
-        let text = format!("source `{}/{}`: `{}` is not an absolute path", job.name, source.name, relative.display());
-        return Err(CliError::Usage(text));
+
+    fn paths(&self, source: &Source, name: String) -> Result<Box<dyn BackupSource>> {
+        let (table, texts) = (&source.table, self.texts);
+        let paths: Vec<PathBuf> = texts.list(table, "paths", &source.name)?.into_iter().map(PathBuf::from).collect();
+        if let Some(relative) = paths.iter().find(|path| !path.is_absolute()) {
+            let name = format!("{}/{}", self.job.name, source.name);
+            return Err(CliError::Usage(format!("source `{name}`: `{}` is not an absolute path", relative.display())));
+        }
+        let paths = on_disk(&paths, Path::new("/"));
+        let mut exclude = excluded(table, texts, &source.name)?;
+        leave_out_own(self.session, self.settings, &paths, &mut exclude)?;
+        Ok(paths_source(PathOptions {
+            paths,
+            source: Some(name),
+            exclude,
+            read_all: false,
+            compare: Default::default(),
+            limits: limits(table, &self.usual)?,
+        })?)
     }
-    let paths = on_disk(&paths, Path::new("/"));
-    let larger_than = table.text("exclude_larger_than").map(values::size).transpose().map_err(CliError::Usage)?;
-    let mut exclude = ExcludeOptions {
-        presets: texts.list(table, "presets", &source.name)?,
-        patterns: texts.list(table, "exclude", &source.name)?,
+}
+
+/// What a source of paths leaves out.
+fn excluded(table: &Table, texts: &Texts<'_>, source: &str) -> Result<ExcludeOptions> {
+    let is = |key: &str| matches!(table.get(key).map(|node| &node.value), Some(Value::Bool(true)));
+    Ok(ExcludeOptions {
+        presets: texts.list(table, "presets", source)?,
+        patterns: texts.list(table, "exclude", source)?,
         caches: is("exclude_caches"),
-        larger_than,
+        larger_than: table.text("exclude_larger_than").map(values::size).transpose().map_err(CliError::Usage)?,
         one_file_system: is("one_file_system"),
         ..ExcludeOptions::default()
-    };
-    leave_out_own(session, settings, &paths, &mut exclude)?;
-    Ok(paths_source(PathOptions {
-        paths,
-        source: Some(name),
-        exclude,
-        read_all: false,
-        compare: Default::default(),
-        limits: Limits::default(),
-    })?)
+    })
 }

@@ -3,6 +3,7 @@
 use crate::cli::env::Env;
 use crate::cli::error::{CliError, Result};
 use crate::jobs::config::expand::{Filling, expand, expand_names};
+use crate::jobs::config::find::check_private;
 use crate::jobs::config::tree::{Node, Table, Value};
 
 /// Fills in what stands in braces.
@@ -38,13 +39,19 @@ impl Texts<'_> {
             host: self.host,
             job: Some(self.job),
             source,
-            variable: &|name| self.env.variable(name).map(|value| value.to_string_lossy().into_owned()),
+            variable: &|name| self.variable(name),
             file: &|file| {
                 let path = self.env.cwd.join(file);
+                check_private(&path)?;
                 std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))
             },
         };
         work(&filling).map_err(CliError::Usage)
+    }
+
+    /// A variable of the process, else of the file of variables.
+    pub(in crate::cli) fn variable(&self, name: &str) -> Option<String> {
+        self.env.variable(name).map(|value| value.to_string_lossy().into_owned())
     }
 
     pub(in crate::cli) fn list(&self, table: &Table, key: &str, source: &str) -> Result<Vec<String>> {

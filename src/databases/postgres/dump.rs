@@ -208,6 +208,7 @@ impl Dump for DatabaseDump {
             tables,
             load: Some(self.load_command()),
             members: Vec::new(),
+            line: None,
         };
         Ok(Dumped { described: Some(described), findings: std::mem::take(&mut self.findings) })
     }

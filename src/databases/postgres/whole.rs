@@ -99,6 +99,7 @@ impl Dump for GlobalsDump {
             // A role that exists is an error, and no reason to stop.
             load: Some("psql --no-psqlrc --dbname=postgres".to_owned()),
             members: Vec::new(),
+            line: None,
         };
         Ok(Dumped { described: Some(described), findings })
     }
@@ -166,6 +167,7 @@ impl Dump for BaseBackup {
             tables: None,
             load: Some("tar --extract --directory=DATA_DIRECTORY".to_owned()),
             members: Vec::new(),
+            line: None,
         };
         let note = "the rows of tables are not counted: a base backup holds files, not tables";
         Ok(Dumped { described: Some(described), findings: vec![(Severity::Note, note.to_owned())] })

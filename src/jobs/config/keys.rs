@@ -88,6 +88,7 @@ pub const SOURCE: &[Key] = &[
     key("port", Kind::Any(&[Kind::Integer(1), Kind::Text]), "databases: its port"),
     key("user", Kind::Text, "databases: who connects"),
     key("password", Kind::Secret, "databases: the password"),
+    key("socket", Kind::Text, "mysql: the socket of a server on this machine"),
     key("service", Kind::Text, "postgres: an entry of pg_service.conf"),
     key("login", Kind::Text, "mysql: a defaults file with [client] user and password"),
     key("bin", Kind::Text, "databases: the directory of the tools"),

@@ -13,6 +13,7 @@ pub mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use keys::INHERITED as INHERITED_BY_SOURCES;
 use keys::{FILE, INHERITED, JOB, SOURCE};
 pub use problem::ConfigError;
 use problem::{Place, Problem, Problems};
@@ -246,6 +247,16 @@ fn job(entry: &Entry, table: Table, family: Option<&String>, problems: &mut Prob
     }
     let family = family.unwrap_or(&entry.key).clone();
     Job { name: entry.key.clone(), place: entry.place.clone(), family, table: table.without(&["sources"]), sources }
+}
+
+/// Checks a source that a command listed: an error is what is wrong, without any value.
+pub fn check_listed(source: &Source, place: &Place) -> Result<(), String> {
+    let mut problems = Problems::new();
+    // A list may hold passwords, which a file may not.
+    schema::check(&source.table.without(&["password"]), SOURCE, &mut problems);
+    let node = tree::Node { value: Value::Table(Table::default()), place: place.clone() };
+    check_source(&Entry { key: source.name.clone(), place: place.clone(), node }, &source.table, &mut problems);
+    problems.into_iter().next().map_or(Ok(()), |problem| Err(problem.what))
 }
 
 /// `JOB/SOURCE` names a source: neither name may hold a slash.

@@ -1,4 +1,4 @@
-//! Sources around which something is to be done: before the first of them, and after the last.
+//! Sources in sources: with something that is done before and after, and as a line of a list.
 
 use crate::format::description::Figures;
 use crate::primitives::progress::Severity;
@@ -21,6 +21,34 @@ pub fn framed_source(inner: Box<dyn Source>, frame: Box<dyn Frame>) -> Box<dyn S
     Box::new(Framed { inner, frame })
 }
 
+/// A source that is a line of the list of a job. Its name is `JOB/LINE`; it needs no right but the job's.
+pub fn line_source(inner: Box<dyn Source>, job: String, line: String) -> Box<dyn Source> {
+    Box::new(Line { inner, job, line })
+}
+
+struct Line {
+    inner: Box<dyn Source>,
+    job: String,
+    line: String,
+}
+
+impl Source for Line {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn identity(&self) -> &str {
+        &self.job
+    }
+
+    fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<(), BackupError> {
+        let before = writer.line.replace((self.job, self.line));
+        let stored = self.inner.store(writer);
+        writer.line = before;
+        stored
+    }
+}
+
 struct Framed {
     inner: Box<dyn Source>,
     frame: Box<dyn Frame>,
@@ -29,6 +57,10 @@ struct Framed {
 impl Source for Framed {
     fn name(&self) -> &str {
         self.inner.name()
+    }
+
+    fn identity(&self) -> &str {
+        self.inner.identity()
     }
 
     fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<(), BackupError> {

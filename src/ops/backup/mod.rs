@@ -12,6 +12,7 @@ mod compare;
 pub mod content;
 pub mod cut;
 mod dry_run;
+mod dump;
 mod dumps;
 mod file;
 mod framed;
@@ -44,8 +45,9 @@ use crate::source::exclude::ExcludeOptions;
 use limits::Alarm;
 
 pub use compare::Compare;
-pub use dumps::{Dump, Dumped, ListDumps, dumps_source};
-pub use framed::{Frame, framed_source};
+pub use dump::{Dump, Dumped};
+pub use dumps::{ListDumps, dumps_source};
+pub use framed::{Frame, framed_source, line_source};
 pub use limits::{Limits, UsualLength};
 pub use snapshot_writer::{SnapshotWriter, Source, SourceReport};
 pub use sources::{paths_source, stream_source};
@@ -221,7 +223,7 @@ pub fn backup_sources(
     if sources.is_empty() {
         return Err(BackupError::NoSources);
     }
-    sources::check_allowed(repository, &options.host, sources.iter().map(|s| s.name().to_owned()))?;
+    sources::check_allowed(repository, &options.host, sources.iter().map(|s| s.identity().to_owned()))?;
     let resumed = repository.resume_runs(observer)?;
     let damage = check_store(repository, observer)?;
     // What was read before cannot be relied on when something is gone: all is read, and stored where it lacks.

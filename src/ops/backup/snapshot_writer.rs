@@ -1,6 +1,8 @@
 //! Publishing what sources stored: each as a snapshot, small streams together, the last one with the end of the run.
 
-use crate::format::description::{self, Figures, RunDescription, SetDescription, SnapshotDescription};
+use crate::format::description::{
+    self, Figures, RunDescription, SetDescription, SnapshotDescription, StreamDescription,
+};
 use crate::format::record::{Outcome, SnapshotEntry};
 use crate::primitives::component::component;
 use crate::primitives::ids::{ChunkId, SetId, SnapshotId};
@@ -17,6 +19,12 @@ use super::{BackupError, BackupOptions, worst};
 pub trait Source {
     /// What it is called: in its snapshots, in messages, and in the certificates of credentials.
     fn name(&self) -> &str;
+
+    /// What its snapshots are signed for, which the certificate of a credential must allow: its name, unless it is a line
+    /// of a list, which is its job's.
+    fn identity(&self) -> &str {
+        self.name()
+    }
 
     /// Saves it through `writer`, which publishes its snapshot.
     ///
@@ -82,6 +90,8 @@ pub struct SnapshotWriter<'a> {
     waiting: Vec<Waiting>,
     /// The set that the snapshots make, if there are several sources.
     set: Option<SetDescription>,
+    /// The line of a list that is being saved: the job that has it, and its name.
+    pub(super) line: Option<(String, String)>,
 }
 
 /// Streams that brought less than this wait for the next, so that they share packs and a record: 14 unchanged dumps cost
@@ -116,7 +126,7 @@ impl<'a> SnapshotWriter<'a> {
         begun: &'a RunDescription,
     ) -> Self {
         let (reports, waiting) = (Vec::new(), Vec::new());
-        Self { run, options, observer: alarm, alarm, begun, reports, left: 0, waiting, set: None }
+        Self { run, options, observer: alarm, alarm, begun, reports, left: 0, waiting, set: None, line: None }
     }
 
     /// Stores the sources one after the other. What is stored is published, whatever comes after it.
@@ -164,7 +174,7 @@ impl<'a> SnapshotWriter<'a> {
     /// A member of a source turned out to be none: what waits to be published does not list it.
     pub(super) fn lacks(&mut self, source: &str, member: &str) {
         let described = self.waiting.iter_mut().map(|waiting| &mut waiting.stored.described);
-        for stream in described.filter(|d| d.source == source).filter_map(|d| d.stream.as_mut()) {
+        for stream in described.filter(|d| d.source_path() == source).filter_map(|d| d.stream.as_mut()) {
             stream.members.retain(|known| known != member);
         }
     }
@@ -187,6 +197,7 @@ impl<'a> SnapshotWriter<'a> {
 
     /// Publishes a source as a snapshot. The last one ends the run in the same record.
     pub(super) fn publish(&mut self, stored: Stored) -> Result<SnapshotId, BackupError> {
+        let stored = self.with_line(stored);
         let repository = self.run.repository().clone();
         let id = self.run.snapshot_id();
         let entry = self.entry(id, &stored, &repository);
@@ -199,6 +210,7 @@ impl<'a> SnapshotWriter<'a> {
     /// Publishes a stream, perhaps later and together with others; says what it is called and what it cost, as far as
     /// that is known.
     pub(super) fn publish_soon(&mut self, stored: Stored) -> Result<(SnapshotId, Option<u64>), BackupError> {
+        let stored = self.with_line(stored);
         let (id, report) = (self.run.snapshot_id(), self.reports.len());
         self.waiting.push(Waiting { id, stored, report });
         let new: u64 = self.waiting.iter().map(|w| w.stored.described.figures.bytes_new).sum();
@@ -245,6 +257,16 @@ impl<'a> SnapshotWriter<'a> {
         let end = end.as_ref().map(|(outcome, described)| (*outcome, described));
         self.run.publish(Publication { snapshots, end })?;
         Ok(Some(cost))
+    }
+
+    /// What is saved of a line belongs to the job.
+    fn with_line(&self, mut stored: Stored) -> Stored {
+        if let Some((job, line)) = &self.line {
+            stored.described.source = job.clone();
+            let path = || StreamDescription { kind: "path".to_owned(), ..StreamDescription::default() };
+            stored.described.stream.get_or_insert_with(path).line = Some(line.clone());
+        }
+        stored
     }
 
     fn entry(&self, id: SnapshotId, stored: &Stored, repository: &Repository) -> SnapshotEntry {

@@ -19,7 +19,7 @@ use crate::source::{StreamCommand, cut_short, sniff};
 use super::BackupError;
 use super::content::{ContentWriter, StoredContent};
 use super::cut::{Cutter, Group};
-use super::dumps::{CommandDump, Dump, Dumped, path_of, worst_of};
+use super::dump::{CommandDump, Dump, Dumped, path_of, worst_of};
 use super::limits::Limits;
 use super::snapshot_writer::{CounterSnapshot, SnapshotWriter, Source, SourceReport, Stored};
 use super::tally::Tally;
