@@ -122,7 +122,7 @@ fn what_is_not_supported_is_refused_before_anything_is_run() {
             "[jobs.a]\nbefore = \"true\"\nsources = { x = { kind = \"path\", paths = [\"/x\"] } }\n",
             "job `a` has `before`",
         ),
-        ("[jobs.a.sources]\nx = { kind = \"postgres\" }\n", "source `a/x` is of kind postgres"),
+        ("[jobs.a.sources]\nx = { kind = \"sqlite\" }\n", "source `a/x` is of kind sqlite"),
     ] {
         let sr = configured(jobs);
         let text = run(&sr, 2, &[]);
