@@ -503,22 +503,62 @@ fn a_job_saves_the_databases_that_a_list_stands_for() {
     assert!(run(3, &["run"]).contains("there is no such database on the server"));
 }
 
+/// Somebody who keeps the table `t` of a database locked.
+struct Locked(std::process::Child);
+
+impl Locked {
+    fn new(server: &Postgres, database: &str) -> Self {
+        let mut holder = std::process::Command::new(server.bin.join("psql"))
+            .args(["-X", "-q", "-f", "-"])
+            .arg(format!("--dbname=host='{}' user=postgres dbname='{database}'", server.at()))
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        holder.stdin.as_mut().unwrap().write_all(b"begin; lock table t;\n\\echo locked\n").unwrap();
+        holder.stdout.as_mut().unwrap().read_exact(&mut [0; 7]).unwrap();
+        Self(holder)
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+/// A dump that outlived its killed backup held its locks for days.
+#[test]
+fn a_killed_run_leaves_no_session_in_the_server() {
+    let (server, sr) = (Postgres::start(), Strongroom::init());
+    server.database("a", "create table t (a int)");
+    private(&sr, "home/pass", "open sesame\n");
+    let source = format!(
+        "db = {{ kind = \"postgres\", host = \"{}\", user = \"postgres\", databases = [\"a\"] }}\n",
+        server.at()
+    );
+    private(&sr, "strongroom.toml", &configured(&sr, &source));
+    let locked = Locked::new(&server, "a");
+    let sessions = || {
+        let of = "from pg_stat_activity where application_name in ('strongroom', 'pg_dump') and datname = 'a'";
+        server.sql("postgres", &format!("select count(*), count(*) filter (where wait_event_type = 'Lock') {of}"))
+    };
+    let mut run = sr.command(&["run", "--config", "strongroom.toml"]).spawn().unwrap();
+    assert!((0..5000).any(|_| sessions() == "2|2"), "the dump and the session beside it wait for the lock");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!((0..5000).any(|_| sessions() == "0|0"), "nothing of it is left: {}", sessions());
+    drop(locked);
+}
+
 /// MYDB-3: a table that somebody keeps locked costs its database's dump, and not the night.
 #[test]
 fn a_dump_waits_for_a_lock_only_so_long() {
     let (server, bench) = (Postgres::start(), Bench::new());
     server.database("a", "create table t (a int)");
     server.database("b", "create table t (a int)");
-    let mut holder = std::process::Command::new(server.bin.join("psql"))
-        .args(["-X", "-q", "-f", "-", &format!("--dbname=host='{}' user=postgres dbname='a'", server.at())])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = holder.stdin.take().unwrap();
-    stdin.write_all(b"begin; lock table t;\n\\echo locked\n").unwrap();
-    let mut line = [0; 7];
-    holder.stdout.take().unwrap().read_exact(&mut line).unwrap();
+    let locked = Locked::new(&server, "a");
     let options = PostgresOptions {
         databases: vec!["a".to_owned(), "b".to_owned()],
         lock_wait: Some(Duration::from_millis(300)),
@@ -526,8 +566,7 @@ fn a_dump_waits_for_a_lock_only_so_long() {
     };
     let recorder = Recorder::default();
     let report = saved_watched(&bench, options, &recorder);
-    drop(stdin);
-    holder.wait().unwrap();
+    drop(locked);
     assert_eq!(report.outcome, Outcome::Partial);
     assert!(format!("{:?}", recorder.findings()).contains("LOCK TABLE public.t"), "{:?}", recorder.findings());
     assert_eq!(newest(&bench).missing(), ["idp/db/a"]);

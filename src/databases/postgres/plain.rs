@@ -6,16 +6,12 @@
 
 use std::collections::HashMap;
 
-use super::statement::{Ending, Statement};
+use super::statement::{Ending, Statement, WORD_LEN_MAX};
 
-/// Bytes of a word or of the tag of a dollar quote that are told apart. Names of PostgreSQL have 63.
-pub(super) const WORD_LEN_MAX: usize = 256;
+pub use super::statement::TableName;
 
 /// Tables that are kept at most.
 const TABLES_MAX: usize = 1 << 20;
-
-/// A table, as its schema and its own name, without quotes.
-pub type TableName = (String, String);
 
 /// Counts the rows of each table in a dump.
 #[derive(Debug, Default)]
@@ -105,6 +101,12 @@ impl PlainCounter {
                 }
                 State::Text { is_escaped: false, .. } if !matches!(*byte, b'\'' | b'\\') => {
                     skip_to(rest, |b| matches!(b, b'\'' | b'\\'))
+                }
+                State::Word(word) if is_word_part(*byte) => {
+                    let more = skip_to(rest, |b| !is_word_part(b));
+                    let len = (rest.len() - more.len()).min((WORD_LEN_MAX + 1).saturating_sub(word.len()));
+                    word.extend_from_slice(&rest[..len]);
+                    more
                 }
                 State::Body { seen: 0, .. } if *byte != b'$' => skip_to(rest, |b| b == b'$'),
                 _ => {
@@ -267,11 +269,8 @@ impl PlainCounter {
         }
     }
 
+    /// What comes behind a word.
     fn in_word(&mut self, word: Vec<u8>, byte: u8) -> bool {
-        if is_word(byte) || byte == b'$' {
-            self.state = State::Word(with(word, byte));
-            return true;
-        }
         // An E before a text belongs to it.
         if byte == b'\'' && matches!(word.as_slice(), b"e" | b"E") {
             self.state = State::Text { escapes: true, is_escaped: false };
@@ -311,6 +310,11 @@ fn with(mut word: Vec<u8>, byte: u8) -> Vec<u8> {
         word.push(byte);
     }
     word
+}
+
+/// Within a word, a dollar is part of it.
+fn is_word_part(byte: u8) -> bool {
+    is_word(byte) || byte == b'$'
 }
 
 fn is_word(byte: u8) -> bool {
@@ -357,7 +361,7 @@ mod tests {
         // A table without columns has empty lines; `\.` ends only as a line of its own.
         is("COPY s.none  FROM stdin;\n\n\n\n\\.\n", &[("s|none", 3)]);
         is("COPY s.t (a) FROM stdin;\n\\\\.\n\\.x\n.\n\\\n\\.\n", &[("s|t", 4)]);
-        is("COPY s.t (a) FROM stdin;\nCOPY s.u (a) FROM stdin;\n'\n$$\n/*\n\\.\n", &[("s|t", 5)]);
+        is("COPY s.t (a) FROM stdin;\nCOPY s.u (a) FROM stdin;\n'\n$$\n/*\n\\.\n", &[("s|t", 4)]);
         is("copy s.t (a) with oids from STDIN ;\nx\n\\.\nCOPY s.t TO stdout;\nx\n", &[("s|t", 1)]);
     }
 
@@ -389,7 +393,7 @@ mod tests {
     fn texts_comments_and_bodies_are_no_rows() {
         let copy = "COPY s.no (a) FROM stdin;\n1\n\\.\n";
         for text in [
-            format!("-- {copy}--\n"),
+            "-- COPY s.no (a) FROM stdin;\n--\n".to_owned(),
             "COMMENT ON TABLE s.t IS 'x;\nCOPY s.no (a) FROM stdin;\n1\n\\.\n';\n".to_owned(),
             "COMMENT ON TABLE s.t IS E'\\';\nCOPY s.no (a) FROM stdin;\n\\'''';\n".to_owned(),
             format!("/* /* {copy} */ {copy} */\n"),

@@ -1,6 +1,10 @@
 //! What a statement of a plain dump is, from its words: rows for a table, or nothing that counts.
 
-use super::plain::{TableName, WORD_LEN_MAX};
+/// Bytes of a word or of the tag of a dollar quote that are told apart. Names of PostgreSQL have 63.
+pub(super) const WORD_LEN_MAX: usize = 256;
+
+/// A table, as its schema and its own name, without quotes.
+pub type TableName = (String, String);
 
 /// What a statement was, once it has ended.
 #[derive(Debug)]

@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn globals_are_called_like_no_database() {
-        let name = |names: &[&str]| globals_name(names.to_vec().into_iter());
+        let name = |names: &[&str]| globals_name(names.iter().copied());
         assert_eq!(name(&["a"]), "globals");
         assert_eq!(name(&["a", "globals"]), "globals (roles)");
         assert_eq!(name(&["globals (roles)", "globals"]), "globals (roles)_");
