@@ -222,7 +222,8 @@ fn a_database_that_is_there_is_refused_replaced_or_kept() {
     let text = load(&broken, 1, &to, &["--if-exists", "replace"]);
     assert!(text.contains("syntax error") && rows("fence") == "10" && new.databases().len() == 3, "{text}");
     // Into an empty one it goes as it stands; and one table alone.
-    new.sql("postgres", "create database empty; create database one");
+    new.sql("postgres", "create database empty");
+    new.sql("postgres", "create database one");
     let text = load(&sr, 0, &to, &["--rename", "fence=empty"]);
     assert!(text.contains("was there and empty") && rows("empty") == "10", "{text}");
     let text = load(&sr, 0, &to, &["--rename", "fence=one", "--table", "public.t"]);
