@@ -132,13 +132,8 @@ impl Rest<'_> {
         match piece {
             Piece::Part(bytes) | Piece::Data(bytes) => self.out.write_all(bytes),
             // psql would do what such a line says, whoever wrote it. These are of the dump's own frame, and not needed.
-            Piece::Command(line) => {
-                match ["\\restrict", "\\unrestrict", "\\connect"].iter().any(|known| line.starts_with(known.as_bytes()))
-                {
-                    true => Ok(()),
-                    false => Err(io::Error::other("the dump has a command of psql that pg_dump does not write")),
-                }
-            }
+            Piece::Command(line) if is_of_frame(line) => Ok(()),
+            Piece::Command(_) => Err(io::Error::other("the dump has a command of psql that pg_dump does not write")),
             Piece::Statement(statement) => self.statement(statement),
         }
     }
@@ -152,6 +147,13 @@ impl Rest<'_> {
         }
         if is_unwanted(&words, self.wanted) { Ok(()) } else { self.out.write_all(statement) }
     }
+}
+
+/// Whether a line is one of those commands of psql that the dump tools write: around the restricted part, and to connect.
+pub(super) fn is_of_frame(line: &[u8]) -> bool {
+    // The encoding is that of the name in the line that connects, and is said again behind it.
+    let known = ["\\restrict ", "\\unrestrict ", "\\connect ", "\\encoding SQL_ASCII\n"];
+    known.iter().any(|known| line.starts_with(known.as_bytes()))
 }
 
 fn check_name(member: &str, found: &OfDatabase) -> io::Result<()> {
@@ -226,7 +228,7 @@ mod tests {
 
     const DUMP: &str = "--\n-- PostgreSQL database dump\n--\n\n\\restrict k\n\nSET transaction_timeout = 0;\nSET default_transaction_read_only = off;\n\
 DROP DATABASE \"fe\"\"nce\";\nCREATE DATABASE \"fe\"\"nce\" WITH TEMPLATE = template0;\nALTER DATABASE \"fe\"\"nce\" OWNER TO o;\n\
-\\unrestrict k\n\\connect -reuse-previous=on \"dbname='x'\"\n\\restrict k\n\
+\\unrestrict k\n\\encoding SQL_ASCII\n\\connect -reuse-previous=on \"dbname='x'\"\n\\restrict k\n\
 ALTER DATABASE \"fe\"\"nce\" SET default_transaction_read_only TO 'on';\nALTER ROLE app IN DATABASE \"fe\"\"nce\" SET a TO 'b';\n\
 CREATE TABLE t (a text);\nALTER TABLE t OWNER TO \"o;\";\nCOPY t (a) FROM stdin;\nCREATE DATABASE x;\n\\.\nGRANT ALL ON TABLE t TO p;\n\
 GRANT CONNECT ON DATABASE \"fe\"\"nce\" TO app;\n\\unrestrict k\n";

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use super::dump_text::is_of_frame;
 use super::sql::{self, Piece, Splitter, Word, WordKind, words};
 
 /// What the server has.
@@ -70,12 +71,9 @@ pub(super) fn plan(dump: &[u8], existing: &Existing, alter: bool) -> Result<Role
     let mut sink = |piece: Piece<'_>| {
         match piece {
             Piece::Statement(statement) => planning.statement(statement),
-            Piece::Command(command) => {
-                let is_known =
-                    ["\\restrict", "\\unrestrict", "\\connect"].iter().any(|c| command.starts_with(c.as_bytes()));
-                if !is_known {
-                    return Err(io::Error::other("the dump has a command of psql that pg_dumpall does not write"));
-                }
+            Piece::Command(command) if is_of_frame(command) => {}
+            Piece::Command(_) => {
+                return Err(io::Error::other("the dump has a command of psql that pg_dumpall does not write"));
             }
             Piece::Part(part) if words(part).is_empty() => {}
             Piece::Part(_) | Piece::Data(_) => return Err(io::Error::other("this is no dump of globals")),
