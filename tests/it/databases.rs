@@ -101,7 +101,7 @@ impl MariaDb {
             &format!("mariadb-install-db --no-defaults --datadir={at}/data --auth-root-authentication-method=normal"),
         );
         let start = format!(
-            "mariadbd --no-defaults --datadir={at}/data --socket={at}/sock --skip-networking --pid-file={at}/pid \
+            "mariadbd --no-defaults --datadir={at}/data --tmpdir={at} --socket={at}/sock --skip-networking --pid-file={at}/pid \
              >{at}/log 2>&1 & until mariadb-admin --no-defaults -u root --socket={at}/sock ping >/dev/null 2>&1; \
              do kill -0 $! || exit 1; done"
         );

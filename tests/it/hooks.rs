@@ -20,7 +20,8 @@ at() {
 fn configured(jobs: &str) -> Strongroom {
     let sr = Strongroom::init();
     sr.write("d/a", "hello");
-    sr.write("home/pass", "open sesame\n");
+    let pass = sr.write("home/pass", "open sesame\n");
+    fs::set_permissions(pass, fs::Permissions::from_mode(0o600)).unwrap();
     let folder = sr.folder.path().display().to_string();
     sr.write("at.sh", AT.replace("FOLDER", &folder));
     sr.write("stop-at", "");

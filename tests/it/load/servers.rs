@@ -183,7 +183,7 @@ impl MariaDb {
         let install = "mariadb-install-db --no-defaults --auth-root-authentication-method=normal";
         must("mysql", &format!("{install} --datadir={at}/data"));
         let start = format!(
-            "mariadbd --no-defaults --datadir={at}/data --socket={at}/sock --skip-networking --pid-file={at}/pid \
+            "mariadbd --no-defaults --datadir={at}/data --tmpdir={at} --socket={at}/sock --skip-networking --pid-file={at}/pid \
              >{at}/log 2>&1 & until mariadb-admin --no-defaults -u root --socket={at}/sock ping >/dev/null 2>&1; \
              do kill -0 $! || exit 1; done"
         );
