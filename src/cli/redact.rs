@@ -148,7 +148,7 @@ fn without_url_password(word: &str) -> String {
 }
 
 /// A word as a shell reads it back.
-fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     // A NUL, which no shell takes, stands for itself.
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), Into::into)
 }

@@ -37,6 +37,7 @@ mod load;
 mod model;
 mod mysql;
 mod nightly;
+mod nightly_job;
 mod nonces;
 mod one_machine;
 mod patterns_git;

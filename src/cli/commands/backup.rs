@@ -588,6 +588,10 @@ fn told(source: &SourceReport, dry_run: bool) -> String {
     if f.files_read == 0 && f.bytes_new == 0 && source.outcome == Outcome::Complete {
         return format!("snapshot {id} of {name}: unchanged, {files}, {}, in {took}", size(f.bytes));
     }
+    if (f.files, f.files_read, f.directories) == (1, 1, 0) {
+        let (bytes, new, stored) = (size(f.bytes), size(f.bytes_new), size(f.bytes_stored));
+        return format!("snapshot {id} of {name}{state}: {bytes}, {new} new, {stored} stored, in {took}");
+    }
     let unchanged = f.files.saturating_sub(f.files_read);
     let directories = pluralize(f.directories, "directory", "directories");
     let others = if f.others > 0 { format!(", {} other", count(f.others)) } else { String::new() };

@@ -11,7 +11,7 @@ use super::super::context::Session;
 use super::super::error::{CliError, Result};
 use super::super::exit::Exit;
 use super::super::output::text::{escape, pluralize};
-use super::super::redact::mask;
+use super::super::redact::{mask, quote};
 use crate::cli::config_file::{ConfigFileArgument, load};
 use crate::cli::jobs::check::tried;
 use crate::jobs::config::tree::{Node, Table, Value};
@@ -112,7 +112,9 @@ fn init(session: &Session, argument: &ConfigFileArgument) -> Result<()> {
     kinds.extend(found.mysql.map(|_| "a MySQL or MariaDB server".to_owned()));
     kinds.extend(found.dss.iter().map(|folder| format!("a DSS data directory, {}", folder.display())));
     let kinds = if kinds.is_empty() { "no databases and no DSS".to_owned() } else { kinds.join(", ") };
-    session.print(&format!("{shown} is written; found {kinds}\nedit it, then try it: strongroom config check"))
+    let option = argument.config.as_ref().map(|file| format!(" --config {}", quote(&file.to_string_lossy())));
+    let option = option.unwrap_or_default();
+    session.print(&format!("{shown} is written; found {kinds}\nedit it, then try it: strongroom config check{option}"))
 }
 
 fn check(session: &Session, file: &ConfigFileArgument, file_only: bool) -> Result<Exit> {

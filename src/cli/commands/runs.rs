@@ -63,6 +63,9 @@ pub(crate) struct RunSourceJson {
     pub error: Option<String>,
 }
 
+/// So many complete sources of a run are named; more are counted.
+const SOURCES_SHOWN_MAX: usize = 3;
+
 /// Lists the runs, oldest first.
 pub(crate) fn run(session: &Session, arguments: &RunsArguments) -> Result<Exit> {
     let journal = Journal::open(&places(session.global, session.env)?.state).map_err(journal_failed)?;
@@ -110,7 +113,15 @@ fn row(session: &Session, run: &Run, outcome: String) -> Vec<String> {
         None => format!("{} ({outcome})", text(name)),
         Some(error) => format!("{} ({outcome}: {})", text(name), text(error.lines().next().unwrap_or_default())),
     };
-    let mut sources: Vec<String> = run.sources.iter().map(source).collect();
+    let is_good = |source: &&(String, String, Option<String>)| source.1 == "complete" && source.2.is_none();
+    let good = run.sources.iter().filter(is_good).count();
+    // What is not well comes first, and is never cut off by what is.
+    let mut sources: Vec<String> = run.sources.iter().filter(|source| !is_good(source)).map(source).collect();
+    match good {
+        0 => {}
+        n if n > SOURCES_SHOWN_MAX => sources.push(format!("{n} complete")),
+        _ => sources.extend(run.sources.iter().filter(is_good).map(source)),
+    }
     sources.extend(run.error.as_deref().map(|error| text(error.lines().next().unwrap_or_default())));
     let took = run.ended_ms.map(|ended| duration(ended.saturating_sub(run.begun_ms).max(0).unsigned_abs()));
     vec![

@@ -66,7 +66,7 @@ impl Dump for GrantsDump {
             format: "grants".to_owned(),
             tool: Some(self.tool.clone()),
             server: Some(self.server.version.clone()),
-            load: Some(format!("{} < {FILE}", self.server.loader())),
+            load: Some(self.server.loader().to_owned()),
             ..StreamDescription::default()
         };
         Ok(Dumped { described: Some(described), findings: Vec::new() })

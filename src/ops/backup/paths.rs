@@ -50,6 +50,8 @@ impl Source for PathsSource {
     /// Saves the paths, and again without the file cache if that turns out to be too old.
     fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<(), BackupError> {
         let (options, observer) = (&self.options, writer.observer);
+        // It may take hours: what is done is published before.
+        writer.publish_waiting(false)?;
         let read_all = options.read_all || writer.options.read_all;
         // With counters of their own: what the user is told about the rules comes from the backup itself.
         let counting = if observer.wants_total() { exclude_rules(options)? } else { None };

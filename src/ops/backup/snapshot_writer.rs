@@ -226,7 +226,7 @@ impl<'a> SnapshotWriter<'a> {
 
     /// Publishes the streams that wait, and ends the run in the same record if `ends` says so. Returns what the last of
     /// them cost.
-    fn publish_waiting(&mut self, ends: bool) -> Result<Option<u64>, BackupError> {
+    pub(super) fn publish_waiting(&mut self, ends: bool) -> Result<Option<u64>, BackupError> {
         let mut waiting = std::mem::take(&mut self.waiting);
         if waiting.is_empty() {
             return Ok(None);

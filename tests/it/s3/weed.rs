@@ -123,6 +123,16 @@ impl Weed {
         })
     }
 
+    /// Variables by which `key` reaches it.
+    pub(crate) fn variables(&self, key: &'static str) -> [(&'static str, String); 4] {
+        [
+            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port)),
+            ("AWS_ACCESS_KEY_ID", key.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ]
+    }
+
     /// Options by which `key` reaches it.
     pub(crate) fn options(&self, key: &'static str) -> StoreOptions {
         let pairs = [("endpoint".to_owned(), format!("http://127.0.0.1:{}", self.port))].into();
