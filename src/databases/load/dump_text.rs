@@ -185,6 +185,14 @@ fn is_unwanted(words: &[Word], wanted: &Wanted) -> bool {
         || (is(0, "set") && NEWER_SETTINGS.iter().any(|(name, since)| is(1, name) && wanted.server < *since))
 }
 
+/// Refuses an archive of another database, as `pg_restore --list` tells its name: with spaces for line ends.
+pub(super) fn check_listed_name(member: &str, list: &str) -> Result<(), String> {
+    let found = list.lines().find_map(|line| line.strip_prefix(';')?.trim_start().strip_prefix("dbname:"));
+    let found = found.ok_or("pg_restore --list does not say of which database the dump is")?.trim_matches(' ');
+    let listed = member.replace(['\n', '\r'], " ");
+    if listed.trim_matches(' ') == found { Ok(()) } else { Err(exchanged(member, found)) }
+}
+
 /// What an archive says of its database and of owners, read from what `pg_restore --create --schema-only` writes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ArchiveText {
@@ -277,6 +285,14 @@ GRANT CONNECT ON DATABASE \"fe\"\"nce\" TO app;\n\\unrestrict k\n";
         let archive = ArchiveText::read(DUMP.as_bytes()).unwrap();
         assert!(archive.check_name("wts").is_err() && archive.check_name("fe\"nce").is_ok());
         assert_eq!(archive.owners.into_iter().collect::<Vec<_>>(), ["o", "o;"]);
+    }
+
+    #[test]
+    fn a_name_with_a_line_end_is_compared_as_the_list_tells_it() {
+        let list = ";\n; Archive created at 2026-12-01\n;     dbname: a b\n;     TOC Entries: 7\n";
+        assert!(check_listed_name("a\nb", list).is_ok());
+        assert!(check_listed_name("b\na", list).unwrap_err().contains("exchanged"));
+        assert!(check_listed_name("a\nb", "; nothing\n").is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use crate::databases::load::client::{Feed, Reads, Stream, ask, run};
 use crate::databases::load::compare::parts;
-use crate::databases::load::dump_text::{About, ArchiveText, OfDatabase, PlainFilter, Wanted};
+use crate::databases::load::dump_text::{About, ArchiveText, OfDatabase, PlainFilter, Wanted, check_listed_name};
 use crate::databases::load::item::Item;
 use crate::databases::load::options::{Done, Failure, IfExists};
 use crate::databases::load::sql;
@@ -82,7 +82,7 @@ impl Load<'_> {
             return Ok(done);
         }
         let dump = self.unpacked()?;
-        let archive = self.archive(&dump)?;
+        let archive = self.archive(&dump, &mut done.notes)?;
         archive.check_name(self.item.member())?;
         let mut roles: BTreeSet<String> = self.roles.iter().chain(&archive.owners).cloned().collect();
         roles.extend(self.item.property("owner").map(str::to_owned));
@@ -227,20 +227,34 @@ impl Load<'_> {
     }
 
     /// What the archive says of itself; nothing of a plain dump, which says it on its way.
-    fn archive(&self, dump: &Dump) -> Result<ArchiveText, Failure> {
+    fn archive(&self, dump: &Dump, notes: &mut Vec<String>) -> Result<ArchiveText, Failure> {
         if self.item.stream.format == "plain" {
             return Ok(ArchiveText::default());
         }
-        let mut arguments: Vec<OsString> = ["--create", "--schema-only", "--file=-"].map(OsString::from).to_vec();
+        let member = self.item.member();
+        // pg_restore refuses to write the statements that make such a database.
+        if member.contains(['\n', '\r']) {
+            let list = self.read_archive(dump, &["--list"])?;
+            check_listed_name(member, &String::from_utf8_lossy(&list))?;
+            notes.push(
+                "its name holds a line end: pg_restore brings neither its settings nor the privileges on it".to_owned(),
+            );
+            return Ok(ArchiveText::read(&self.read_archive(dump, &["--schema-only", "--file=-"])?)?);
+        }
+        Ok(ArchiveText::read(&self.read_archive(dump, &["--create", "--schema-only", "--file=-"])?)?)
+    }
+
+    /// What pg_restore writes of the dump.
+    fn read_archive(&self, dump: &Dump, arguments: &[&str]) -> Result<Vec<u8>, Failure> {
+        let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         if let Dump::Unpacked(path, _) = dump {
             arguments.push(path.into());
         }
         let command = self.server.options.tools.command("pg_restore", "pg_restore", arguments);
-        let text = run(&command, Reads::Enough, self.server.observer, &mut |input| match dump {
+        run(&command, Reads::Enough, self.server.observer, &mut |input| match dump {
             Dump::Streamed => self.stream.write_to(input, self.server.observer),
             Dump::Unpacked(..) => Ok(()),
-        })?;
-        Ok(ArchiveText::read(&text)?)
+        })
     }
 
     /// Brings the dump into a scratch directory, if it cannot be streamed.
