@@ -215,6 +215,8 @@ fn expression(pattern: &[u8]) -> Option<String> {
                 at += 1;
             }
             b'?' => out.push_str("[^/]"),
+            // A pattern without a slash is compared with one name, in which no star can reach further.
+            b'*' if !is_path => out.push_str("[^/]*"),
             b'*' => at = stars(rest, at - 1, &mut out),
             b'[' => {
                 let (set, end) = class(rest, at)?;
@@ -364,6 +366,16 @@ mod tests {
             assert_eq!(matches(pattern, path), is, "{pattern} {path}");
         }
         assert_eq!(ignore_case("a[b"), "[aA][b");
+    }
+
+    /// A re-included directory took all that was in it with it.
+    #[test]
+    fn stars_of_a_pattern_without_a_slash_stay_in_one_name() {
+        for pattern in [".**", ".****", " **", "a**"] {
+            let name = pattern.trim_end_matches('*');
+            assert!(matches(pattern, &format!("x/{name}y")), "{pattern}");
+            assert!(!matches(pattern, &format!("{name}y/z")) && !matches(pattern, &format!("x/{name}/z")), "{pattern}");
+        }
     }
 
     #[test]
