@@ -19,6 +19,8 @@ pub mod given;
 pub mod habits;
 pub mod hints;
 mod jobs;
+#[cfg(test)]
+mod nights;
 pub mod output;
 pub mod passphrase;
 pub mod paths;

@@ -192,6 +192,16 @@ pub struct SetDescription {
     /// Answers that were recorded with it: a name, and what the command printed.
     #[n(5)]
     pub records: Option<Vec<(String, String)>>,
+    /// Whether it is one of sources that were asked for alone, and no set of the whole job; `None`: it is of all.
+    #[n(6)]
+    pub alone: Option<bool>,
+}
+
+impl SetDescription {
+    /// Whether its sources were asked for alone: it is no set of the whole job.
+    pub fn is_alone(&self) -> bool {
+        self.alone == Some(true)
+    }
 }
 
 /// The exclusion rules of a snapshot in full.

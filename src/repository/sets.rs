@@ -169,6 +169,8 @@ pub fn choose_set(
         let d = set.described().expect("only those are left");
         set.members.iter().any(|s| of_member.matches(s))
             && (sources.is_empty() || sources.iter().any(|source| d.sources.contains(source)))
+            // What was saved alone is the latest of its sources, and never of the job.
+            && !(sources.is_empty() && d.is_alone())
             && filter.job.as_ref().is_none_or(|job| d.job.as_ref() == Some(job))
             && filter.job_type.as_ref().is_none_or(|job_type| d.job_type.as_ref() == Some(job_type))
             && !set.members.iter().any(|s| s.is_of_the_future(now_ms))

@@ -114,6 +114,23 @@ fn a_source_that_fails_stops_no_other_and_no_other_job() {
     assert!(list.contains("it has no snapshot of a/bad") && list.contains("b/site"), "{list}");
 }
 
+/// A directory that was not mounted was saved as an empty snapshot, and `restore latest` restored nothing.
+#[test]
+fn a_source_of_which_no_path_is_there_fails_and_saves_no_empty_snapshot() {
+    let sr = configured(
+        "[jobs.a.sources]\nsite = { kind = \"path\", paths = [\"FOLDER/site\"] }\n\
+         two = { kind = \"path\", paths = [\"FOLDER/site\", \"FOLDER/gone\"] }\n",
+    );
+    run(&sr, 3, &["a/two"]);
+    run(&sr, 0, &["a/site"]);
+    fs::rename(sr.at("site"), sr.at("away")).unwrap();
+    let text = run(&sr, 1, &["a/site"]);
+    assert!(text.contains("error: cannot read ") && text.contains("a/site: failed, no snapshot"), "{text}");
+    assert!(sr.expect(0, &["snapshots"]).contains("2 snapshots"));
+    sr.expect(0, &["restore", "latest", "--source", "a/site", "--target", "back"]);
+    assert_eq!(sr.read(&format!("back{}", sr.at("site/index.html").display())), "hello");
+}
+
 /// A machine that may only add: the credential of the configuration is used, and the passphrase is not there.
 #[test]
 fn a_job_runs_with_a_backup_credential() {

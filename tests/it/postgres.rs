@@ -31,7 +31,8 @@ fn of(server: &Postgres) -> PostgresOptions {
 }
 
 fn saved_watched(bench: &Bench, from: PostgresOptions, observer: &dyn Observer) -> BackupReport {
-    let job = Job { name: "idp".to_owned(), job_type: "Daily".to_owned(), notes: None, records: Vec::new() };
+    let job =
+        Job { name: "idp".to_owned(), job_type: "Daily".to_owned(), notes: None, records: Vec::new(), alone: false };
     let options = BackupOptions { job: Some(job), ..options(&[]) };
     let source = postgres_source(from, StreamOptions::default());
     backup_sources(&bench.open(), vec![source], options, observer).expect("the run ends")

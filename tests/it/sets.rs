@@ -29,7 +29,13 @@ fn night(bench: &Bench, night: i64, job: &str, job_type: &str, sources: &[&str])
         })),
     });
     let streams = streams.collect();
-    let job = Some(Job { name: job.to_owned(), job_type: job_type.to_owned(), notes: None, records: Vec::new() });
+    let job = Some(Job {
+        name: job.to_owned(),
+        job_type: job_type.to_owned(),
+        notes: None,
+        records: Vec::new(),
+        alone: false,
+    });
     let options = BackupOptions { streams, job, time_ms: Some(START_MS + night * DAY_MS), ..options(&[]) };
     backup(&bench.open(), options, &Silent).unwrap();
 }
@@ -124,6 +130,35 @@ fn types_of_a_job_do_not_push_each_other_out() {
     (1..4).for_each(|n| night(&bench, n, "mydb", "User", &["a"]));
     assert_eq!(keep_last(&bench, 2).counts(), (3, 1));
     assert_eq!(left(&bench).iter().map(|(night, _)| *night).collect::<Vec<_>>(), [0, 2, 3]);
+}
+
+/// A source that was run alone is the latest of the source, and no set of the job: neither a restore of the job nor its
+/// counts take it for one. Three runs of one database by hand pushed the nights out.
+#[test]
+fn what_was_saved_alone_is_no_set_of_the_job() {
+    let sr = Strongroom::init();
+    let folder = sr.folder.path().display().to_string();
+    let text = format!(
+        "version = 1\n[repositories]\nmain = {{ url = \"{folder}/repo\" }}\n[jobs.idp]\nrepository = \"main\"\n[jobs.idp.sources]\n\
+         fence = {{ kind = \"command\", file = \"f\", command = \"date +%N\" }}\n\
+         audit = {{ kind = \"command\", file = \"a\", command = \"date +%N\" }}\n"
+    );
+    let at = sr.write("strongroom.toml", text);
+    std::fs::set_permissions(at, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let run = |names: &[&str]| sr.expect(0, &[&["run", "--config", "strongroom.toml"], names].concat());
+    run(&["idp"]);
+    (0..3).for_each(|_| drop(run(&["idp/fence"])));
+    sr.expect(0, &["restore", "--set", "latest", "--job", "idp", "--target", "whole"]);
+    assert!(sr.at("whole/idp/fence/f").exists() && sr.at("whole/idp/audit/a").exists());
+    sr.expect(0, &["restore", "--set", "latest", "--source", "idp/fence", "--target", "alone"]);
+    assert!(sr.at("alone/idp/fence/f").exists() && !sr.at("alone/idp/audit").exists());
+    let told = sr.expect(0, &["forget", "--keep-last", "2", "--dry-run"]);
+    assert!(told.contains("would keep 4 snapshots and forget 1 snapshot, in 2 groups"), "{told}");
+    assert!(told.contains("job idp, only idp/fence, type Daily"), "{told}");
+    // Named one by one, or beside the job, it is no less than what was named.
+    run(&["idp", "idp/fence"]);
+    let told = sr.expect(0, &["forget", "--keep-last", "2", "--dry-run"]);
+    assert!(told.contains("would keep 6 snapshots and forget 1 snapshot, in 2 groups"), "{told}");
 }
 
 /// No machine can put a snapshot into the set of another: it could make it partial, or keep it for ever.

@@ -190,6 +190,8 @@ fn of_set(session: &Session, set: &Set) -> Result<String> {
     });
     let mut lines = vec![line("set", &described.id.short()), line("host", &text(&first.host))];
     lines.extend(job);
+    let alone = described.is_alone().then(|| described.sources.join(", "));
+    lines.extend(alone.map(|sources| line("only", &text(&sources))));
     lines.push(line("time", &time(session, set.time_ms())));
     lines.push(line("outcome", outcome(state)));
     lines.extend(first.label.iter().map(|label| line("label", &text(label))));

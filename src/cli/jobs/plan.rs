@@ -17,6 +17,8 @@ pub(in crate::cli) struct Planned<'c> {
     pub(in crate::cli) sources: Vec<Source>,
     /// What is to be run of the sources that a command lists.
     pub(in crate::cli) lines: Lines,
+    /// Only sources of it were named, and not the job.
+    pub(in crate::cli) alone: bool,
 }
 
 /// What is to be run of the sources that a command lists.
@@ -53,7 +55,7 @@ pub(in crate::cli) fn plan<'c>(config: &'c Config, named: &[String], host: &str)
         let jobs = config.jobs.iter().filter(|job| job.is_enabled());
         let planned = jobs.map(|job| {
             let (sources, lines) = mine(job, host);
-            Planned { job, sources, lines }
+            Planned { job, sources, lines, alone: false }
         });
         return Ok(planned.filter(|p| !p.sources.is_empty() || p.lines != Lines::None).collect());
     }
@@ -65,6 +67,7 @@ pub(in crate::cli) fn plan<'c>(config: &'c Config, named: &[String], host: &str)
                 let known: BTreeSet<String> = planned.sources.iter().map(|source| source.name.clone()).collect();
                 planned.sources.extend(one.sources.into_iter().filter(|source| !known.contains(&source.name)));
                 planned.lines = std::mem::replace(&mut planned.lines, Lines::None).and(one.lines);
+                planned.alone &= one.alone;
             }
             None => planned.push(one),
         }
@@ -107,7 +110,7 @@ fn plan_one<'c>(config: &'c Config, name: &str, host: &str) -> Result<Planned<'c
         let text = format!("`{name}` is not run on {host}: `hosts` of the configuration names other machines");
         return Err(CliError::Usage(text));
     }
-    Ok(Planned { job, sources, lines })
+    Ok(Planned { job, sources, lines, alone: source.is_some() })
 }
 
 /// Refuses what would not be done as it is written.

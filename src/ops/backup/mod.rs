@@ -126,6 +126,8 @@ pub struct Job {
     pub notes: Option<String>,
     /// Answers that are kept with the set: a name, and what a command printed.
     pub records: Vec<(String, String)>,
+    /// Only some of its sources were asked for: the set is none of the whole job.
+    pub alone: bool,
 }
 
 /// What came of a backup.

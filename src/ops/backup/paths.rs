@@ -8,6 +8,7 @@ use crate::cache::file_cache::{FileCacheReader, FileCacheWriter};
 use crate::format::description::{Figures, LeftOut, SnapshotDescription};
 use crate::format::record::{Outcome, Role};
 use crate::format::tree::{Metadata, Node};
+use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::{ChunkId, SnapshotId};
 use crate::primitives::progress::{Severity, Unit};
 use crate::repository::{Repository, RepositoryError};
@@ -15,7 +16,7 @@ use crate::source::{ExcludeOptions, ExcludeRules, FileKind, Problem, stat_root};
 
 use super::ancestors::AncestorTree;
 use super::compare::RowKey;
-use super::roots::{Planned, plan, row_keys};
+use super::roots::{Planned, check_roots, plan, row_keys};
 use super::scan::{ScanOptions, count};
 use super::snapshot_writer::{CounterSnapshot, SnapshotWriter, Source, SourceReport, Stored};
 use super::stream::timed_out;
@@ -52,6 +53,12 @@ impl Source for PathsSource {
         let (options, observer) = (&self.options, writer.observer);
         // It may take hours: what is done is published before.
         writer.publish_waiting(false)?;
+        if let Err(missing) = check_roots(&options.paths) {
+            let error = error_chain(&missing);
+            observer.finding(Severity::Error, &error);
+            writer.report(SourceReport::failed(self.name.clone(), Figures::default(), error));
+            return Ok(());
+        }
         let read_all = options.read_all || writer.options.read_all;
         // With counters of their own: what the user is told about the rules comes from the backup itself.
         let counting = if observer.wants_total() { exclude_rules(options)? } else { None };

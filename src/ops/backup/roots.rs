@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::primitives::text::printable;
-use crate::source::{Reach, reach};
+use crate::source::{Reach, reach, stat_root};
 
 use super::compare::RowKey;
 use super::{BackupError, PathOptions, exclude_rules};
@@ -69,6 +69,18 @@ pub(super) fn row_keys(options: &PathOptions, planned: &[Planned]) -> Vec<RowKey
         count => format!("{number}:{count}"),
     };
     (0..count).map(|number| RowKey(is_numbered.then(|| key(number).into_bytes()))).collect()
+}
+
+/// Of several paths one may be missing; an error if all are: a snapshot of nothing would pass for one of all.
+pub(super) fn check_roots(paths: &[PathBuf]) -> Result<(), BackupError> {
+    let mut missing = None;
+    for path in paths {
+        match stat_root(path) {
+            Ok(_) => return Ok(()),
+            Err(source) => drop(missing.get_or_insert(BackupError::Root { path: path.clone(), source })),
+        }
+    }
+    missing.map_or(Ok(()), Err)
 }
 
 /// The paths sorted, each once, without those that lie below another.

@@ -140,6 +140,7 @@ impl<'a> SnapshotWriter<'a> {
             job_type: job.map(|job| job.job_type.clone()),
             notes: job.and_then(|job| job.notes.clone()),
             records: job.map(|job| job.records.clone()).filter(|records| !records.is_empty()),
+            alone: job.map(|job| job.alone).filter(|alone| *alone),
         });
         let mut done = Ok(());
         for source in sources {

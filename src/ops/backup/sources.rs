@@ -4,10 +4,10 @@ use crate::format::description::StreamDescription;
 use crate::format::record::Role;
 use crate::format::tree::check_name;
 use crate::repository::{Repository, RepositoryError};
-use crate::source::{ExcludeRules, stat_root};
+use crate::source::ExcludeRules;
 
 use super::paths::PathsSource;
-use super::roots::source_of;
+use super::roots::{check_roots, source_of};
 use super::snapshot_writer::Source;
 use super::stream::{StreamOptions, StreamSource, Streamed};
 use super::{BackupError, BackupOptions, PathOptions, exclude_rules};
@@ -67,15 +67,8 @@ pub(super) fn check(options: &BackupOptions, streams: &[StreamSource]) -> Result
     for stream in streams {
         check_name(stream.name().as_bytes()).map_err(|_| BackupError::StreamName(stream.name().to_owned()))?;
     }
-    // Of several paths one may be missing; if all are, nothing is begun.
-    let mut missing = None;
-    for path in &options.paths {
-        match stat_root(path) {
-            Ok(_) => return Ok(()),
-            Err(source) => drop(missing.get_or_insert(BackupError::Root { path: path.clone(), source })),
-        }
-    }
-    missing.map_or(Ok(()), Err)
+    // If nothing of the paths is there, nothing is begun.
+    check_roots(&options.paths)
 }
 
 /// Refuses what everyone would hold to be void before it is begun.

@@ -301,6 +301,8 @@ pub fn group_of(snapshot: &Snapshot, by: &[GroupBy]) -> Vec<String> {
 fn group_of_set(set: &Set, by: &[GroupBy]) -> Vec<String> {
     let Some(described) = set.described() else { return group_of(&set.members[0], by) };
     let what = match &described.job {
+        // What was saved alone fills no count of the job's whole sets.
+        Some(job) if described.is_alone() => format!("job {job}, only {}", described.sources.join(", ")),
         Some(job) => format!("job {job}"),
         None => format!("sources {}", described.sources.join(", ")),
     };

@@ -285,7 +285,8 @@ pub(super) fn save(sr: &Strongroom, sources: Vec<(&str, Vec<TestDump>)>) {
         dumps_source(format!("idp/{name}"), StreamOptions::default(), Box::new(list))
     };
     let notes = Some("Restart the pods\nand look".to_owned());
-    let job = Some(Job { name: "idp".to_owned(), job_type: "Daily".to_owned(), notes, records: Vec::new() });
+    let job =
+        Some(Job { name: "idp".to_owned(), job_type: "Daily".to_owned(), notes, records: Vec::new(), alone: false });
     let options = BackupOptions { job, ..options(&[]) };
     let report =
         backup_sources(&repository, sources.into_iter().map(source).collect(), options, &Silent).expect("a backup");
