@@ -1,5 +1,5 @@
-//! Rows of `docs/ROWS.md`: what nights of real services need of the program, on a local repository. Rows that need a server
-//! of a database or a bucket are shown elsewhere; the document names all tests.
+//! Rows of `docs/ROWS.md`: what nights of real services need of the program, on a local repository. Rows that need a
+//! server of a database or a bucket are shown elsewhere; the document names all tests.
 
 use std::fs;
 use std::io::Write;
@@ -83,7 +83,8 @@ fn a_long_stream_needs_little_memory_and_no_temporary_file() {
     run(&["cat", "latest:x", "--to-command", "cat > /dev/null; . ./look > seen"]);
 }
 
-/// MYDB-5: a dump that breaks off in a pipe saves nothing, `--gzip` is named, and the password of a command is in no text.
+/// MYDB-5: a dump that breaks off in a pipe saves nothing, `--gzip` is named, and the password of a command is in no
+/// text.
 #[test]
 fn a_dump_of_mongodb_is_judged_by_its_status() {
     let sr = configured(
@@ -157,8 +158,8 @@ fn expiry_keeps_the_least_count_of_good_ones_and_cuts_at_the_most() {
     assert_eq!(days(&sr), [9]);
 }
 
-/// DSS-9: monday to Friday, and one Wednesday was missed: four are left each night. Deleting the archive of exactly four
-/// days ago left those of Tuesday and Wednesday for ever.
+/// DSS-9: Monday to Friday, and one Wednesday was missed: four are left each night. Deleting the archive of exactly
+/// four days ago left those of Tuesday and Wednesday for ever.
 #[test]
 fn four_are_left_whatever_the_calendar_says() {
     let sr = Strongroom::init();
@@ -172,7 +173,8 @@ fn four_are_left_whatever_the_calendar_says() {
     }
 }
 
-/// CC-8: days and weeks count snapshots that exist, each decision has its reason, and a failed night takes nothing away.
+/// CC-8: days and weeks count snapshots that exist, each decision has its reason, and a failed night takes nothing
+/// away.
 #[test]
 fn days_and_weeks_are_counted_by_what_is_there() {
     let sr = Strongroom::init();
@@ -270,8 +272,8 @@ fn a_file_that_changes_while_it_is_read_is_flagged() {
     assert_eq!(difference(root.path(), target.path()), "");
 }
 
-/// DSS-12, DSS-13: what may be left out goes at the top alone, its directories stay, and how much it was is told; a rule
-/// that left out nothing is named.
+/// DSS-12, DSS-13: what may be left out goes at the top alone, its directories stay, and how much it was is told; a
+/// rule that left out nothing is named.
 #[test]
 fn presets_for_dss_tell_what_they_left_out() {
     let sr = Strongroom::init();
