@@ -417,6 +417,27 @@ fn a_listing_that_fails_between_two_pages_is_taken_up_again() {
     assert!(failed.load(std::sync::atomic::Ordering::Relaxed) > 0);
 }
 
+/// CC-3: a server with a certificate of its own is trusted if that is named as `ca`, and refused in words otherwise. It
+/// needs no region, and no scheme stands for TLS where the server is another machine.
+#[test]
+fn a_certificate_that_only_its_server_signed_is_trusted_if_it_is_named() {
+    use crate::s3::weed::{OWNER_KEY, Weed};
+    let server = Weed::start_with_certificate();
+    let (port, certificate) = server.tls();
+    let store = |ca: Option<&std::path::Path>| {
+        let mut options = server.options(OWNER_KEY);
+        let ca = ca.map(|file| ("ca".to_owned(), file.display().to_string()));
+        let fixed = [("endpoint", format!("https://127.0.0.1:{port}")), ("retry-timeout", "1".to_owned())];
+        options.pairs.extend(fixed.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(ca));
+        strongroom::store::open("s3://bucket/tls", &options, 0).unwrap()
+    };
+    let trusted = store(Some(&certificate));
+    trusted.create("data/1/x", bytes::Bytes::from_static(b"x")).unwrap();
+    assert_eq!(&trusted.get("data/1/x").unwrap()[..], b"x");
+    let text = error_chain(&store(None).get("data/1/x").unwrap_err());
+    assert!(text.to_lowercase().contains("certificate"), "{text}");
+}
+
 /// The real server: a key that may put, get and list; a backup and a read credential; the server stopped meanwhile.
 #[test]
 fn seaweedfs_holds_nights_of_machines_that_may_only_add() {

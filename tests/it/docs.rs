@@ -7,7 +7,7 @@ use std::mem;
 use std::path::Path;
 
 /// A word of code that begins with one of these is a path from the top of the repository.
-const FOLDERS: [&str; 6] = [".ci/", "benches/", "docs/", "fuzz/", "src/", "tests/"];
+const FOLDERS: [&str; 7] = [".ci/", "benches/", "docs/", "fuzz/", "packaging/", "src/", "tests/"];
 
 /// Names files as they were called when something changed.
 const HISTORY: &str = "docs/CHANGELOG.md";

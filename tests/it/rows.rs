@@ -515,3 +515,89 @@ fn a_job_that_is_disabled_or_removed_loses_nothing() {
         }
     }
 }
+
+// --- the machine ---------------------------------------------------------------------------------------------------
+
+/// A file that the package installs, with places in this folder instead of the system's.
+fn packaged(sr: &Strongroom, name: &str) -> String {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name)).unwrap();
+    let folder = sr.folder.path().display().to_string();
+    let text = text.replace("/usr/bin/strongroom", env!("CARGO_BIN_EXE_strongroom"));
+    text.replace("/var/", &format!("{folder}/var/"))
+}
+
+/// The journal is as if the machine had known its jobs for long: they are due.
+fn make_due(sr: &Strongroom, journal: &str, job: &str) {
+    sr.write(journal, format!("{{\"event\":\"seen\",\"job\":\"{job}\",\"time_ms\":1000}}\n"));
+}
+
+/// MYDB-10: the line for cron runs under the plainest shell, with no more variables than cron gives, and is silent.
+#[test]
+fn the_line_for_cron_runs_what_is_due_in_a_plain_shell() {
+    let sr = configured(&format!("[jobs.mydb]\nschedule = \"daily 02:00\"\n{MYDB}"));
+    fs::create_dir_all(sr.at("home/.config/strongroom")).unwrap();
+    fs::rename(sr.at("strongroom.toml"), sr.at("home/.config/strongroom/strongroom.toml")).unwrap();
+    let text = packaged(&sr, "cron");
+    let lines = || text.lines().filter(|line| !line.starts_with('#'));
+    let job = lines().find(|line| line.starts_with("*/10 * * * * root ")).expect("a line of a job");
+    let line = job.split_once(" root ").unwrap().1;
+    let cron = || {
+        let mut command = std::process::Command::new("/bin/sh");
+        command.args(["-c", line]).env_clear().current_dir("/").stdin(std::process::Stdio::null());
+        command.env("PATH", "/usr/bin:/bin").env("HOME", sr.at("home")).env("SHELL", "/bin/sh");
+        command.envs(lines().filter(|line| !line.starts_with('*')).map(|line| line.split_once('=').unwrap()));
+        said(0, &[line], &command.output().unwrap())
+    };
+    assert_eq!(cron(), "", "the machine sees the job for the first time");
+    assert!(sr.expect(0, &["snapshots"]).contains("0 snapshots"));
+    make_due(&sr, "var/lib/strongroom/jobs/journal.jsonl", "mydb");
+    assert_eq!(cron(), "");
+    let snapshots = sr.expect(0, &["snapshots"]);
+    assert!(snapshots.contains("mydb/a") && snapshots.contains("mydb/b"), "{snapshots}");
+    assert!(!sr.at("home/.local/state/strongroom/jobs").exists(), "state is where the line says");
+}
+
+/// MYDB-10: the units for systemd are sound, and their commands are commands of the program.
+#[test]
+fn the_units_for_systemd_are_sound() {
+    let sr = configured(&format!("[jobs.mydb]\nschedule = \"daily 02:00\"\n{MYDB}"));
+    let service = packaged(&sr, "strongroom.service");
+    for (key, expected) in [("ExecStart=", &["run", "--due"][..]), ("ExecStopPost=", &["hooks", "--owed"])] {
+        let line = service.lines().find_map(|line| line.strip_prefix(key)).expect("a command");
+        let words: Vec<&str> = line.split(' ').skip(1).collect();
+        assert_eq!(words, expected);
+        let mut command = sr.command(&words);
+        // What systemd says instead of a home directory.
+        command.env_remove("HOME").env("STATE_DIRECTORY", sr.at("state")).env("CACHE_DIRECTORY", sr.at("cache"));
+        command.env("STRONGROOM_CONFIG", sr.at("strongroom.toml"));
+        said(0, &words, &command.output().unwrap());
+    }
+    assert!(sr.read("state/jobs/journal.jsonl").contains("\"seen\""));
+    let units = ["strongroom.service", "strongroom.timer"].map(|name| sr.write(name, packaged(&sr, name)));
+    let mut verify = std::process::Command::new("systemd-analyze");
+    // Machines without systemd cannot ask it.
+    if let Ok(output) = verify.args(["verify", "--man=no"]).args(&units).output() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let own: Vec<&str> = text.lines().filter(|line| line.contains("strongroom")).collect();
+        assert!(own.is_empty(), "{text}");
+    }
+}
+
+/// MYDB-11: a log that was moved away is not written to any more: the next run opens its file anew, and appends to it.
+#[test]
+fn a_log_that_was_rotated_is_begun_anew() {
+    let sr = configured(MYDB);
+    let text = sr.read("strongroom.toml");
+    let log = sr.at("strongroom.log").display().to_string();
+    sr.write("strongroom.toml", text.replacen("version = 1\n", &format!("version = 1\nlog_file = \"{log}\"\n"), 1));
+    run(&sr, 0, &["mydb/a"]);
+    run(&sr, 0, &["mydb/b"]);
+    let first = sr.read("strongroom.log");
+    assert!(first.contains("mydb/a") && first.contains("mydb/b"), "{first}");
+    fs::rename(sr.at("strongroom.log"), sr.at("strongroom.log.1")).unwrap();
+    run(&sr, 0, &["mydb/a"]);
+    let second = sr.read("strongroom.log");
+    assert!(second.contains("mydb/a") && !second.contains("mydb/b"), "{second}");
+    assert_eq!(sr.read("strongroom.log.1"), first);
+    assert!(packaged(&sr, "logrotate").contains("/var/log/strongroom.log {"));
+}

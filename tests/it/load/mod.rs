@@ -271,8 +271,8 @@ fn a_partial_dump_is_refused() {
     assert_eq!(old.sql("fence", "select count(*) from t"), "10");
 }
 
-/// DH-13, IDP-9, IDP-10: what a description says of commands is printed and not run; `restore` prints what would load each
-/// stream, and notes.
+/// DH-13, IDP-9, IDP-10: what a description says of commands is printed and not run; `restore` prints what would load
+/// each stream, and notes.
 #[test]
 fn commands_of_descriptions_are_printed_and_run_only_if_that_is_asked_for() {
     let (old, sr) = (small("fence", 10), Strongroom::init());
