@@ -157,6 +157,7 @@ pub fn quote(word: &str) -> String {
 mod tests {
     use super::*;
 
+    /// MYDB-4, IDP-8: passwords in command lines that the log keeps.
     #[test]
     fn what_looks_like_a_secret_is_not_kept() {
         let cases = [

@@ -272,7 +272,7 @@ mod tests {
         assert!(journal.lock("a/../b").unwrap().is_some());
     }
 
-    /// What was missed is made up once; the same slot never runs twice; a run by hand takes nobody's slot.
+    /// MYDB-9: what was missed is made up once; the same slot never runs twice; a run by hand takes nobody's slot.
     #[test]
     fn a_slot_is_owed_until_a_run_for_it_begins() {
         let seen = Event::Seen { job: "a".to_owned(), time_ms: 10 };

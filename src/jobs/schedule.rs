@@ -229,6 +229,7 @@ mod tests {
             .map(|slot| slot.map_or("-".to_owned(), |s| s.datetime().to_string()))
     }
 
+    /// DSS-9, MYDB-9, CC-19: the schedules of the teams, each side of a moment.
     #[test]
     fn slots_are_before_and_after() {
         // 2026-12-01 is a Tuesday.

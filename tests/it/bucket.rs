@@ -179,7 +179,7 @@ fn an_unchanged_night_costs_at_most_eight_requests() {
     assert!(asked.len() <= 8 + 2, "{asked:#?}");
 }
 
-/// With the least policy of `docs/GUIDE.md` a machine backs up in full, and can do nothing else.
+/// DH-5: with the least policy of `docs/GUIDE.md` a machine backs up in full, and can do nothing else.
 #[test]
 fn a_machine_whose_key_may_only_put_get_and_list_backs_up_and_another_restores() {
     let (server, root) = (Server::start(), tree());
@@ -336,7 +336,7 @@ fn eight_machines_publish_at_once_into_one_log() {
     publish_at_once(&bench, machines.collect(), 3);
 }
 
-/// The server says no in many ways; each is a sentence with what to do.
+/// DH-6: the server says no in many ways; each is a sentence with what to do.
 #[test]
 fn what_the_server_refuses_is_said_with_what_to_do() {
     let server = Server::start();
@@ -361,20 +361,24 @@ fn what_the_server_refuses_is_said_with_what_to_do() {
     assert!(text.contains("archive class"), "{text}");
 }
 
+/// MYDB-2, MYDB-17: policies of buckets demand encryption by the server; a cold class is for content alone.
 #[test]
 fn class_and_encryption_are_sent_with_what_they_are_for() {
-    let (server, root) = (Server::start(), tree());
-    let mut options = server.options(OWNER_KEY);
-    for (key, value) in [("storage-class", "STANDARD_IA"), ("sse", "AES256"), ("checksum", "sha256")] {
-        options.pairs.insert(key.to_owned(), value.to_owned());
-    }
-    let bench = Bench::on(strongroom::store::open("s3://bucket/backups", &options, 0).unwrap());
-    bench.backup(&[root.path()]);
-    for object in list_all(&*bench.store, "").unwrap() {
-        let (class, encryption) = server.headers(&format!("backups/{}", object.name));
-        let cold = object.name.starts_with("data/");
-        assert_eq!(class.as_deref(), cold.then_some("STANDARD_IA"), "{}", object.name);
-        assert_eq!(encryption.as_deref(), Some("AES256"), "{}", object.name);
+    let kms = [("sse", "aws:kms"), ("sse-kms-key", "arn:aws:kms:eu:1:key/7")];
+    for (pairs, expected) in [(&[("sse", "AES256")][..], "AES256"), (&kms, "aws:kms arn:aws:kms:eu:1:key/7")] {
+        let (server, root) = (Server::start(), tree());
+        let mut options = server.options(OWNER_KEY);
+        for (key, value) in [&[("storage-class", "STANDARD_IA"), ("checksum", "sha256")], pairs].concat() {
+            options.pairs.insert(key.to_owned(), value.to_owned());
+        }
+        let bench = Bench::on(strongroom::store::open("s3://bucket/backups", &options, 0).unwrap());
+        bench.backup(&[root.path()]);
+        for object in list_all(&*bench.store, "").unwrap() {
+            let (class, encryption) = server.headers(&format!("backups/{}", object.name));
+            let cold = object.name.starts_with("data/");
+            assert_eq!(class.as_deref(), cold.then_some("STANDARD_IA"), "{}", object.name);
+            assert_eq!(encryption.as_deref(), Some(expected), "{}", object.name);
+        }
     }
 }
 
@@ -411,6 +415,27 @@ fn a_listing_that_fails_between_two_pages_is_taken_up_again() {
     let report = other.backup(&[root.path()]);
     assert_eq!(report.damage, Vec::<String>::new());
     assert!(failed.load(std::sync::atomic::Ordering::Relaxed) > 0);
+}
+
+/// CC-3: a server with a certificate of its own is trusted if that is named as `ca`, and refused in words otherwise. It
+/// needs no region, and no scheme stands for TLS where the server is another machine.
+#[test]
+fn a_certificate_that_only_its_server_signed_is_trusted_if_it_is_named() {
+    use crate::s3::weed::{OWNER_KEY, Weed};
+    let server = Weed::start_with_certificate();
+    let (port, certificate) = server.tls();
+    let store = |ca: Option<&std::path::Path>| {
+        let mut options = server.options(OWNER_KEY);
+        let ca = ca.map(|file| ("ca".to_owned(), file.display().to_string()));
+        let fixed = [("endpoint", format!("https://127.0.0.1:{port}")), ("retry-timeout", "1".to_owned())];
+        options.pairs.extend(fixed.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(ca));
+        strongroom::store::open("s3://bucket/tls", &options, 0).unwrap()
+    };
+    let trusted = store(Some(&certificate));
+    trusted.create("data/1/x", bytes::Bytes::from_static(b"x")).unwrap();
+    assert_eq!(&trusted.get("data/1/x").unwrap()[..], b"x");
+    let text = error_chain(&store(None).get("data/1/x").unwrap_err());
+    assert!(text.to_lowercase().contains("certificate"), "{text}");
 }
 
 /// The real server: a key that may put, get and list; a backup and a read credential; the server stopped meanwhile.

@@ -78,7 +78,7 @@ fn one_wrong_byte_in_one_answer_is_read_again() {
     assert!(hit > 20 && unsteady > 5, "{hit} answers were changed, {unsteady} told");
 }
 
-/// Packs in an archive class (restic#2382): each run named one, and none of what was not in it came back.
+/// MYDB-17: packs in an archive class (restic#2382): each run named one, and none of what was not in it came back.
 #[test]
 fn what_is_in_an_archive_is_listed_whole_and_the_rest_comes_back() {
     let (server, root) = (Server::start(), tree());

@@ -166,7 +166,7 @@ fn rules_together_keep_what_each_keeps_and_what_never_goes() {
     });
 }
 
-/// Expiry counts back from now, by the same wall clock.
+/// DH-7: expiry counts back from now, by the same wall clock.
 #[test]
 fn expiry_is_that_of_a_wall_clock_in_any_zone() {
     in_all_zones(13, false, |name, zone, group, now_ms, numbers| {

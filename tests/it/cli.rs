@@ -73,6 +73,7 @@ fn each_way_to_fail_has_its_exit_code_and_a_hint() {
     assert!(sr.expect(0, &["unlock"]).contains("no locks"));
 }
 
+/// DSS-7, DSS-16: one folder or one file is restored, without the path that leads to it.
 #[test]
 fn a_dot_is_stored_as_an_absolute_path_and_a_part_becomes_the_root() {
     let sr = Strongroom::init();
@@ -165,6 +166,7 @@ fn json_is_one_object_a_line_and_quiet_is_quiet() {
     }
 }
 
+/// CC-20: servers of one service do not take each other's place.
 #[test]
 fn latest_is_refused_with_the_candidates_if_it_spans_hosts() {
     let sr = Strongroom::init();
@@ -298,6 +300,7 @@ fn a_machine_needs_its_credential_file_and_nothing_else_until_it_is_revoked() {
     assert!(machine(&sr, "bad", &["snapshots"], 1).contains("checksum"));
 }
 
+/// MYDB-2: a second key opens the repository.
 #[test]
 fn the_owner_s_passphrase_changes_and_recovery_words_open() {
     let sr = Strongroom::init();
@@ -316,6 +319,7 @@ fn the_owner_s_passphrase_changes_and_recovery_words_open() {
     assert!(listed.contains("recovery words") && listed.contains("used now"), "{listed}");
 }
 
+/// CC-8: each decision has its reason, and most of it goes only if somebody agrees.
 #[test]
 fn a_forget_explains_itself_and_asks_before_most_of_it_goes() {
     let sr = Strongroom::init();

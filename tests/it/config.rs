@@ -24,6 +24,7 @@ fn the_examples_of_the_guide_are_read() {
     }
 }
 
+/// CC-1: the file is checked before anything is run.
 #[test]
 fn what_is_wrong_is_listed_with_its_place_and_exits_with_2() {
     let sr = Strongroom { folder: tempfile::tempdir().unwrap() };

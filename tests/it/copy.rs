@@ -53,6 +53,7 @@ fn restored(bench: &Bench, snapshot: &Snapshot, root: &Path) -> tempfile::TempDi
     target
 }
 
+/// CC-21: a second site.
 #[test]
 fn a_copy_has_the_same_snapshots_and_a_second_one_copies_nothing() {
     let (bench, root) = nights();

@@ -1,4 +1,5 @@
-//! README and `docs/`: the paths that they name exist, and their links lead to a file and a heading.
+//! README and `docs/`: the paths that they name exist, and their links lead to a file and a heading. `docs/ROWS.md`: all
+//! rows are there, and the tests that it names exist.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -6,7 +7,7 @@ use std::mem;
 use std::path::Path;
 
 /// A word of code that begins with one of these is a path from the top of the repository.
-const FOLDERS: [&str; 6] = [".ci/", "benches/", "docs/", "fuzz/", "src/", "tests/"];
+const FOLDERS: [&str; 7] = [".ci/", "benches/", "docs/", "fuzz/", "packaging/", "src/", "tests/"];
 
 /// Names files as they were called when something changed.
 const HISTORY: &str = "docs/CHANGELOG.md";
@@ -152,4 +153,108 @@ fn what_does_not_exist_is_found_with_the_document_that_names_it() {
     ];
     assert_eq!(found, expected);
     assert_eq!(missing(root.path(), "docs/B.md"), Vec::<String>::new());
+}
+
+/// The teams of `docs/ROWS.md`, and how many rows each has.
+const TEAMS: [(&str, usize); 5] = [("DH", 15), ("DSS", 16), ("MYDB", 19), ("CC", 21), ("IDP", 14)];
+
+/// The cells of a line of a table.
+fn cells(line: &str) -> Option<Vec<&str>> {
+    let line = line.strip_prefix("| ")?.strip_suffix(" |")?;
+    Some(line.split(" | ").map(str::trim).collect())
+}
+
+/// Files and names of tests, as the last column of a row has them: a file, then its tests.
+fn tests_named(cell: &str) -> Vec<(&str, &str)> {
+    let (mut file, mut tests) = ("", Vec::new());
+    for word in cell.split('`').skip(1).step_by(2) {
+        match word.ends_with(".rs") {
+            true => file = word,
+            false => tests.push((file, word)),
+        }
+    }
+    tests
+}
+
+/// The comment above a test; `None` if there is no such test in the source.
+fn comment_of<'s>(source: &'s str, test: &str) -> Option<Vec<&'s str>> {
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    let at = lines.iter().position(|line| line.starts_with(&format!("fn {test}(")))?;
+    let mark = lines[..at].iter().rposition(|line| !line.starts_with("#["))? + 1;
+    let is_comment = |line: &&&str| line.starts_with("///");
+    let comment = lines[..mark].iter().rev().take_while(is_comment).copied().collect();
+    lines[mark..at].contains(&"#[test]").then_some(comment)
+}
+
+/// Whether a text has this id of a row, and not only one that begins with it.
+fn has_id(text: &str, id: &str) -> bool {
+    text.match_indices(id).any(|(at, _)| !text[at + id.len()..].starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// What is wrong with a row.
+fn wrong_with(root: &Path, row: &[&str]) -> Vec<String> {
+    let &[id, _, state, _, tests] = row else { return vec![format!("{row:?} has not five columns")] };
+    let tests = tests_named(tests);
+    let (mut wrong, mut is_shown) = (Vec::new(), false);
+    for (file, test) in &tests {
+        let source = fs::read_to_string(root.join(file)).unwrap_or_default();
+        match comment_of(&source, test) {
+            Some(comment) => is_shown |= comment.iter().any(|line| has_id(line, id)),
+            None => wrong.push(format!("{id}: there is no test {test} in {file:?}")),
+        }
+    }
+    match state {
+        "works" if tests.is_empty() => wrong.push(format!("{id} works, and no test shows it")),
+        "works" | "partly" if !tests.is_empty() && !is_shown => {
+            wrong.push(format!("{id}: no test that is named has the id in its comment"));
+        }
+        "works" | "partly" | "not yet" => {}
+        _ => wrong.push(format!("{id}: {state:?} is no state")),
+    }
+    wrong
+}
+
+#[test]
+fn each_row_of_the_teams_stands_once_and_its_tests_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/ROWS.md")).unwrap();
+    let mut rows = page.lines().filter_map(cells).filter(|row| row[0].contains('-') && row.len() > 4);
+    let (mut wrong, mut states) = (Vec::new(), HashMap::<&str, usize>::new());
+    for (team, count) in TEAMS {
+        for number in 1..=count {
+            let row = rows.next().unwrap_or_default();
+            let id = format!("{team}-{number}");
+            assert_eq!(row.first().copied(), Some(id.as_str()), "the rows stand in order");
+            *states.entry(row[2]).or_default() += 1;
+            wrong.extend(wrong_with(root, &row));
+        }
+    }
+    assert_eq!(rows.next(), None);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let counted = ["works", "partly", "not yet"].map(|state| states.get(state).copied().unwrap_or_default());
+    let told = page.lines().find_map(|line| line.strip_prefix("| all | ")).expect("the counts stand at the end");
+    assert_eq!(told, format!("{} | {} | {} |", counted[0], counted[1], counted[2]));
+}
+
+#[test]
+fn a_row_whose_test_is_missing_or_does_not_name_it_is_found() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("tests")).unwrap();
+    let source = "/// DH-1, DH-20: it\n/// does.\n#[test]\nfn one() {\n}\n\n/// DH-3: no test.\nfn two() {\n}\n";
+    fs::write(root.path().join("tests/a.rs"), source).unwrap();
+    let wrong = |row: &str| wrong_with(root.path(), &cells(row).unwrap()).join("; ");
+    for good in ["| DH-1 | x | works | y | `tests/a.rs` `one` |", "| DH-4 | x | not yet | y | - |"] {
+        assert_eq!(wrong(good), "");
+    }
+    for (bad, part) in [
+        ("| DH-1 | x | works | y | - |", "no test shows it"),
+        ("| DH-2 | x | works | y | `tests/a.rs` `one` |", "has the id"),
+        ("| DH-3 | x | partly | y | `tests/a.rs` `two` |", "no test two"),
+        ("| DH-1 | x | works | y | `tests/a.rs` `one`, `three` |", "no test three"),
+        ("| DH-1 | x | works | y | `tests/b.rs` `one` |", "in \"tests/b.rs\""),
+        ("| DH-1 | x | perhaps | y | `tests/a.rs` `one` |", "no state"),
+        ("| DH-1 | x | works | `tests/a.rs` `one` |", "five columns"),
+    ] {
+        assert!(wrong(bad).contains(part), "{bad}: {}", wrong(bad));
+    }
 }

@@ -45,6 +45,7 @@ fn never(_: &ForgetReport) -> bool {
     panic!("nobody is asked")
 }
 
+/// CC-20: servers of one service push none of each other's nights out.
 #[test]
 fn each_machine_keeps_its_own_nights_and_the_rest_is_forgotten_for_everyone() {
     let bench = Bench::new();

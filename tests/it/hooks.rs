@@ -83,7 +83,7 @@ on_failure = "echo $STRONGROOM_HOOK $STRONGROOM_OUTCOME >> FOLDER/seen"
 always = "echo $STRONGROOM_HOOK $STRONGROOM_OUTCOME >> FOLDER/seen"
 "#;
 
-/// DSS-14: a job's hooks frame all its sources; a source's own frame it alone. Both know what came of it.
+/// DSS-14, IDP-1: a job's hooks frame all its sources; a source's own frame it alone. Both know what came of it.
 #[test]
 fn hooks_run_in_order_and_know_what_they_frame() {
     let sr = configured(

@@ -145,6 +145,7 @@ fn expect_void(scene: &Scene, number: u64) {
     assert!(state.void.contains(&number), "record {number} counts");
 }
 
+/// MYDB-2: everything is sealed for the owner.
 #[test]
 fn it_decrypts_no_pack_and_no_description_with_any_key_it_holds() {
     let scene = scene();
@@ -175,6 +176,7 @@ fn secret_for(
     secret.cloned().map_or_else(|| repository.keys.secret(envelope), Ok)
 }
 
+/// CC-4: a bad upload takes the place of no good one.
 #[test]
 fn it_overwrites_nothing() {
     let scene = scene();

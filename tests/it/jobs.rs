@@ -100,7 +100,7 @@ fn run_without_names_runs_what_this_machine_runs() {
     assert!(text.contains("job web (User)"), "{text}");
 }
 
-/// A source that fails stops no other; the set is partial, and the exit code says so.
+/// MYDB-7: a source that fails stops no other; the set is partial, and the exit code says so.
 #[test]
 fn a_source_that_fails_stops_no_other_and_no_other_job() {
     let sr = configured(
@@ -150,7 +150,7 @@ fn a_job_runs_with_a_backup_credential() {
     assert!(sr.expect(0, &["snapshots"]).contains("web/site"));
 }
 
-/// MYDB-12: this machine knows what it ran, also if it may not read the repository.
+/// MYDB-6, MYDB-12: this machine knows what it ran, also if it may not read the repository.
 #[test]
 fn the_journal_tells_what_was_run_and_why_it_failed() {
     let sr = configured(
@@ -386,7 +386,8 @@ fn a_stream_is_compared_with_what_it_must_be() {
     assert!(run(&sr, 1, &[]).contains("the stream is empty"));
 }
 
-/// MYDB-10: a file of variables, a log file, and secrets where the configuration says; others must not read them.
+/// MYDB-10, MYDB-11: a file of variables, a log file, and secrets where the configuration says; others must not read
+/// them.
 #[test]
 fn variables_and_secrets_come_from_files_that_others_cannot_read() {
     let sr = configured("");

@@ -48,6 +48,7 @@ mod repair;
 mod restore_cases;
 mod restore_oracle;
 mod round_trip;
+mod rows;
 mod sets;
 mod sqlite;
 mod store_contract;

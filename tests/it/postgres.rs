@@ -148,7 +148,7 @@ fn every_database_of_a_server_is_saved_with_the_roles() {
     assert!(!Path::new("x").exists(), "no name was run");
 }
 
-/// MYDB-3: one database that fails stops no other, and one that may not be entered is named.
+/// MYDB-3, IDP-3: one database that fails stops no other, and one that may not be entered is named.
 #[test]
 fn a_database_that_fails_stops_no_other() {
     let (server, bench) = (Postgres::start(), Bench::new());
@@ -251,7 +251,7 @@ COPY public.nothing FROM stdin;
     insert into parent values (1); insert into child values (1), (2); insert into u values (1);
     insert into nothing default values; insert into nothing default values;";
 
-/// All formats count the same: what stands in the dump.
+/// IDP-2: all formats count the same: what stands in the dump.
 #[test]
 fn rows_are_counted_in_every_format() {
     let (server, bench) = (Postgres::start(), Bench::new());
@@ -372,6 +372,8 @@ fn a_base_backup_starts_as_a_server() {
     assert!(untar.status().unwrap().success());
     let verified = std::process::Command::new(server.bin.join("pg_verifybackup")).arg(&unpacked).output().unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    let other = server.of_base_backup(&tar.path().join("x.tar"));
+    assert_eq!(other.sql("app", "select count(*), sum(a) from t"), "100|5050");
     // What it does not hold is refused by name.
     server.sql("postgres", "create role reader login");
     let connection = Connection { user: Some("reader".to_owned()), ..of(&server).connection };

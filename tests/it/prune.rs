@@ -38,6 +38,7 @@ fn night(root: &Path, n: u64) {
     }
 }
 
+/// DSS-3: no night depends on an earlier one.
 #[test]
 fn what_nobody_needs_goes_and_what_somebody_needs_comes_back() {
     let (bench, root) = (Bench::new(), tempfile::tempdir().unwrap());
@@ -371,7 +372,7 @@ fn copy_of(store: &dyn Store) -> MemoryStore {
     copy
 }
 
-/// A store that refuses to delete, as one with retention does: what may go is named, and the exit says so.
+/// CC-4: a store that refuses to delete, as one with retention does: what may go is named, and the exit says so.
 #[test]
 fn what_the_store_will_not_delete_is_named_and_goes_with_a_later_prune() {
     let store = Arc::new(SimulatedStore::new(Arc::new(MemoryStore::new())));

@@ -307,7 +307,7 @@ fn a_file_that_cannot_be_replaced_leaves_nothing_beside_it() {
 
 // --- extras --------------------------------------------------------------------------------------------------------
 
-/// A backup left out logs, caches and what is long; the restore in place took them for extras and deleted them.
+/// DSS-7: a backup left out logs, caches and what is long; the restore in place took them for extras and deleted them.
 #[test]
 fn what_the_backup_left_out_is_no_extra() {
     let sr = Strongroom::init();
@@ -402,7 +402,7 @@ fn other_file_systems_that_the_backup_left_out_are_left_alone() {
 
 // --- room ----------------------------------------------------------------------------------------------------------
 
-/// A disk that was too small was found out after hours, when it was full.
+/// CC-10: a disk that was too small was found out after hours, when it was full.
 #[test]
 fn a_target_without_room_is_refused_before_anything_is_written() {
     let sr = Strongroom::init();

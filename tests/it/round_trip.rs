@@ -71,6 +71,7 @@ fn every_kind(root: &Path) {
     set_old(&root.join("a/deep/noise"));
 }
 
+/// DSS-1: modes, owners, times, attributes, links, holes and odd names.
 #[test]
 fn a_tree_with_every_kind_of_entry_comes_back_identical() {
     let source = tempfile::tempdir().unwrap();
@@ -116,6 +117,7 @@ fn counts(bench: &Bench) -> (usize, usize) {
     (all.len(), all.iter().filter(|o| o.name.starts_with("log/")).count())
 }
 
+/// DSS-3: each night is stored as what is new in it, and restored as a whole.
 #[test]
 fn a_changed_file_is_stored_and_the_rest_is_reused() {
     let source = tempfile::tempdir().unwrap();

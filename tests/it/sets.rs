@@ -61,7 +61,7 @@ fn left(bench: &Bench) -> Vec<(i64, Vec<String>)> {
     sets(bench.open().snapshots().unwrap()).iter().map(told).collect()
 }
 
-/// Govern's database and its data directory never part: retention keeps or forgets whole sets.
+/// DSS-14: govern's database and its data directory never part: retention keeps or forgets whole sets.
 #[test]
 fn sets_are_kept_and_forgotten_whole() {
     let bench = Bench::new();
@@ -211,6 +211,7 @@ fn the_program_lists_sets_and_forgets_them_whole() {
     assert!(text.contains("2 snapshots, 1 set of several"), "{text}");
 }
 
+/// DH-14: what was saved together is restored by one command.
 #[test]
 fn a_set_is_restored_whole_each_snapshot_to_a_place_of_its_own() {
     let sr = Strongroom::init();
@@ -272,7 +273,8 @@ fn latest_is_the_newest_whole_set_and_names_newer_partial_ones() {
     assert!(chosen(SnapshotName::Latest(2), false, daily).is_err());
 }
 
-/// An hourly job keeps the newest of each hour for a day, of each half day for a week, and of each day for a fortnight.
+/// DSS-16, CC-19: an hourly job keeps the newest of each hour for a day, of each half day for a week, and of each day
+/// for a fortnight.
 #[test]
 fn intervals_keep_the_newest_of_each() {
     let sr = Strongroom::init();

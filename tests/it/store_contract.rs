@@ -337,7 +337,7 @@ contract!(memory, simulated, adapter, local, s3_server: [
 const NOT_ON_SEAWEEDFS: [&str; 3] =
     ["listings_are_in_byte_order", "after_need_not_exist_and_may_lie_anywhere", "a_prefix_is_a_folder"];
 
-/// All else on one real server, each in a folder of the bucket.
+/// CC-3: all else on one real server, each in a folder of the bucket.
 #[test]
 fn seaweedfs_keeps_the_contract() {
     let server = Arc::new(crate::s3::weed::Weed::start());

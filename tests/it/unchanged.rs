@@ -113,7 +113,7 @@ fn times_of_change_and_inode_numbers_can_be_ignored() {
     assert_eq!(night(&bench, &[&root], |o| o.compare = neither).bytes_read, 0);
 }
 
-/// With a name of its own a source may be mounted elsewhere each night; everything was read again (restic#2246).
+/// DSS-6: with a name of its own a source may be mounted elsewhere each night; everything was read again (restic#2246).
 #[test]
 fn a_source_with_a_name_may_lie_elsewhere_each_night() {
     let (bench, (dir, root)) = (far(), tree());

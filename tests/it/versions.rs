@@ -65,6 +65,7 @@ fn two_nights(bench: &Bench, root: &Path) -> Arc<Repository> {
     repository
 }
 
+/// CC-4: deleted objects of such a bucket are paid for until their versions go.
 #[test]
 fn what_a_bucket_keeps_of_deleted_objects_is_told_and_goes_if_that_is_asked_for() {
     let (server, root) = (Weed::start(), tempfile::tempdir().unwrap());

@@ -473,6 +473,7 @@ mod tests {
         assert_eq!(keeps(&group, rules), [0, 1, 3, 5]);
     }
 
+    /// DH-7: as snapshot policies of Elasticsearch and OpenSearch decide.
     #[test]
     fn expiry_protects_the_least_and_cuts_at_the_most() {
         let group = nights(40);

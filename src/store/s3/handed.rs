@@ -316,6 +316,7 @@ mod tests {
         )
     }
 
+    /// DH-5: the role of a machine at Amazon.
     #[test]
     fn an_instance_hands_out_what_it_has() {
         let answers = vec!["200 token\n".to_owned(), "200 role".to_owned(), json("A")];
@@ -332,6 +333,7 @@ mod tests {
         assert_eq!(found.unwrap().key_id, "B");
     }
 
+    /// DH-5: the role of a pod.
     #[test]
     fn a_web_identity_becomes_a_session() {
         let file = tempfile::NamedTempFile::new().unwrap();

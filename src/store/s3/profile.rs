@@ -187,6 +187,7 @@ mod tests {
     const CONFIG: &str = "[default]\nregion = eu-central-1\ns3 =\n  addressing_style = path\n[profile other]\nregion=xx\n\
                           endpoint_url = https://s3.example.org\n[profile sso]\nsso_session = corp\n[other]\nregion = no\n";
 
+    /// CC-2: profiles, as the tools of Amazon read them.
     #[test]
     fn keys_and_settings_come_from_both_files() {
         let (_home, options) = options(CREDENTIALS, CONFIG);

@@ -303,6 +303,7 @@ mod tests {
         assert_eq!(s.endpoint.as_deref(), Some("https://env.example.org"));
     }
 
+    /// CC-3: an endpoint needs no scheme.
     #[test]
     fn plain_http_is_for_this_machine_unless_it_is_allowed() {
         for local in ["127.0.0.1:8333", "http://localhost:1", "http://[::1]:9"] {

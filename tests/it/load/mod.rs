@@ -45,8 +45,8 @@ fn sums(server: &Postgres) -> Vec<String> {
     NINE.iter().enumerate().map(sum).collect()
 }
 
-/// IDP-5, IDP-6, IDP-7, MYDB-15: from URL and passphrase alone nine databases with odd names, in all formats, and their
-/// roles come back into another server; each is what it was.
+/// MYDB-14, MYDB-15, IDP-2, IDP-5, IDP-6, IDP-7: from URL and passphrase alone nine databases with odd names, in all
+/// formats, and their roles come back into another server; each is what it was.
 #[test]
 fn nine_databases_and_their_roles_come_back_into_another_server() {
     let (old, sr) = (deployment(), Strongroom::init());
@@ -176,7 +176,7 @@ fn who_is_no_superuser_loads_what_the_server_allows() {
     assert_eq!(new.sql("audit", "select tableowner from pg_tables where tablename = 'p'"), "limited");
 }
 
-/// A database that was made read-only before it was dumped with its settings could not be loaded.
+/// IDP-1: a database that was made read-only before it was dumped with its settings could not be loaded.
 #[test]
 fn a_read_only_database_is_loaded_and_read_only_again() {
     let (old, new) = (small("ro", 10), Postgres::start("postgres"));
@@ -271,7 +271,8 @@ fn a_partial_dump_is_refused() {
     assert_eq!(old.sql("fence", "select count(*) from t"), "10");
 }
 
-/// What a description says of commands is printed and not run; `restore` prints what would load each stream, and notes.
+/// DH-13, IDP-9, IDP-10: what a description says of commands is printed and not run; `restore` prints what would load
+/// each stream, and notes.
 #[test]
 fn commands_of_descriptions_are_printed_and_run_only_if_that_is_asked_for() {
     let (old, sr) = (small("fence", 10), Strongroom::init());
@@ -302,8 +303,8 @@ fn commands_of_descriptions_are_printed_and_run_only_if_that_is_asked_for() {
     );
 }
 
-/// A load that is killed leaves a database that says so and has not the name; the next one goes on. Meanwhile the
-/// password is seen in no list of processes.
+/// IDP-14: a load that is killed leaves a database that says so and has not the name; the next one goes on. Meanwhile
+/// the password is seen in no list of processes.
 #[test]
 fn a_load_that_was_killed_goes_on_with_what_is_not_loaded() {
     let (old, sr, new) = (small("one", 10), Strongroom::init(), Postgres::start("postgres"));

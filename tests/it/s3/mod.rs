@@ -148,7 +148,10 @@ impl S3 for Mem {
             bytes: bytes.into(),
             modified: SystemTime::now(),
             class: input.storage_class.map(|c| c.as_str().to_owned()),
-            encryption: input.server_side_encryption.map(|e| e.as_str().to_owned()),
+            encryption: input.server_side_encryption.map(|e| {
+                let key = input.ssekms_key_id.as_deref().unwrap_or_default();
+                format!("{} {key}", e.as_str()).trim_end().to_owned()
+            }),
         };
         let mut objects = self.0.objects.lock().unwrap();
         if only_absent && condition == Condition::Atomic && objects.contains_key(&input.key) {
@@ -358,7 +361,7 @@ impl Server {
         std::mem::take(&mut *self.bucket.log.lock().unwrap())
     }
 
-    /// Storage class and encryption that an object was put with.
+    /// Storage class and encryption, with its key if one was named, that an object was put with.
     pub(crate) fn headers(&self, key: &str) -> (Option<String>, Option<String>) {
         let objects = self.bucket.objects.lock().unwrap();
         objects.get(key).map(|o| (o.class.clone(), o.encryption.clone())).expect("the object is there")

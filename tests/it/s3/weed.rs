@@ -21,6 +21,8 @@ pub(crate) struct Weed {
     port: u16,
     /// Of its other parts.
     ports: [u16; 3],
+    /// Where it also speaks TLS.
+    tls_port: Option<u16>,
     folder: tempfile::TempDir,
 }
 
@@ -43,7 +45,22 @@ fn free_port() -> u16 {
 
 impl Weed {
     pub(crate) fn start() -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), None)
+    }
+
+    /// One that also speaks TLS, with a certificate that nobody but itself signed.
+    pub(crate) fn start_with_certificate() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+        openssl.args(["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "3650"]);
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem"]);
+        let made = openssl.current_dir(folder.path()).output().expect("openssl is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Self::start_in(folder, Some(free_port()))
+    }
+
+    fn start_in(folder: tempfile::TempDir, tls_port: Option<u16>) -> Self {
         let identity = |key: &str, actions: &str| {
             format!(
                 r#"{{"name":"{key}","credentials":[{{"accessKey":"{key}","secretKey":"{SECRET}"}}],"actions":[{actions}]}}"#
@@ -54,7 +71,7 @@ impl Weed {
         let config = format!(r#"{{"identities":[{}]}}"#, identities.join(","));
         std::fs::write(folder.path().join("s3.json"), config).expect("its configuration");
         let (port, ports) = (free_port(), [free_port(), free_port(), free_port()]);
-        let weed = Self { child: spawn(&folder, port, ports), port, ports, folder };
+        let weed = Self { child: spawn(&folder, port, ports, tls_port), port, ports, tls_port, folder };
         weed.wait();
         weed.ask("PUT", "bucket", "");
         // Put, Get and List; no Delete.
@@ -80,7 +97,7 @@ impl Weed {
 
     /// Starts it again at the same address.
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(&self.folder, self.port, self.ports);
+        self.child = spawn(&self.folder, self.port, self.ports, self.tls_port);
         self.wait();
     }
 
@@ -144,13 +161,18 @@ impl Weed {
         StoreOptions { pairs, lookup: Arc::new(lookup), ..StoreOptions::default() }
     }
 
+    /// The port where it speaks TLS, and the file of its certificate.
+    pub(crate) fn tls(&self) -> (u16, PathBuf) {
+        (self.tls_port.expect("it has a certificate"), self.folder.path().join("cert.pem"))
+    }
+
     /// A store below `prefix`, as `key` sees it.
     pub(crate) fn store(&self, prefix: &str, key: &'static str) -> Arc<dyn Store> {
         open(&format!("s3://bucket/{prefix}"), &self.options(key), 0).expect("nothing is asked of the server yet")
     }
 }
 
-fn spawn(folder: &tempfile::TempDir, port: u16, ports: [u16; 3]) -> Child {
+fn spawn(folder: &tempfile::TempDir, port: u16, ports: [u16; 3], tls_port: Option<u16>) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.path().join("log")).expect("its log");
     let mut command = Command::new(binary());
     command.arg("server").arg(format!("-dir={}", folder.path().display()));
@@ -163,6 +185,12 @@ fn spawn(folder: &tempfile::TempDir, port: u16, ports: [u16; 3]) -> Child {
     // Several servers may run at once.
     for (part, port) in ["master.port", "volume.port", "filer.port"].iter().zip(ports) {
         command.arg(format!("-{part}={port}"));
+    }
+    if let Some(port) = tls_port {
+        command.arg(format!("-s3.port.https={port}"));
+        for (option, file) in [("cert", "cert.pem"), ("key", "key.pem")] {
+            command.arg(format!("-s3.{option}.file={}", folder.path().join(file).display()));
+        }
     }
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("its log")).stderr(log);
     command.spawn().expect("SeaweedFS starts")

@@ -12,6 +12,10 @@ pub(crate) struct Postgres {
 
 /// Runs a program as the server's user if we are root: the server refuses to be root's.
 fn as_server(program: &Path, arguments: &[&str], input: &str) -> Output {
+    as_server_fed(program, arguments, input.as_bytes())
+}
+
+fn as_server_fed(program: &Path, arguments: &[&str], input: &[u8]) -> Output {
     use std::io::Write;
     let mut command = if rustix::process::getuid().is_root() {
         let mut command = Command::new("setpriv");
@@ -27,7 +31,7 @@ fn as_server(program: &Path, arguments: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("setpriv and the tools are there");
-    child.stdin.take().expect("it is a pipe").write_all(input.as_bytes()).expect("it is read");
+    child.stdin.take().expect("it is a pipe").write_all(input).expect("it is read");
     child.wait_with_output().expect("it ends")
 }
 
@@ -87,6 +91,17 @@ impl Postgres {
         standby.must("pg_basebackup", &["-D", &data, "-R", "--checkpoint=fast", "--no-sync", &from], "");
         standby.up(&data);
         standby
+    }
+
+    /// A server that begins with what a base backup holds, a tar file.
+    pub(crate) fn of_base_backup(&self, tar: &Path) -> Self {
+        let server = Self { folder: folder(), bin: self.bin.clone() };
+        let data = server.at() + "/data";
+        let script = format!("umask 077 && mkdir '{data}' && tar -x -C '{data}'");
+        let unpacked = as_server_fed(Path::new("/bin/sh"), &["-c", &script], &std::fs::read(tar).expect("it is there"));
+        assert!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
+        server.up(&data);
+        server
     }
 
     fn up(&self, data: &str) {
