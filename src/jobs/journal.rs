@@ -102,8 +102,25 @@ pub struct Run {
     pub outcome: Option<String>,
     /// Why it failed as a whole.
     pub error: Option<String>,
-    /// Sources: name, outcome, why it failed.
-    pub sources: Vec<(String, String, Option<String>)>,
+    /// Its sources, or members of them.
+    pub sources: Vec<RunSource>,
+}
+
+/// What came of a source of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunSource {
+    /// Its path.
+    pub source: String,
+    /// How complete it is.
+    pub outcome: String,
+    /// Its snapshot, if there is one.
+    pub snapshot: Option<String>,
+    /// Why it failed, or what is wrong.
+    pub error: Option<String>,
+    /// Bytes of its content.
+    pub bytes: u64,
+    /// Bytes added to the repository.
+    pub bytes_stored: u64,
 }
 
 /// The right to run a job: no other process has it. It ends with the process, however that ends.
@@ -207,9 +224,9 @@ fn runs(events: Vec<Event>) -> Vec<Run> {
                 error: None,
                 sources: Vec::new(),
             }),
-            Event::Source { run, source, outcome, error, .. } => {
+            Event::Source { run, source, outcome, snapshot, error, bytes, bytes_stored } => {
                 if let Some(run) = runs.iter_mut().rfind(|known| known.run == run) {
-                    run.sources.push((source, outcome, error));
+                    run.sources.push(RunSource { source, outcome, snapshot, error, bytes, bytes_stored });
                 }
             }
             Event::Ended { run, outcome, time_ms, error } => {

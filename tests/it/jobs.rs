@@ -170,6 +170,8 @@ fn the_journal_tells_what_was_run_and_why_it_failed() {
         sr.expect(0, &["runs", "--json", "a"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((json.len(), json[0]["outcome"].as_str()), (1, Some("partial")));
     assert_eq!(json[0]["sources"][0]["outcome"], "failed");
+    let good = &json[0]["sources"][1];
+    assert!(good["snapshot"].is_string() && good["bytes"] == 6 && good["bytes_stored"].is_number(), "{good}");
     let journal = sr.read("home/.local/state/strongroom/jobs/journal.jsonl");
     assert!(!journal.contains("hunter2") && !journal.contains("open sesame"), "{journal}");
 }

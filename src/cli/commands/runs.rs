@@ -10,7 +10,7 @@ use super::super::output::text::{Side, duration, escape, shortened};
 use super::super::settings::places;
 use super::super::time::{heading, rfc3339, show};
 use super::run::journal_failed;
-use crate::jobs::journal::{Journal, Run};
+use crate::jobs::journal::{Journal, Run, RunSource};
 
 /// Options of `runs`.
 #[derive(Args)]
@@ -58,6 +58,13 @@ pub(crate) struct RunSourceJson {
     pub source: String,
     /// How complete it is.
     pub outcome: String,
+    /// Its snapshot, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// Bytes of its content.
+    pub bytes: u64,
+    /// Bytes added to the repository.
+    pub bytes_stored: u64,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -108,12 +115,12 @@ pub(super) fn outcome(journal: &Journal, run: &Run, runs: &[Run]) -> Result<Stri
 
 fn row(session: &Session, run: &Run, outcome: String) -> Vec<String> {
     let text = |text: &str| escape(text.as_bytes());
-    let source = |(name, outcome, error): &(String, String, Option<String>)| match error {
-        None if outcome == "complete" => text(name),
-        None => format!("{} ({outcome})", text(name)),
-        Some(error) => format!("{} ({outcome}: {})", text(name), text(error.lines().next().unwrap_or_default())),
+    let source = |RunSource { source, outcome, error, .. }: &RunSource| match error {
+        None if outcome == "complete" => text(source),
+        None => format!("{} ({outcome})", text(source)),
+        Some(error) => format!("{} ({outcome}: {})", text(source), text(error.lines().next().unwrap_or_default())),
     };
-    let is_good = |source: &&(String, String, Option<String>)| source.1 == "complete" && source.2.is_none();
+    let is_good = |source: &&RunSource| source.outcome == "complete" && source.error.is_none();
     let good = run.sources.iter().filter(is_good).count();
     // What is not well comes first, and is never cut off by what is.
     let mut sources: Vec<String> = run.sources.iter().filter(|source| !is_good(source)).map(source).collect();
@@ -136,10 +143,13 @@ fn row(session: &Session, run: &Run, outcome: String) -> Vec<String> {
 }
 
 pub(super) fn run_json(run: &Run, outcome: String) -> RunJson {
-    let source = |(source, outcome, error): &(String, String, Option<String>)| RunSourceJson {
-        source: source.clone(),
-        outcome: outcome.clone(),
-        error: error.clone(),
+    let source = |of: &RunSource| RunSourceJson {
+        source: of.source.clone(),
+        outcome: of.outcome.clone(),
+        snapshot: of.snapshot.clone(),
+        bytes: of.bytes,
+        bytes_stored: of.bytes_stored,
+        error: of.error.clone(),
     };
     RunJson {
         r#type: "run",

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::format::record::Outcome;
-use crate::jobs::journal::{Journal, Run};
+use crate::jobs::journal::{Journal, Run, RunSource};
 use crate::repository::sets::{Set, sets};
 use crate::repository::snapshots::Snapshot;
 
@@ -152,8 +152,12 @@ fn run_lines(session: &Session, run: &Run, state: &str) -> Vec<String> {
         line("ended", &format!("{}, after {took}", time(session, ended)))
     }));
     lines.extend(run.error.iter().flat_map(|error| error.lines().map(|error| line("error", &text(error)))));
-    for (source, outcome, error) in &run.sources {
-        lines.push(line("source", &format!("{}: {outcome}", text(source))));
+    for RunSource { source, outcome, snapshot, error, bytes, bytes_stored } in &run.sources {
+        let saved = snapshot.as_ref().map(|id| {
+            let id: String = id.chars().take(8).collect();
+            format!(", snapshot {id}, {}, {} stored", size(*bytes), size(*bytes_stored))
+        });
+        lines.push(line("source", &format!("{}: {outcome}{}", text(source), saved.unwrap_or_default())));
         lines.extend(error.iter().flat_map(|error| error.lines().map(|error| line("", &text(error)))));
     }
     lines
