@@ -1,5 +1,5 @@
-//! Credentials that are handed out where the program runs: to web identities (STS), containers (ECS, EKS) and instances
-//! (EC2). What answers there may be something else altogether, so every answer is checked before it is used: what
+//! Credentials that are handed out: to web identities and for roles (STS), by a process, to containers (ECS, EKS) and
+//! instances (EC2). What answers there may be something else altogether, so every answer is checked before it is used: what
 //! `object_store` has for it ends the program at a line break in a token.
 
 use std::fmt;
@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, Request};
-use object_store::aws::AwsCredential;
-use object_store::client::{CredentialProvider, HttpClient, HttpConnector, HttpRequestBody};
+use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::client::{CredentialProvider, HttpClient, HttpConnector, HttpRequest, HttpRequestBody};
 use object_store::{ClientOptions, Error};
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -29,9 +29,28 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// Credentials are asked for again so long before they expire.
 const EARLY: Duration = Duration::from_secs(300);
 
+/// Credentials by which a role is assumed.
+pub(super) type Provider = Arc<dyn CredentialProvider<Credential = AwsCredential>>;
+
 /// Where credentials are handed out.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) enum Source {
+    /// AssumeRole, signed with other credentials.
+    Role {
+        /// The request: names and values of its form.
+        form: Vec<(&'static str, String)>,
+        /// URL of STS.
+        endpoint: String,
+        /// The region that STS is in.
+        region: String,
+        /// What it is signed with.
+        by: Provider,
+    },
+    /// A process that prints credentials as JSON (`credential_process`).
+    Process {
+        /// Its command line, as a shell would split it.
+        line: String,
+    },
     /// AssumeRoleWithWebIdentity, with the token in a file.
     WebIdentity {
         /// The file.
@@ -94,7 +113,8 @@ impl Source {
 
     fn name(&self) -> &'static str {
         match self {
-            Self::WebIdentity { .. } => "STS",
+            Self::WebIdentity { .. } | Self::Role { .. } => "STS",
+            Self::Process { .. } => "the credential process",
             Self::Container { .. } => "the container's credential service",
             Self::Instance { .. } => "the instance's metadata service",
         }
@@ -141,9 +161,20 @@ struct Handed {
     access_key_id: String,
     secret_access_key: String,
     #[serde(alias = "SessionToken")]
-    token: String,
-    expiration: String,
+    token: Option<String>,
+    expiration: Option<String>,
 }
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AssumedRole {
+    assume_role_result: AssumedResult,
+}
+
+/// For keys that a process prints without saying until when they hold: it is asked again after so long.
+const NO_EXPIRY: Duration = Duration::from_secs(3600);
+/// What a process is given to print its credentials: it may ask somebody else.
+const PROCESS_LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -184,6 +215,19 @@ impl HandedCredentials {
                 let assumed: Assumed = quick_xml::de::from_reader(&body[..]).map_err(|_| self.unknown())?;
                 assumed.assume_role_with_web_identity_result.credentials
             }
+            Source::Role { form, endpoint, region, by } => {
+                let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+                let signing = by.get_credential().await.map_err(|e| error_chain(&e))?;
+                let request = Request::builder().method(Method::POST).uri(endpoint.as_str());
+                let request = request.header("content-type", "application/x-www-form-urlencoded");
+                let mut request = request.body(HttpRequestBody::from(Bytes::from(form))).map_err(|e| e.to_string())?;
+                let authorizer = AwsAuthorizer::new(&signing, "sts", region);
+                authorizer.try_authorize(&mut request, None).map_err(|e| error_chain(&e))?;
+                let body = self.send(request).await?;
+                let assumed: AssumedRole = quick_xml::de::from_reader(&body[..]).map_err(|_| self.unknown())?;
+                assumed.assume_role_result.credentials
+            }
+            Source::Process { line } => self.read(&printed(line).await?)?,
             Source::Container { url, token, token_file } => {
                 let token = match token_file {
                     Some(file) => Some(token_in(file).await?),
@@ -202,13 +246,19 @@ impl HandedCredentials {
                 self.read(&self.ask(Method::GET, &format!("{url}{role}"), &headers, Bytes::new()).await?)?
             }
         };
-        let expires: jiff::Timestamp = handed.expiration.trim().parse().map_err(|_| self.unknown())?;
+        let is_process = matches!(self.source, Source::Process { .. });
+        let expires = match &handed.expiration {
+            Some(at) => at.trim().parse::<jiff::Timestamp>().map_err(|_| self.unknown())?.into(),
+            None if is_process => SystemTime::now() + NO_EXPIRY,
+            None => return Err(self.unknown()),
+        };
         let (key_id, secret_key, token) = (handed.access_key_id, handed.secret_access_key, handed.token);
-        if !is_visible(&key_id) || !is_visible(&token) || !is_secret(&secret_key) {
+        let has_token = token.as_ref().map_or(is_process, |token| is_visible(token));
+        if !is_visible(&key_id) || !has_token || !is_secret(&secret_key) {
             return Err(self.unknown());
         }
-        let credential = Arc::new(AwsCredential { key_id, secret_key, token: Some(token) });
-        Ok(Known { credential, expires: expires.into() })
+        let credential = Arc::new(AwsCredential { key_id, secret_key, token });
+        Ok(Known { credential, expires })
     }
 
     async fn ask(&self, method: Method, url: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Bytes, String> {
@@ -216,7 +266,10 @@ impl HandedCredentials {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(HttpRequestBody::from(body)).map_err(|e| e.to_string())?;
+        self.send(request.body(HttpRequestBody::from(body)).map_err(|e| e.to_string())?).await
+    }
+
+    async fn send(&self, request: HttpRequest) -> Result<Bytes, String> {
         let asked = tokio::time::timeout(ANSWER_LIMIT, async {
             let answer = self.client.execute(request).await.map_err(|e| told(&e))?;
             let status = answer.status().as_u16();
@@ -240,6 +293,20 @@ impl HandedCredentials {
     fn unknown(&self) -> String {
         "what it sent is no credential".to_owned()
     }
+}
+
+/// What a credential process prints.
+async fn printed(line: &str) -> Result<Vec<u8>, String> {
+    let words = shlex::split(line).filter(|words| !words.is_empty()).ok_or("its command line is not quoted well")?;
+    let run = tokio::task::spawn_blocking(move || {
+        let mut command = std::process::Command::new(&words[0]);
+        command.args(&words[1..]).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::inherit());
+        command.output()
+    });
+    let silent = |_| format!("it printed nothing within {} s", PROCESS_LIMIT.as_secs());
+    let done = tokio::time::timeout(PROCESS_LIMIT, run).await.map_err(silent)?;
+    let output = done.map_err(|e| e.to_string())?.map_err(|e| format!("it cannot be started: {e}"))?;
+    if output.status.success() { Ok(output.stdout) } else { Err(format!("it failed: {}", output.status)) }
 }
 
 async fn token_in(file: &str) -> Result<String, String> {
@@ -345,6 +412,62 @@ mod tests {
         let token_file = file.path().to_str().unwrap().to_owned();
         let source = |endpoint| Source::WebIdentity { token_file, role: "r".into(), session: "s".into(), endpoint };
         assert_eq!(asked(source, vec![answer.to_owned()]).unwrap().key_id, "C");
+    }
+
+    /// CC-2: a process prints keys, with or without a session and its end.
+    #[test]
+    fn a_process_prints_keys() {
+        let process = |line: &str| {
+            let line = line.to_owned();
+            asked(move |_| Source::Process { line }, Vec::new())
+        };
+        let found = process("echo '{\"Version\":1,\"AccessKeyId\":\"P\",\"SecretAccessKey\":\"s\"}'").unwrap();
+        assert_eq!((found.key_id.as_str(), found.token), ("P", None));
+        let with = "echo '{\"Version\":1,\"AccessKeyId\":\"Q\",\"SecretAccessKey\":\"s\",\"SessionToken\":\"t\",\
+                    \"Expiration\":\"2999-01-01T00:00:00Z\"}'";
+        assert_eq!(process(with).unwrap().token.as_deref(), Some("t"));
+        for (line, why) in
+            [("false", "it failed"), ("echo x", "no credential"), ("/no/such", "cannot be started"), ("'", "quoted")]
+        {
+            let text = process(line).unwrap_err();
+            assert!(text.contains("the credential process was asked") && text.contains(why), "{line}: {text}");
+        }
+    }
+
+    /// A process is asked again when what it printed is about to expire.
+    #[test]
+    fn keys_of_a_process_are_asked_for_again_before_they_expire() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = folder.path().join("count");
+        let script = folder.path().join("keys");
+        let soon = jiff::Timestamp::now() + jiff::Span::new().seconds(60);
+        let text = format!(
+            "echo x >> {0}\necho '{{\"AccessKeyId\":\"'K$(wc -l < {0})'\",\"SecretAccessKey\":\"s\",\"Expiration\":\"{soon}\"}}'\n",
+            count.display()
+        );
+        std::fs::write(&script, text).unwrap();
+        let line = format!("sh {}", script.display());
+        let credentials = HandedCredentials::new(Source::Process { line }).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let key = || runtime.block_on(credentials.get_credential()).unwrap().key_id.clone();
+        assert_eq!((key(), key()), ("K1".to_owned(), "K2".to_owned()));
+    }
+
+    /// DH-5: a role that is assumed with the keys of another profile.
+    #[test]
+    fn a_role_is_assumed_with_other_keys() {
+        let answer = "200 <AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>R</AccessKeyId>\
+             <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>\
+             </Credentials></AssumeRoleResult></AssumeRoleResponse>";
+        let keys = AwsCredential { key_id: "A".to_owned(), secret_key: "S".to_owned(), token: None };
+        let by: Provider = Arc::new(object_store::StaticCredentialProvider::new(keys));
+        let form = vec![("Action", "AssumeRole".to_owned()), ("RoleArn", "r".to_owned())];
+        let again = by.clone();
+        let source = |endpoint| Source::Role { form: form.clone(), endpoint, region: "us-east-1".to_owned(), by };
+        let found = asked(source, vec![answer.to_owned()]).unwrap();
+        assert_eq!((found.key_id.as_str(), found.token.as_deref()), ("R", Some("t")));
+        let source = |endpoint| Source::Role { form, endpoint, region: "us-east-1".to_owned(), by: again };
+        assert!(asked(source, vec!["403 no".to_owned()]).unwrap_err().contains("STS was asked"));
     }
 
     /// Something else than Amazon's answers at the metadata address of other clouds, and ended the program.

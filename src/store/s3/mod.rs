@@ -45,7 +45,7 @@ pub(super) use advice::{ARCHIVED, advice, is_full};
 use handed::{HandedCredentials, Source, is_secret, is_visible};
 pub(super) use http::{Connector, RETRY_TIME};
 pub(super) use patience::Patience;
-use profile::ProfileCredentials;
+use profile::{Profile, ProfileCredentials, Role, RoleBy};
 pub use settings::KEYS;
 use settings::Settings;
 pub(super) use versions::BucketVersions;
@@ -204,10 +204,14 @@ fn credentials(
         }
         _ => {}
     }
-    if let Some(files) = ProfileCredentials::find(options, settings.profile.as_deref()).map_err(unusable)? {
-        return Ok(Some(Arc::new(files)));
-    }
     let unfit = |e: object_store::Error| StoreError::other(Verb::Open, &settings.shown(), e);
+    if let Some(profile) = ProfileCredentials::find(options, settings.profile.as_deref()).map_err(unusable)? {
+        let found = of_profile(profile, options, region).map_err(|e| match e {
+            Unusable::Said(why) => settings.unusable(why),
+            Unusable::Client(e) => unfit(e),
+        })?;
+        return Ok(Some(found));
+    }
     if let Some(source) = Source::named(options, region).map_err(unusable)? {
         return Ok(Some(Arc::new(HandedCredentials::new(source).map_err(unfit)?)));
     }
@@ -220,4 +224,62 @@ fn credentials(
         return Ok(Some(Arc::new(HandedCredentials::new(source).map_err(unfit)?)));
     }
     Err(settings.unusable(NO_CREDENTIALS.to_owned()))
+}
+/// Why credentials of a profile cannot be used.
+enum Unusable {
+    /// In words.
+    Said(String),
+    /// The client for asking for them cannot be made.
+    Client(object_store::Error),
+}
+
+impl From<object_store::Error> for Unusable {
+    fn from(e: object_store::Error) -> Self {
+        Self::Client(e)
+    }
+}
+
+/// Who gives the credentials of a profile.
+fn of_profile(profile: Profile, options: &StoreOptions, region: &str) -> Result<AwsCredentialProvider, Unusable> {
+    let Role { form, region: own, by } = match profile {
+        Profile::Keys(keys) => return Ok(Arc::new(keys)),
+        Profile::Process(line) => return Ok(Arc::new(HandedCredentials::new(Source::Process { line })?)),
+        Profile::Role(role) => role,
+    };
+    let region = own.unwrap_or_else(|| region.to_owned());
+    let endpoint = options.variable("AWS_ENDPOINT_URL_STS");
+    let endpoint = endpoint.unwrap_or_else(|| format!("https://sts.{region}.amazonaws.com/"));
+    let value = |name: &str| form.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+    let by: AwsCredentialProvider = match by {
+        RoleBy::Profile(profile) => of_profile(*profile, options, &region)?,
+        RoleBy::WebIdentity(token_file) => {
+            let (role, session) = (value("RoleArn").unwrap_or_default(), value("RoleSessionName").unwrap_or_default());
+            let source = Source::WebIdentity { token_file, role, session, endpoint };
+            return Ok(Arc::new(HandedCredentials::new(source)?));
+        }
+        RoleBy::Surroundings(name) => surroundings(&name, options, &region)?,
+    };
+    Ok(Arc::new(HandedCredentials::new(Source::Role { form, endpoint, region, by })?))
+}
+
+/// The credentials that `credential_source` names.
+fn surroundings(name: &str, options: &StoreOptions, region: &str) -> Result<AwsCredentialProvider, Unusable> {
+    let source = match name {
+        "Environment" => {
+            let [key_id, secret_key, token] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+                .map(|name| options.variable(name).filter(|value| is_secret(value)));
+            let missing = "credential_source = Environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set";
+            let (Some(key_id), Some(secret_key)) = (key_id, secret_key) else {
+                return Err(Unusable::Said(missing.to_owned()));
+            };
+            return Ok(Arc::new(StaticCredentialProvider::new(AwsCredential { key_id, secret_key, token })));
+        }
+        "Ec2InstanceMetadata" => Source::instance(options).map_err(Unusable::Said)?,
+        "EcsContainer" => {
+            let missing = || Unusable::Said("credential_source = EcsContainer: this is no container of ECS".to_owned());
+            Source::named(options, region).map_err(Unusable::Said)?.ok_or_else(missing)?
+        }
+        other => return Err(Unusable::Said(format!("credential_source = {other} is not known"))),
+    };
+    Ok(Arc::new(HandedCredentials::new(source)?))
 }

@@ -1,7 +1,8 @@
 //! The credentials files of Amazon's tools: `~/.aws/credentials` and `~/.aws/config`.
 //!
-//! Keys are read again when a file has changed, so that those who rotate them need not restart anything. Profiles
-//! that would need another program or service (SSO, `credential_process`, an assumed role) are refused in words.
+//! Keys are read again when a file has changed, so that those who rotate them need not restart anything. A profile may
+//! name a process that prints keys, or a role that is assumed with those of another. Single sign-on and roles that need a
+//! second factor are refused in words.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,44 @@ use super::handed::{is_secret, is_visible};
 type Sections = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Settings that need what this program does not do.
-const BEYOND_US: [(&str, &str); 4] = [
-    ("sso_session", "single sign-on"),
-    ("sso_start_url", "single sign-on"),
-    ("credential_process", "a credential process"),
-    ("role_arn", "assuming a role"),
-];
+const BEYOND_US: [(&str, &str); 3] =
+    [("mfa_serial", "a second factor"), ("sso_session", "single sign-on"), ("sso_start_url", "single sign-on")];
+
+/// Roles may be assumed through roles: so many.
+const ROLES_MAX: usize = 5;
+
+/// What a profile has keys by.
+#[derive(Debug)]
+pub(super) enum Profile {
+    /// Its own.
+    Keys(ProfileCredentials),
+    /// What a process prints.
+    Process(String),
+    /// A role.
+    Role(Role),
+}
+
+/// A role that a profile assumes.
+#[derive(Debug)]
+pub(super) struct Role {
+    /// The form of the request to STS.
+    pub form: Vec<(&'static str, String)>,
+    /// The region of STS.
+    pub region: Option<String>,
+    /// What it is assumed with.
+    pub by: RoleBy,
+}
+
+/// What a role is assumed with.
+#[derive(Debug)]
+pub(super) enum RoleBy {
+    /// Another profile.
+    Profile(Box<Profile>),
+    /// What the surroundings give: `Environment`, `Ec2InstanceMetadata` or `EcsContainer`.
+    Surroundings(String),
+    /// The token in a file.
+    WebIdentity(String),
+}
 
 /// Keys of one profile.
 #[derive(Debug)]
@@ -112,15 +145,14 @@ pub(super) fn setting(options: &StoreOptions, profile: Option<&str>, key: &str) 
 
 impl ProfileCredentials {
     /// The profile that is meant, if it holds keys. One that was named and holds none is an error.
-    pub(super) fn find(options: &StoreOptions, profile: Option<&str>) -> Result<Option<Self>, String> {
+    pub(super) fn find(options: &StoreOptions, profile: Option<&str>) -> Result<Option<Profile>, String> {
         let files = Files::of(options);
         let name = profile.unwrap_or("default");
-        let found = Self { profile: name.to_owned(), files, known: Mutex::new(None) };
-        match (found.files.profile(name)?, profile) {
+        match (files.profile(name)?, profile) {
             (None, None) => Ok(None),
             (None, Some(name)) => Err(format!("there is no profile {name} in the credentials files")),
-            (Some(settings), _) => match keys(name, &settings) {
-                Ok(_) => Ok(Some(found)),
+            (Some(settings), _) => match of_profile(&files, name, &settings, ROLES_MAX) {
+                Ok(found) => Ok(Some(found)),
                 // Whoever named no profile may have a default one for something else.
                 Err(_) if profile.is_none() => Ok(None),
                 Err(e) => Err(e),
@@ -140,6 +172,49 @@ impl ProfileCredentials {
         *known = Some((stamp, keys.clone()));
         Ok(keys)
     }
+}
+
+/// What a profile has keys by. `roles` is how many more may be assumed.
+fn of_profile(files: &Files, name: &str, settings: &BTreeMap<String, String>, roles: usize) -> Result<Profile, String> {
+    let get = |key: &str| settings.get(key).filter(|value| !value.is_empty()).cloned();
+    let own = || {
+        keys(name, settings).map(|_| {
+            let (profile, files, known) = (name.to_owned(), files.clone(), Mutex::new(None));
+            Profile::Keys(ProfileCredentials { profile, files, known })
+        })
+    };
+    let Some(arn) = get("role_arn").filter(|_| get("mfa_serial").is_none()) else {
+        return match get("credential_process") {
+            Some(line) if get("aws_access_key_id").is_none() => Ok(Profile::Process(line)),
+            _ => own(),
+        };
+    };
+    if roles == 0 {
+        return Err(format!("profile {name}: more than {ROLES_MAX} roles are assumed one through the other"));
+    }
+    let by = match (get("source_profile"), get("credential_source"), get("web_identity_token_file")) {
+        (Some(other), _, _) if other == name => RoleBy::Profile(Box::new(own()?)),
+        (Some(other), _, _) => {
+            let missing = || format!("profile {name}: there is no profile {other}, its source_profile");
+            let settings = files.profile(&other)?.ok_or_else(missing)?;
+            RoleBy::Profile(Box::new(of_profile(files, &other, &settings, roles - 1)?))
+        }
+        (None, Some(source), _) => RoleBy::Surroundings(source),
+        (None, None, Some(file)) => RoleBy::WebIdentity(file),
+        (None, None, None) => {
+            return Err(format!("profile {name} has a role_arn, and neither source_profile nor credential_source"));
+        }
+    };
+    let action = if matches!(by, RoleBy::WebIdentity(_)) { "AssumeRoleWithWebIdentity" } else { "AssumeRole" };
+    let mut form = vec![
+        ("Action", action.to_owned()),
+        ("DurationSeconds", get("duration_seconds").unwrap_or_else(|| "3600".to_owned())),
+        ("RoleArn", arn),
+        ("RoleSessionName", get("role_session_name").unwrap_or_else(|| "strongroom".to_owned())),
+        ("Version", "2011-06-15".to_owned()),
+    ];
+    form.extend(get("external_id").map(|id| ("ExternalId", id)));
+    Ok(Profile::Role(Role { form, region: get("region"), by }))
 }
 
 fn keys(profile: &str, settings: &BTreeMap<String, String>) -> Result<AwsCredential, String> {
@@ -182,6 +257,42 @@ mod tests {
         (home, options)
     }
 
+    fn own(options: &StoreOptions, profile: Option<&str>) -> ProfileCredentials {
+        match ProfileCredentials::find(options, profile) {
+            Ok(Some(Profile::Keys(keys))) => keys,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// DH-5, CC-2: roles that are assumed with the keys of another profile, and processes that print keys.
+    #[test]
+    fn a_profile_may_name_a_role_or_a_process() {
+        let config = "[profile role]\nrole_arn = arn:x\nsource_profile = other\nexternal_id = e\nregion = eu-west-1\n\
+                      [profile chain]\nrole_arn = arn:y\nsource_profile = role\n[profile self]\nrole_arn = z\nsource_profile=self\n\
+                      [profile machine]\nrole_arn = m\ncredential_source = Ec2InstanceMetadata\n\
+                      [profile process]\ncredential_process = /opt/keys --json\n[profile mfa]\nrole_arn = q\nmfa_serial = 1\n\
+                      [profile circle]\nrole_arn = c\nsource_profile = circle2\n[profile circle2]\nrole_arn = c\n\
+                      source_profile = circle\n[profile bare]\nrole_arn = b\n";
+        let (_home, options) = options(CREDENTIALS, config);
+        let find = |name| ProfileCredentials::find(&options, Some(name));
+        let Ok(Some(Profile::Role(role))) = find("role") else { panic!() };
+        assert!(
+            role.form.contains(&("RoleArn", "arn:x".to_owned())) && role.form.contains(&("ExternalId", "e".to_owned()))
+        );
+        assert!(matches!(&role.by, RoleBy::Profile(by) if matches!(**by, Profile::Keys(_))));
+        assert_eq!(role.region.as_deref(), Some("eu-west-1"));
+        let Ok(Some(Profile::Role(role))) = find("chain") else { panic!() };
+        assert!(matches!(&role.by, RoleBy::Profile(by) if matches!(**by, Profile::Role(_))));
+        assert!(matches!(find("machine"), Ok(Some(Profile::Role(Role { by: RoleBy::Surroundings(_), .. })))));
+        assert!(matches!(find("process"), Ok(Some(Profile::Process(line))) if line == "/opt/keys --json"));
+        for (name, why) in
+            [("self", "aws_access_key_id"), ("mfa", "second factor"), ("circle", "more than"), ("bare", "neither")]
+        {
+            let error = find(name).unwrap_err();
+            assert!(error.contains(why), "{name}: {error}");
+        }
+    }
+
     const CREDENTIALS: &str = "# ours\n[default]\naws_access_key_id = A\naws_secret_access_key=S # not part of it\n\n\
                                [ other ]\naws_access_key_id=B\naws_secret_access_key=T\naws_session_token=K\n";
     const CONFIG: &str = "[default]\nregion = eu-central-1\ns3 =\n  addressing_style = path\n[profile other]\nregion=xx\n\
@@ -191,9 +302,9 @@ mod tests {
     #[test]
     fn keys_and_settings_come_from_both_files() {
         let (_home, options) = options(CREDENTIALS, CONFIG);
-        let default = ProfileCredentials::find(&options, None).unwrap().unwrap().load().unwrap();
+        let default = own(&options, None).load().unwrap();
         assert_eq!((default.key_id.as_str(), default.secret_key.as_str(), &default.token), ("A", "S", &None));
-        let other = ProfileCredentials::find(&options, Some("other")).unwrap().unwrap().load().unwrap();
+        let other = own(&options, Some("other")).load().unwrap();
         assert_eq!((other.key_id.as_str(), other.token.as_deref()), ("B", Some("K")));
         assert_eq!(setting(&options, None, "region").as_deref(), Some("eu-central-1"));
         assert_eq!(setting(&options, Some("other"), "region").as_deref(), Some("xx"));
@@ -213,7 +324,7 @@ mod tests {
     #[test]
     fn keys_that_were_rotated_are_found() {
         let (home, options) = options(CREDENTIALS, "");
-        let profile = ProfileCredentials::find(&options, None).unwrap().unwrap();
+        let profile = own(&options, None);
         assert_eq!(profile.load().unwrap().key_id, "A");
         let path = home.path().join(".aws/credentials");
         std::fs::write(&path, CREDENTIALS.replace("= A", "= Z")).unwrap();
