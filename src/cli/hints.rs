@@ -51,7 +51,7 @@ pub fn hint(error: &CliError) -> Option<String> {
         CliError::Load(LoadError::State { .. }) => {
             "the state folder must be writable; STRONGROOM_STATE_DIR puts it elsewhere"
         }
-        CliError::Restore(RestoreError::NotAgreed) => "--yes agrees beforehand",
+        CliError::Restore(RestoreError::NotAgreed | RestoreError::NotConfirmed) => "--yes agrees beforehand",
         CliError::Restore(RestoreError::NotADirectory { .. }) => "`strongroom cat` streams a single file",
         CliError::Choice(e) if error.repository().is_none() => return of_choice(e).map(str::to_owned),
         CliError::Backup(BackupError::NoSources) => {
