@@ -1,6 +1,7 @@
 //! What the user can do about an error: said once, and here.
 
 use crate::databases::load::options::LoadError;
+use crate::destination::ExchangeError;
 use crate::format::names;
 use crate::ops::backup::BackupError;
 use crate::ops::cat::CatError;
@@ -31,6 +32,9 @@ pub fn hint(error: &CliError) -> Option<String> {
         }
         CliError::Restore(RestoreError::NoRoom { .. }) => {
             "make room, or restore a part with --include; --no-space-check begins all the same"
+        }
+        CliError::Exchange(ExchangeError::Root { .. } | ExchangeError::MountedBelow { .. }) => {
+            "without --keep-old, what differs is replaced in the directory itself"
         }
         CliError::Restore(RestoreError::NothingMatches { .. }) => {
             "`strongroom ls SNAPSHOT` lists what there is; `strongroom find` looks for names"

@@ -104,11 +104,12 @@ impl Exchange {
         let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else {
             return Err(ExchangeError::Root { path: place });
         };
-        for mount in mount_points_in(&place) {
-            return Err(match mount == place {
-                true => ExchangeError::Root { path: place },
-                false => ExchangeError::MountedBelow { path: place.clone(), mount },
-            });
+        let mut mounts = mount_points_in(&place);
+        if mounts.contains(&place) {
+            return Err(ExchangeError::Root { path: place });
+        }
+        if let Some(mount) = mounts.pop() {
+            return Err(ExchangeError::MountedBelow { path: place, mount });
         }
         Ok(Self { parent: parent.to_owned(), name: name.to_owned(), is_there, place })
     }
@@ -186,8 +187,9 @@ impl Exchange {
             return Ok(path);
         }
         fs::create_dir_all(&self.parent).map_err(failed("create", &self.parent))?;
-        let nameless = self.beside(&format!(".restoring-{id}-{}", std::process::id()));
-        // What has the name is not of this process; its number says that it is no new tree, unless it is.
+        let nameless = self.beside(&format!(".strongroom-{}", std::process::id()));
+        // Of a process that had our number and was killed; it is removed only if it is empty.
+        let _ = fs::remove_dir(&nameless);
         let made = DirBuilder::new().mode(0o700).create(&nameless);
         made.map_err(failed("create", &nameless))?;
         let inode = fs::metadata(&nameless).map_err(failed("look at", &nameless))?.ino();
@@ -256,7 +258,7 @@ impl Exchange {
 }
 
 /// Waits until the file system of a directory has everything on its disk.
-pub(super) fn sync_tree(path: &Path) -> Result<(), ExchangeError> {
+pub fn sync_tree(path: &Path) -> Result<(), ExchangeError> {
     let opened = File::open(path).map_err(failed("open", path))?;
     syncfs(opened).map_err(|errno| failed("sync", path)(errno.into()))
 }

@@ -42,7 +42,7 @@ use owner::Owners;
 
 pub use entries::{DirectoryMade, Made};
 pub use error::{Problem, ProblemKind, TargetError};
-pub use exchange::{Exchange, ExchangeError, Leftover};
+pub use exchange::{Exchange, ExchangeError, Leftover, sync_tree};
 pub use file::{FileToken, TargetFile};
 pub use look::{Found, Room, room_above};
 pub use owner::{BadOwnerMap, OwnerMap, Ownership};

@@ -436,7 +436,7 @@ fn ignoring_case(pattern: String, roots: &[PathBuf]) -> String {
 }
 
 /// The pattern for one path and nothing else; `None` if it is not UTF-8.
-fn exactly(path: &Path) -> Option<String> {
+pub fn exactly(path: &Path) -> Option<String> {
     let special = |c: char| matches!(c, '\\' | '*' | '?' | '[' | ' ' | '!' | '#');
     let text = path.to_str()?;
     Some(text.chars().flat_map(|c| [special(c).then_some('\\'), Some(c)]).flatten().collect())

@@ -278,6 +278,15 @@ pub(crate) fn run(session: &Session, arguments: &BackupArguments, argv: String) 
     })
 }
 
+/// Where this very program writes: a path without symbolic links, and what it is.
+pub(in crate::cli) fn own_places(session: &Session, settings: &Settings) -> Result<Vec<(PathBuf, &'static str)>> {
+    let env = session.env;
+    let places = places(session.global, env)?;
+    let folder = store::local_folder(&settings.location).map(|path| env.cwd.join(path));
+    let own = [(folder, "repository"), (Some(places.cache), "cache"), (Some(places.state), "state folder")];
+    Ok(own.into_iter().filter_map(|(path, what)| Some((path?.canonicalize().ok()?, what))).collect())
+}
+
 /// Leaves out what this very program writes meanwhile, if it lies in a source: a repository that saves itself grows by all
 /// that it holds each night.
 pub(in crate::cli) fn leave_out_own(
@@ -286,11 +295,7 @@ pub(in crate::cli) fn leave_out_own(
     roots: &[PathBuf],
     exclude: &mut ExcludeOptions,
 ) -> Result<()> {
-    let env = session.env;
-    let places = places(session.global, env)?;
-    let folder = store::local_folder(&settings.location).map(|path| env.cwd.join(path));
-    let own = [(folder, "repository"), (Some(places.cache), "cache"), (Some(places.state), "state folder")];
-    for (path, what) in own.into_iter().filter_map(|(path, what)| Some((path?.canonicalize().ok()?, what))) {
+    for (path, what) in own_places(session, settings)? {
         for root in roots {
             let Ok(real) = root.canonicalize() else { continue };
             let Some(below) = path.strip_prefix(&real).ok().filter(|below| !below.as_os_str().is_empty()) else {

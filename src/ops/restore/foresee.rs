@@ -74,7 +74,7 @@ pub fn foresee(
     observer: &dyn Observer,
 ) -> Result<Foreseen, RestoreError> {
     let (root, _) = root_of(repository, snapshot, options.subtree.as_deref())?;
-    let filter = Filter::new(&options.include, &options.only, &options.exclude)?;
+    let filter = Filter::new(&options.include, &options.only, &[&options.exclude[..], &options.own].concat())?;
     let work = Work { repository, snapshot, root, filter: &filter, observer };
     work.unmatched()?;
     work.foresee(options)

@@ -53,6 +53,8 @@ pub struct RestoreOptions<'a> {
     pub only: Vec<Vec<u8>>,
     /// Patterns: what matches is left out.
     pub exclude: Vec<String>,
+    /// Patterns for what the program itself keeps in the target: it is neither written nor deleted.
+    pub own: Vec<String>,
     /// Called with what is in the target and not in the snapshot, before anything of it is deleted; deletes
     /// if it says so. `None`: extras stay.
     pub delete: Option<Agree<'a>>,
@@ -192,7 +194,8 @@ pub fn restore(
     observer: &dyn Observer,
 ) -> Result<RestoreReport, RestoreError> {
     let (root, meta) = root_of(repository, snapshot, options.subtree.as_deref())?;
-    let filter = Filter::new(&options.include, &options.only, &options.exclude)?;
+    let own = options.own.clone();
+    let filter = Filter::new(&options.include, &options.only, &[&options.exclude[..], &own].concat())?;
     if options.delete.is_some() && options.target_options.overwrite == Overwrite::Refuse {
         // Whoever asks for extras to be deleted knows that something is there.
         options.target_options.overwrite = Overwrite::IfChanged;
@@ -206,7 +209,7 @@ pub fn restore(
     }
     unmatched.into_iter().for_each(|p| report.problem(observer, format!("nothing matches {p}")));
     if filter.takes_all() {
-        let idle = filter.excludes_unmatched().into_iter();
+        let idle = filter.excludes_unmatched().into_iter().filter(|p| !own.contains(p));
         idle.for_each(|p| observer.finding(Severity::Note, &format!("--exclude {p} matched nothing")));
     }
     Ok(report)
