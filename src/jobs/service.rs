@@ -83,8 +83,7 @@ impl Service {
         let what = what_restore(&self.options.places);
         if let Some(line) = &self.options.start {
             let ServiceOptions { places, restore, surroundings, debtor, .. } = &self.options;
-            let debt =
-                Debt::of_restore(places, restore, line, surroundings.clone(), debtor.clone(), &*self.system);
+            let debt = Debt::of_restore(places, restore, line, surroundings.clone(), debtor.clone(), &*self.system);
             let hold = self.owed.hold(debt);
             self.held = Some(hold.map_err(|source| FrameError::Owed { hook: Moment::Start, what, source })?);
         }

@@ -95,6 +95,8 @@ mod tests {
         for (one, other) in [("9.0.7", "13.4.0"), ("13.4", "13.4.1"), ("13.4.0-beta1", "13.5.0")] {
             assert!(is_older(one, other) && !is_older(other, one), "{one} {other}");
         }
-        assert!(!is_older("13.4", "13.4.0") && !is_older("13.4.0", "13.4") && !is_older("", "1") && !is_older("x", "1"));
+        assert!(
+            !is_older("13.4", "13.4.0") && !is_older("13.4.0", "13.4") && !is_older("", "1") && !is_older("x", "1")
+        );
     }
 }

@@ -256,7 +256,12 @@ fn whole_set(
         match tree(session, repository, &chosen, arguments, &place) {
             Ok(report) => {
                 let took_ms = started.elapsed().as_millis() as u64;
-                tell(session, &chosen, arguments, Restored { target: &place, report: &report, kept_old: None, took_ms })?;
+                tell(
+                    session,
+                    &chosen,
+                    arguments,
+                    Restored { target: &place, report: &report, kept_old: None, took_ms },
+                )?;
                 if report.problems_count > 0 {
                     exit = Exit::Problems;
                 }
@@ -544,7 +549,8 @@ pub(super) fn counted(report: &RestoreReport) -> String {
 
 /// The notes of the job, and those for data directories that are known.
 fn all_notes(set: Option<&SetDescription>, known: &[String]) -> Option<String> {
-    let notes: Vec<&str> = set.and_then(|set| set.notes.as_deref()).into_iter().chain(known.iter().map(String::as_str)).collect();
+    let notes: Vec<&str> =
+        set.and_then(|set| set.notes.as_deref()).into_iter().chain(known.iter().map(String::as_str)).collect();
     (!notes.is_empty()).then(|| notes.join("\n"))
 }
 

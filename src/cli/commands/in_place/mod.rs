@@ -215,7 +215,8 @@ impl InPlace<'_> {
     /// Leaves the service stopped, because its directories are not whole.
     fn leave_stopped(&self, service: Service) {
         let (places, start) = (self.places(), self.arguments.in_place.start.as_deref());
-        let mut text = format!("{places}: half restored; run the same restore again, which goes on where this one ended");
+        let mut text =
+            format!("{places}: half restored; run the same restore again, which goes on where this one ended");
         if let (Some(id), Some(start)) = (service.leave_stopped(), start) {
             let start = mask(start);
             text.push_str(&format!(
@@ -383,7 +384,8 @@ impl InPlace<'_> {
             self.session.print(&format!("  what the backup left out is only there: {rules}"))?;
         }
         let quoted = |path: &str| shlex::try_quote(path).map(|q| q.into_owned()).unwrap_or_default();
-        let (old, new, aside) = (quoted(&kept_there), quoted(&place), quoted(&format!("{place}.restored-{}", part.id())));
+        let (old, new, aside) =
+            (quoted(&kept_there), quoted(&place), quoted(&format!("{place}.restored-{}", part.id())));
         self.session.print(&format!("  to go back: stop its service, then mv -T {new} {aside} && mv -T {old} {new}"))
     }
 }

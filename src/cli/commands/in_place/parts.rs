@@ -147,7 +147,9 @@ fn check_snapshot(session: &Session, snapshot: &Snapshot, has_target: bool) -> R
     let (id, described, here) = (snapshot.id.short(), &snapshot.described, host(session.env));
     let usage = |text: String| Err(CliError::Usage(text));
     if !is_of_paths(snapshot) {
-        return usage(format!("snapshot {id} is a stream, and has no place: restore it into a directory with --target"));
+        return usage(format!(
+            "snapshot {id} is a stream, and has no place: restore it into a directory with --target"
+        ));
     }
     if let Some(doubt) = &snapshot.doubt {
         return usage(format!("snapshot {id} is not believed: {doubt}; restore it into an empty directory and look"));
@@ -192,7 +194,9 @@ fn part(
     let is_single = node.is_some_and(|node| !matches!(node.kind, NodeKind::Directory(_)));
     let shown = escape(place.as_os_str().as_bytes());
     if is_single && (arguments.in_place.keep_old || place.is_dir()) {
-        return Err(CliError::Usage(format!("{shown} is a single file: restore it with --target and --overwrite always")));
+        return Err(CliError::Usage(format!(
+            "{shown} is a single file: restore it with --target and --overwrite always"
+        )));
     }
     if arguments.overwrite == Some(OverwriteArgument::Never) {
         return Err(CliError::Usage("--in-place replaces what differs: --overwrite never contradicts it".to_owned()));
