@@ -414,7 +414,7 @@ fn a_data_directory_of_dss_is_recognised() {
     let text = sr.expect(0, &RUN);
     assert!(text.contains("is a data directory of Dataiku DSS 13.4.0: preset dss:temp leaves out"), "{text}");
     assert!(text.contains("left out 2 entries, 8 B: --exclude-preset dss:temp"), "{text}");
-    let listed = sr.expect(0, &["ls", "-R", "latest", "--source", "dss/data"]);
+    let listed = sr.expect(0, &["ls", "latest", "--source", "dss/data"]);
     assert!(!listed.contains("dss/tmp/t") && !listed.contains("caches/a"), "{listed}");
     let json = sr.expect(0, &["snapshots", "--json", "--source", "dss/data"]);
     let json: serde_json::Value = serde_json::from_str(json.trim()).unwrap();
@@ -443,7 +443,7 @@ fn presets_that_are_said_take_the_place_of_those_of_dss() {
     let sr = dss("presets = []", "");
     let text = sr.expect(0, &RUN);
     assert!(!text.contains("left out") && !text.contains("dss:temp"), "{text}");
-    assert!(sr.expect(0, &["ls", "-R", "latest"]).contains("dss/tmp/t"));
+    assert!(sr.expect(0, &["ls", "latest"]).contains("dss/tmp/t"));
     let sr = dss("presets = [\"dss:logs\"]", "");
     let text = sr.expect(0, &RUN);
     assert!(text.contains("left out 1 entry, 4 B: --exclude-preset dss:logs") && !text.contains("dss:temp"), "{text}");
@@ -453,6 +453,6 @@ fn presets_that_are_said_take_the_place_of_those_of_dss() {
     let text = sr.read("strongroom.toml").replace("/dss\"]", &format!("/dss\", \"{other}\"]"));
     sr.write("strongroom.toml", text);
     sr.expect(0, &RUN);
-    let listed = sr.expect(0, &["ls", "-R", "latest"]);
+    let listed = sr.expect(0, &["ls", "latest"]);
     assert!(listed.contains("other/tmp/x") && !listed.contains("dss/tmp/t"), "{listed}");
 }

@@ -40,7 +40,7 @@ Examples:
   strongroom restore latest:/srv/www --target /srv/www --overwrite if-changed --delete
   strongroom restore --at '2026-11-03 04:30' :/etc --target /tmp/etc
   strongroom restore 3fa9c1:/etc/passwd --target /tmp           one file
-  strongroom restore latest:/data/dss --in-place --stop 'systemctl stop dss' --start 'systemctl start dss'
+  strongroom restore latest:/data/dss --in-place --stop 'dss stop' --start 'dss start'
   strongroom restore latest:shop.sql --to-command 'psql shop'";
 
 /// What is done with files that are in the target already.
