@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::databases::load::options::LoadError;
-use crate::destination::BadOwnerMap;
+use crate::destination::{BadOwnerMap, ExchangeError};
 use crate::format::envelope::FormatError;
 use crate::jobs::frame::FrameError;
 use crate::jobs::owed::OwedError;
@@ -102,6 +102,9 @@ pub enum CliError {
     /// Nothing was restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// A directory was not exchanged.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
     /// Nothing was loaded.
     #[error(transparent)]
     Load(#[from] LoadError),

@@ -1,6 +1,7 @@
 //! What the user can do about an error: said once, and here.
 
 use crate::databases::load::options::LoadError;
+use crate::destination::ExchangeError;
 use crate::format::names;
 use crate::ops::backup::BackupError;
 use crate::ops::cat::CatError;
@@ -32,6 +33,9 @@ pub fn hint(error: &CliError) -> Option<String> {
         CliError::Restore(RestoreError::NoRoom { .. }) => {
             "make room, or restore a part with --include; --no-space-check begins all the same"
         }
+        CliError::Exchange(ExchangeError::Root { .. } | ExchangeError::MountedBelow { .. }) => {
+            "without --keep-old, what differs is replaced in the directory itself"
+        }
         CliError::Restore(RestoreError::NothingMatches { .. }) => {
             "`strongroom ls SNAPSHOT` lists what there is; `strongroom find` looks for names"
         }
@@ -51,7 +55,7 @@ pub fn hint(error: &CliError) -> Option<String> {
         CliError::Load(LoadError::State { .. }) => {
             "the state folder must be writable; STRONGROOM_STATE_DIR puts it elsewhere"
         }
-        CliError::Restore(RestoreError::NotAgreed) => "--yes agrees beforehand",
+        CliError::Restore(RestoreError::NotAgreed | RestoreError::NotConfirmed) => "--yes agrees beforehand",
         CliError::Restore(RestoreError::NotADirectory { .. }) => "`strongroom cat` streams a single file",
         CliError::Choice(e) if error.repository().is_none() => return of_choice(e).map(str::to_owned),
         CliError::Backup(BackupError::NoSources) => {

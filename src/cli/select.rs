@@ -21,6 +21,7 @@ use crate::cli::values::{self, DayMeans};
 use crate::primitives::progress::{Observer, Severity};
 
 /// A snapshot, or a part of one.
+#[derive(Clone)]
 pub(super) struct Chosen {
     /// The snapshot.
     pub snapshot: Snapshot,

@@ -88,12 +88,15 @@ impl Target {
     /// Whether other file systems are mounted below the root, as far as the system tells.
     pub fn has_mounts_below(&self, path: &Path) -> bool {
         let Ok(path) = path.canonicalize() else { return false };
-        let Ok(mounts) = std::fs::read("/proc/self/mountinfo") else { return false };
-        mounts.split(|c| *c == b'\n').filter_map(|line| line.split(|c| *c == b' ').nth(4)).any(|point| {
-            let point = unescaped(point);
-            point != path && point.starts_with(&path)
-        })
+        mount_points_in(&path).iter().any(|point| *point != path)
     }
+}
+
+/// Mount points at and below a path without symbolic links, as far as the system tells.
+pub(super) fn mount_points_in(path: &Path) -> Vec<PathBuf> {
+    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let points = mounts.split(|c| *c == b'\n').filter_map(|line| line.split(|c| *c == b' ').nth(4)).map(unescaped);
+    points.filter(|point| point.starts_with(path)).collect()
 }
 
 /// The room for a directory that is not there yet: that of the nearest one above it.

@@ -13,6 +13,7 @@ mod attributes;
 mod beneath;
 mod entries;
 mod error;
+mod exchange;
 mod extras;
 mod file;
 mod look;
@@ -41,6 +42,7 @@ use owner::Owners;
 
 pub use entries::{DirectoryMade, Made};
 pub use error::{Problem, ProblemKind, TargetError};
+pub use exchange::{Exchange, ExchangeError, Leftover, sync_tree};
 pub use file::{FileToken, TargetFile};
 pub use look::{Found, Room, room_above};
 pub use owner::{BadOwnerMap, OwnerMap, Ownership};

@@ -104,6 +104,23 @@ pub struct SnapshotDescription {
     /// What the stream is, if a source of a configuration said so.
     #[n(14)]
     pub stream: Option<StreamDescription>,
+    /// Data directories of programs that are known among the paths.
+    #[n(15)]
+    pub data_directories: Option<Vec<DataDirectory>>,
+}
+
+/// The data directory of a program.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct DataDirectory {
+    /// Its absolute path, as bytes.
+    #[n(0)]
+    pub path: ByteVec,
+    /// The program.
+    #[n(1)]
+    pub product: String,
+    /// The version that the directory is of; empty if it does not say.
+    #[n(2)]
+    pub version: String,
 }
 
 impl SnapshotDescription {

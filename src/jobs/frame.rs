@@ -48,8 +48,10 @@ pub enum FrameError {
     #[error(transparent)]
     Hook(#[from] HookError),
     /// What is owed could not be written down.
-    #[error("nothing was begun, because nobody would know that hook `always` of {what} must run")]
+    #[error("nothing was begun, because nobody would know that hook `{}` of {what} must run", hook.key())]
     Owed {
+        /// Which hook is owed.
+        hook: Moment,
         /// Of which job or source.
         what: String,
         /// Why it could not be written down.
@@ -124,7 +126,8 @@ impl HookFrame {
             let Subject { job, source, run, debtor } = &self.subject;
             let (of, surroundings) = ((job.as_str(), source.as_deref()), self.hooks.surroundings.clone());
             let debt = Debt::new(of, run, &line, surroundings, debtor.clone(), &*self.system);
-            self.held = Some(self.owed.hold(debt).map_err(|source| FrameError::Owed { what, source })?);
+            let hook = Moment::Always;
+            self.held = Some(self.owed.hold(debt).map_err(|source| FrameError::Owed { hook, what, source })?);
         }
         if let Some(line) = self.hooks.before.clone() {
             self.run(Moment::Before, &line, None, observer)?;

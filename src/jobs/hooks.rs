@@ -41,6 +41,10 @@ pub enum Moment {
     OnFailure,
     /// At the very end, whatever happened.
     Always,
+    /// Before a directory is restored in place: it stops what uses the directory.
+    Stop,
+    /// After that: it starts again what was stopped.
+    Start,
 }
 
 impl Moment {
@@ -51,7 +55,14 @@ impl Moment {
             Self::After => "after",
             Self::OnFailure => "on_failure",
             Self::Always => "always",
+            Self::Stop => "stop",
+            Self::Start => "start",
         }
+    }
+
+    /// Whether it is owed from the moment before its thing begins.
+    pub fn is_owed(self) -> bool {
+        matches!(self, Self::Always | Self::Start)
     }
 }
 
@@ -252,7 +263,7 @@ pub struct Hook<'a> {
 }
 
 impl Hook<'_> {
-    /// Runs it to its end. A signal ends `before`, and no other. `started` is told what describes its process group.
+    /// Runs it to its end. A signal ends `before` and `stop`, and no other. `started` is told what describes its process group.
     pub fn run(&self, observer: &dyn Observer, started: &mut dyn FnMut(&str)) -> Result<(), HookError> {
         observer.phase(&format!("hook `{}` of {}", self.moment.key(), self.what), None, Unit::Items);
         let (moment, what) = (self.moment, self.what.to_owned());
@@ -322,7 +333,7 @@ impl Hook<'_> {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break Ended::Late;
             }
-            if self.moment == Moment::Before && observer.interrupted() {
+            if matches!(self.moment, Moment::Before | Moment::Stop) && observer.interrupted() {
                 break Ended::Stopped;
             }
         };

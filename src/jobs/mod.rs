@@ -9,4 +9,5 @@ pub mod journal;
 pub mod list;
 pub mod owed;
 pub mod schedule;
+pub mod service;
 pub mod starter;

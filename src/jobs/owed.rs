@@ -9,6 +9,9 @@
 //! <state>/jobs/owed/.lock       held for a moment by whoever looks for debts or writes a new one
 //! ```
 //!
+//! The `start` of a restore in place is owed in the same way. While the restore writes into the directory, its debt says
+//! so: nobody else may pay it then, because a service must not be started on a directory that is half restored.
+//!
 //! The folder is looked through only under `.lock`, so that a look does not seem to be the life of a process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -38,13 +41,13 @@ const LOCK: &str = ".lock";
 const ENDING: &str = ".json";
 const UNFINISHED: &str = ".new";
 
-/// An `always` hook that must run.
+/// An `always` hook that must run, or the `start` of a restore in place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Debt {
     version: u32,
     /// Tells the debt from others.
     pub id: String,
-    /// The job whose hook it is.
+    /// The job whose hook it is; of a restore in place, the directories.
     pub job: String,
     /// The source whose hook it is; `None` if it is the job's own.
     pub source: Option<String>,
@@ -58,6 +61,9 @@ pub struct Debt {
     pub debtor: Debtor,
     /// Since when, in milliseconds since the epoch.
     pub owed_ms: i64,
+    /// Whether it is the `start` of a restore in place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restore: bool,
 }
 
 /// Who owes something.
@@ -98,19 +104,37 @@ impl Debt {
             surroundings,
             debtor,
             owed_ms: system.now_ms(),
+            restore: false,
         }
+    }
+
+    /// The debt of a restore into these directories that begins now.
+    pub fn of_restore(
+        places: &str,
+        restore: &str,
+        line: &str,
+        surroundings: Surroundings,
+        debtor: Debtor,
+        system: &dyn System,
+    ) -> Self {
+        Self { restore: true, ..Self::new((places, None), restore, line, surroundings, debtor, system) }
+    }
+
+    /// Which hook it is.
+    pub fn hook(&self) -> Moment {
+        if self.restore { Moment::Start } else { Moment::Always }
     }
 
     /// The job or source whose hook it is, in words.
     pub fn what(&self) -> String {
-        what(&self.job, self.source.as_deref())
+        if self.restore { what_restore(&self.job) } else { what(&self.job, self.source.as_deref()) }
     }
 
     /// Whether running this one does what the other one asks for.
     pub fn is_like(&self, other: &Self) -> bool {
         let of = |debt: &Self| {
             let run_as = debt.surroundings.run_as.clone();
-            (debt.job.clone(), debt.source.clone(), debt.line.clone(), run_as, debt.debtor.clone())
+            (debt.job.clone(), debt.source.clone(), debt.line.clone(), run_as, debt.debtor.clone(), debt.restore)
         };
         of(self) == of(other)
     }
@@ -124,6 +148,11 @@ pub fn what(job: &str, source: Option<&str>) -> String {
     }
 }
 
+/// A restore in place in words.
+pub fn what_restore(places: &str) -> String {
+    format!("the restore of {places}")
+}
+
 /// A line below the debt: what came of it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "note", rename_all = "snake_case")]
@@ -134,6 +163,10 @@ enum Note {
     Ended { hook: Moment },
     /// The debt could not be paid.
     Failed { time_ms: i64, error: String },
+    /// What it starts must not be started now, and why.
+    Unfinished { why: String },
+    /// It may be started again.
+    Finished,
 }
 
 /// Whether, and by whom, a debt can be paid.
@@ -149,6 +182,8 @@ pub enum State {
     OtherUser,
     /// It is owed on another machine.
     OtherMachine,
+    /// Its process is gone, and left behind what must not be started: see [`Entry::unfinished`].
+    Unfinished,
 }
 
 /// A debt that was found.
@@ -162,6 +197,8 @@ pub struct Entry {
     pub tries: usize,
     /// When it was last tried, in milliseconds since the epoch, and why that failed.
     pub failed: Option<(i64, String)>,
+    /// Why what it starts must not be started.
+    pub unfinished: Option<String>,
 }
 
 /// What was found.
@@ -374,13 +411,15 @@ fn open(path: &Path) -> Result<Option<Found>, String> {
     if debt.debtor.uid != metadata.uid() {
         return Err("it belongs to another user than it says".to_owned());
     }
-    let (mut running, mut tries, mut last) = (Vec::new(), 0, None);
+    let (mut running, mut tries, mut last, mut unfinished) = (Vec::new(), 0, None, None);
     // A line that was cut off says nothing.
     for note in rest.lines().filter_map(|line| serde_json::from_str::<Note>(line).ok()) {
         match note {
             Note::Running { hook, group } => running.push((hook, group)),
             Note::Ended { hook } => running.retain(|(known, _)| *known != hook),
             Note::Failed { time_ms, error } => (tries, last) = (tries + 1, Some((time_ms, error))),
+            Note::Unfinished { why } => unfinished = Some(why),
+            Note::Finished => unfinished = None,
         }
     }
     let locked = match file.try_lock() {
@@ -393,7 +432,7 @@ fn open(path: &Path) -> Result<Option<Found>, String> {
         return Ok(None);
     }
     let state = if locked { State::Due } else { State::Held };
-    let entry = Entry { debt: debt.clone(), state, tries, failed: last };
+    let entry = Entry { debt: debt.clone(), state, tries, failed: last, unfinished };
     let held = locked.then(|| Held { debt, file, path: path.to_owned(), running });
     Ok(Some(Found { entry, held }))
 }
@@ -410,6 +449,8 @@ fn judge(found: &mut [Found], me: &Debtor) {
             State::OtherMachine
         } else if busy.contains(&entry.debt.job) {
             State::Running
+        } else if entry.unfinished.is_some() {
+            State::Unfinished
         } else {
             State::Due
         };
@@ -433,6 +474,21 @@ impl Held {
         let _ = self.note(&Note::Ended { hook });
     }
 
+    /// Writes down that what this debt starts must not be started by anybody else from now on. It is on disk when this
+    /// returns.
+    pub fn unfinished(&mut self, why: &str) -> Result<(), OwedError> {
+        self.durable(&Note::Unfinished { why: why.to_owned() })
+    }
+
+    /// Writes down that it may be started.
+    pub fn finished(&mut self) -> Result<(), OwedError> {
+        self.durable(&Note::Finished)
+    }
+
+    fn durable(&mut self, note: &Note) -> Result<(), OwedError> {
+        self.note(note).and_then(|()| self.file.sync_data()).map_err(failed("write to", &self.path))
+    }
+
     /// Runs the hook. If it succeeds, the debt is removed, and so are others of processes that are gone for which the
     /// same is to be run. If it fails, that is noted, and the debt stays. `mask` takes secrets out of what is noted.
     pub fn pay(
@@ -444,16 +500,16 @@ impl Held {
     ) -> Result<(), OwedError> {
         for (hook, group) in std::mem::take(&mut self.running) {
             // A service that `always` has started already is not to be ended.
-            if hook != Moment::Always || process_group::is_running(&group) {
+            if !hook.is_owed() || process_group::is_running(&group) {
                 process_group::end_recorded(&group);
             }
         }
         let (what, debt) = (self.debt.what(), self.debt.clone());
         // It is not ended with this process: better it comes to its end, and is run once more.
-        let (moment, ending, launcher) = (Moment::Always, Some(ending), None);
+        let (moment, ending, launcher) = (debt.hook(), Some(ending), None);
         let hook = Hook { moment, what: &what, line: &debt.line, surroundings: &debt.surroundings, ending, launcher };
-        let done = hook.run(observer, &mut |group| self.started(Moment::Always, group));
-        self.ended(Moment::Always);
+        let done = hook.run(observer, &mut |group| self.started(moment, group));
+        self.ended(moment);
         match done {
             Ok(()) => {
                 let folder = self.path.parent().map(Path::to_owned).unwrap_or_default();
@@ -462,7 +518,7 @@ impl Held {
             }
             Err(e) => {
                 let note = Note::Failed { time_ms: now_ms(), error: mask(&error_chain(&e)) };
-                self.note(&note).and_then(|()| self.file.sync_data()).map_err(failed("write to", &self.path))?;
+                self.durable(&note)?;
                 Err(e.into())
             }
         }

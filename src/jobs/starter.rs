@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::source::dss::VERSION_FILE;
+
 /// What was found on the machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
@@ -26,8 +28,6 @@ const MYSQL: [&str; 5] = [
 ];
 /// Below these directories data directories of DSS are looked for, two levels deep.
 const DSS: [&str; 6] = ["data", "home", "opt", "srv", "var/lib", "mnt"];
-/// The file by which a data directory of DSS is known.
-const DSS_VERSION: &str = "dss-version.json";
 
 /// Looks at the machine whose root directory is `root`.
 pub fn find(root: &Path) -> Found {
@@ -43,7 +43,7 @@ pub fn find(root: &Path) -> Found {
     let mut dss = Vec::new();
     for above in DSS.iter().map(|above| root.join(above)) {
         for entry in walkdir::WalkDir::new(above).max_depth(3).sort_by_file_name().into_iter().flatten() {
-            if entry.file_name() == DSS_VERSION
+            if entry.file_name() == VERSION_FILE
                 && let Some(folder) = entry.path().parent()
             {
                 dss.push(folder.to_owned());

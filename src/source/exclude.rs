@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use globset::GlobBuilder;
 
@@ -74,6 +74,8 @@ pub enum ExcludeError {
 pub struct ExcludeOptions {
     /// Names of presets.
     pub presets: Vec<String>,
+    /// Names of presets that nobody asked for: that such a one matches nothing is not worth a word.
+    pub default_presets: Vec<String>,
     /// Files with one pattern a line; empty lines and lines that begin with `#` are passed over.
     pub pattern_files: Vec<PathBuf>,
     /// Patterns.
@@ -94,8 +96,8 @@ pub struct ExcludeOptions {
     pub roots: Vec<PathBuf>,
     /// Absolute paths that are left out in any case: what the program itself writes meanwhile.
     pub own: Vec<PathBuf>,
-    /// Count the bytes below every directory that a pattern leaves out. It costs a walk through them; without it only
-    /// presets that leave out data worth having are counted so.
+    /// Count all bytes below every directory that a pattern leaves out. It costs a walk through them; without it, only so
+    /// many of their entries are looked at, but for presets that leave out data worth having.
     pub measure: bool,
 }
 
@@ -118,10 +120,23 @@ pub struct RuleSummary {
     pub rule: String,
     /// Entries it decided about.
     pub matches: u64,
-    /// Bytes of the regular files it left out. What lies below a directory that was left out counts only where that
-    /// was asked for, see [`ExcludeOptions::measure`].
+    /// Bytes of the regular files it left out, as far as they were counted: see [`ExcludeOptions::measure`].
     pub bytes: u64,
+    /// Whether there are more that were not counted.
+    pub has_more: bool,
 }
+
+/// How far a directory that is left out is looked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// All of it.
+    All,
+    /// So many entries, and none of another file system: it may be one that hangs, or has no end.
+    Entries(u64),
+}
+
+/// Entries below directories that one rule leaves out that are looked at, to count their bytes.
+const ENTRIES_MEASURED_MAX: u64 = 20_000;
 
 /// Rules for one source root. Any number of threads may ask at once.
 #[derive(Debug, Clone)]
@@ -153,6 +168,9 @@ struct Rule {
     preset: Option<&'static Preset>,
     matches: AtomicU64,
     bytes: AtomicU64,
+    /// Entries below directories that were looked at.
+    measured: AtomicU64,
+    has_more: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -245,14 +263,22 @@ impl ExcludeRules {
         self.tally.rules[rule].count(bytes);
     }
 
-    /// Whether the bytes below a directory that `rule` leaves out are to be counted.
-    pub(super) fn measures(&self, rule: usize) -> bool {
-        self.tally.measure || self.tally.rules[rule].preset.is_some_and(|p| p.measured)
+    /// How far a directory that `rule` leaves out is to be looked through.
+    pub(super) fn measures(&self, rule: usize) -> Measure {
+        let rule = &self.tally.rules[rule];
+        if self.tally.measure || rule.preset.is_some_and(|p| p.measured) {
+            return Measure::All;
+        }
+        Measure::Entries(ENTRIES_MEASURED_MAX.saturating_sub(rule.measured.load(Ordering::Relaxed)))
     }
 
-    /// Notes bytes below a directory that was left out.
-    pub(super) fn add_bytes(&self, rule: usize, bytes: u64) {
-        self.tally.rules[rule].bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// Notes what was found below a directory that was left out: bytes, entries that were looked at, whether there are
+    /// more.
+    pub(super) fn add_below(&self, rule: usize, bytes: u64, entries: u64, has_more: bool) {
+        let rule = &self.tally.rules[rule];
+        rule.bytes.fetch_add(bytes, Ordering::Relaxed);
+        rule.measured.fetch_add(entries, Ordering::Relaxed);
+        rule.has_more.fetch_or(has_more, Ordering::Relaxed);
     }
 
     /// Whether no rule looks at paths or lengths, so that entries need not be shown to `decide`.
@@ -272,6 +298,7 @@ impl ExcludeRules {
             rule: r.label.clone(),
             matches: r.matches.load(Ordering::Relaxed),
             bytes: r.bytes.load(Ordering::Relaxed),
+            has_more: r.has_more.load(Ordering::Relaxed),
         };
         self.tally.rules.iter().map(summary).collect()
     }
@@ -295,9 +322,10 @@ impl ExcludeRules {
 impl Tally {
     fn gather(options: &ExcludeOptions) -> Result<Self, ExcludeError> {
         let mut tally = Self { measure: options.measure, roots: options.roots.clone(), ..Self::default() };
-        for name in &options.presets {
+        let unasked = options.default_presets.iter().map(|name| (name, false));
+        for (name, expected) in options.presets.iter().map(|name| (name, true)).chain(unasked) {
             let preset = Preset::find(name).ok_or_else(|| ExcludeError::UnknownPreset { name: name.clone() })?;
-            let rule = tally.rule(format!("--exclude-preset {name}"), true);
+            let rule = tally.rule(format!("--exclude-preset {name}"), expected);
             tally.rules[rule].preset = Some(preset);
             tally.lines.extend(preset.patterns.iter().map(|p| Line::new(rule, (*p).to_owned())));
         }
@@ -355,7 +383,8 @@ impl Tally {
     }
 
     fn rule(&mut self, label: String, expected: bool) -> usize {
-        self.rules.push(Rule { label, expected, preset: None, matches: AtomicU64::new(0), bytes: AtomicU64::new(0) });
+        let (matches, bytes, measured, has_more) = Default::default();
+        self.rules.push(Rule { label, expected, preset: None, matches, bytes, measured, has_more });
         self.rules.len() - 1
     }
 
@@ -436,7 +465,7 @@ fn ignoring_case(pattern: String, roots: &[PathBuf]) -> String {
 }
 
 /// The pattern for one path and nothing else; `None` if it is not UTF-8.
-fn exactly(path: &Path) -> Option<String> {
+pub fn exactly(path: &Path) -> Option<String> {
     let special = |c: char| matches!(c, '\\' | '*' | '?' | '[' | ' ' | '!' | '#');
     let text = path.to_str()?;
     Some(text.chars().flat_map(|c| [special(c).then_some('\\'), Some(c)]).flatten().collect())
@@ -621,7 +650,7 @@ mod tests {
         let other = rules.for_root(Path::new("/else")).unwrap();
         assert!(!keeps(&other, b"typo") && !keeps(&other, b"saved_models/x"));
         assert_eq!(rules.unmatched(), Vec::<String>::new(), "roots count together");
-        let objects = RuleSummary { rule: "--exclude *.o".to_owned(), matches: 1, bytes: 10 };
+        let objects = RuleSummary { rule: "--exclude *.o".to_owned(), matches: 1, bytes: 10, has_more: false };
         assert!(rules.summary().contains(&objects));
     }
 

@@ -12,6 +12,7 @@
 
 pub mod command;
 pub mod directory;
+pub mod dss;
 pub mod exclude;
 pub mod file;
 pub mod listing;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use walkdir::WalkDir;
 
 use super::directory::{Directory, NameAndInode};
-use super::exclude::{Decision, ExcludeRules};
+use super::exclude::{Decision, ExcludeRules, Measure};
 use super::listing::{Entry, Listing, stat_root};
 use super::problem::Problem;
 use super::stat::{FileKind, Stat};
@@ -185,6 +185,17 @@ impl<'a> Scanner<'a> {
         self.rules.leave_contents(rule, bytes);
     }
 
+    /// Counts what lies below a directory that is left out.
+    fn measure(&self, rule: usize, dir: &Directory, entry: &Entry) {
+        let path = dir.path().join(OsStr::from_bytes(&entry.name));
+        let (bytes, entries, has_more) = match self.rules.measures(rule) {
+            Measure::All => bytes_below(&path, u64::MAX),
+            Measure::Entries(_) if entry.stat.device != self.root_stat.device => (0, 0, true),
+            Measure::Entries(max) => bytes_below(&path, max),
+        };
+        self.rules.add_below(rule, bytes, entries, has_more);
+    }
+
     fn leave_out(&self, listing: &mut Listing, dir: &Directory) {
         if self.rules.keeps_all() {
             return;
@@ -200,8 +211,8 @@ impl<'a> Scanner<'a> {
             match self.rules.decide(Path::new(OsStr::from_bytes(&path)), &entry.stat) {
                 Decision::Keep => true,
                 Decision::Leave { rule } => {
-                    if entry.stat.kind == FileKind::Directory && self.rules.measures(rule) {
-                        self.rules.add_bytes(rule, bytes_below(dir, entry));
+                    if entry.stat.kind == FileKind::Directory {
+                        self.measure(rule, dir, entry);
                     }
                     false
                 }
@@ -210,11 +221,21 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Bytes of the regular files below a directory that is left out, on its file system. What cannot be read is not counted.
-fn bytes_below(dir: &Directory, entry: &Entry) -> u64 {
-    let files = WalkDir::new(dir.path().join(OsStr::from_bytes(&entry.name))).same_file_system(true).into_iter();
-    let files = files.flatten().filter(|found| found.file_type().is_file());
-    files.filter_map(|found| found.metadata().ok()).map(|meta| meta.len()).sum()
+/// Bytes of the regular files below a directory that is left out, on its file system, among the first entries; how many
+/// entries that were, and whether there are more. What cannot be read is not counted.
+fn bytes_below(path: &Path, entries_max: u64) -> (u64, u64, bool) {
+    let (mut bytes, mut entries) = (0, 0);
+    for found in WalkDir::new(path).min_depth(1).same_file_system(true) {
+        if entries == entries_max {
+            return (bytes, entries, true);
+        }
+        entries += 1;
+        let Ok(found) = found else { continue };
+        if found.file_type().is_file() {
+            bytes += found.metadata().map_or(0, |meta| meta.len());
+        }
+    }
+    (bytes, entries, false)
 }
 
 fn absolute_without_slash(root: &Path) -> PathBuf {

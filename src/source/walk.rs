@@ -481,7 +481,7 @@ mod tests {
             ]
         );
         assert_eq!(rules.unmatched(), Vec::<String>::new());
-        let objects = RuleSummary { rule: "--exclude *.o".to_owned(), matches: 1, bytes: 5 };
+        let objects = RuleSummary { rule: "--exclude *.o".to_owned(), matches: 1, bytes: 5, has_more: false };
         assert!(rules.summary().contains(&objects));
     }
 

@@ -17,7 +17,7 @@ use strongroom::crypto::sign::{Signer, Verifier};
 use strongroom::format::checkpoint;
 use strongroom::format::config::{Config, Parameters};
 use strongroom::format::credential::CredentialFile;
-use strongroom::format::description::{self, Figures, LeftOut, RunDescription, SnapshotDescription};
+use strongroom::format::description::{self, DataDirectory, Figures, LeftOut, RunDescription, SnapshotDescription};
 use strongroom::format::directory::ChunkEntry;
 use strongroom::format::envelope::{ENVELOPE_LEN, FormatError, Kind};
 use strongroom::format::epoch_keys;
@@ -347,10 +347,16 @@ fn description() {
         root: Some(root.encode().into()),
         set: None,
         stream: None,
+        data_directories: None,
     };
     let run = RunDescription { host: "db1".into(), command: "backup".into(), figures, ..RunDescription::default() };
     let one = golden("snapshot-description", &description::seal(&snapshot, &sealing, [18; 32]));
-    assert_eq!(description::open(&one, |_| Ok(secret.clone())), Ok(snapshot));
+    assert_eq!(description::open(&one, |_| Ok(secret.clone())), Ok(snapshot.clone()));
+    let dss =
+        DataDirectory { path: b"/data/dss".to_vec().into(), product: "Dataiku DSS".into(), version: "13.4.0".into() };
+    let known = SnapshotDescription { data_directories: Some(vec![dss]), ..snapshot };
+    let of_dss = golden("snapshot-description-of-dss", &description::seal(&known, &sealing, [20; 32]));
+    assert_eq!(description::open(&of_dss, |_| Ok(secret.clone())), Ok(known));
     let other = golden("run-description", &description::seal(&run, &sealing, [19; 32]));
     assert_eq!(description::open(&other, |_| Ok(secret.clone())), Ok(run));
 }

@@ -28,6 +28,7 @@ mod fuzz;
 mod golden;
 mod hooks;
 mod hostile;
+mod in_place;
 mod jobs;
 mod json;
 mod layers;

@@ -13,7 +13,7 @@ use crate::ops::forget;
 use crate::primitives::ids::SnapshotId;
 use crate::primitives::progress::{Observer, Severity};
 use crate::repository::Repository;
-use crate::source::{CommandSource, ExcludeOptions};
+use crate::source::{CommandSource, ExcludeOptions, RuleSummary};
 use crate::store;
 
 use super::super::context::Session;
@@ -237,12 +237,19 @@ pub(crate) struct RuleJson {
     pub matches: u64,
     /// Bytes of their files, as far as they were counted.
     pub bytes: u64,
+    /// Whether there are more bytes, which were not counted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_more: bool,
 }
 
 impl From<&SourceReport> for SourceJson {
     fn from(s: &SourceReport) -> Self {
-        let rule =
-            |r: &crate::source::RuleSummary| RuleJson { rule: r.rule.clone(), matches: r.matches, bytes: r.bytes };
+        let rule = |r: &RuleSummary| RuleJson {
+            rule: r.rule.clone(),
+            matches: r.matches,
+            bytes: r.bytes,
+            has_more: r.has_more,
+        };
         Self {
             source: s.source.clone(),
             member: s.member.clone(),
@@ -278,6 +285,15 @@ pub(crate) fn run(session: &Session, arguments: &BackupArguments, argv: String) 
     })
 }
 
+/// Where this very program writes: a path without symbolic links, and what it is.
+pub(in crate::cli) fn own_places(session: &Session, settings: &Settings) -> Result<Vec<(PathBuf, &'static str)>> {
+    let env = session.env;
+    let places = places(session.global, env)?;
+    let folder = store::local_folder(&settings.location).map(|path| env.cwd.join(path));
+    let own = [(folder, "repository"), (Some(places.cache), "cache"), (Some(places.state), "state folder")];
+    Ok(own.into_iter().filter_map(|(path, what)| Some((path?.canonicalize().ok()?, what))).collect())
+}
+
 /// Leaves out what this very program writes meanwhile, if it lies in a source: a repository that saves itself grows by all
 /// that it holds each night.
 pub(in crate::cli) fn leave_out_own(
@@ -286,11 +302,7 @@ pub(in crate::cli) fn leave_out_own(
     roots: &[PathBuf],
     exclude: &mut ExcludeOptions,
 ) -> Result<()> {
-    let env = session.env;
-    let places = places(session.global, env)?;
-    let folder = store::local_folder(&settings.location).map(|path| env.cwd.join(path));
-    let own = [(folder, "repository"), (Some(places.cache), "cache"), (Some(places.state), "state folder")];
-    for (path, what) in own.into_iter().filter_map(|(path, what)| Some((path?.canonicalize().ok()?, what))) {
+    for (path, what) in own_places(session, settings)? {
         for root in roots {
             let Ok(real) = root.canonicalize() else { continue };
             let Some(below) = path.strip_prefix(&real).ok().filter(|below| !below.as_os_str().is_empty()) else {
@@ -555,14 +567,22 @@ pub(in crate::cli) fn tell(
     }
     for source in &report.sources {
         session.print(&told(source, dry_run))?;
-        if session.global.verbose > 0 {
-            for rule in source.rules.iter().filter(|r| r.matches > 0) {
-                let (matches, bytes) = (pluralize(rule.matches, "entry", "entries"), size(rule.bytes));
-                session.print(&format!("  left out {matches}, {bytes}: {}", escape(rule.rule.as_bytes())))?;
-            }
+        for rule in source.rules.iter().filter(|r| r.matches > 0) {
+            session.print(&left_out(rule))?;
         }
     }
     Ok(())
+}
+
+/// What a rule left out, in words.
+fn left_out(rule: &RuleSummary) -> String {
+    let matches = pluralize(rule.matches, "entry", "entries");
+    let bytes = match (rule.bytes, rule.has_more) {
+        (0, true) => "their size was not counted".to_owned(),
+        (bytes, true) => format!("{} or more", size(bytes)),
+        (bytes, false) => size(bytes),
+    };
+    format!("  left out {matches}, {bytes}: {}", escape(rule.rule.as_bytes()))
 }
 
 /// What came of one source, in words.

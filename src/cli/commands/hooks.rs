@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cli::context::Session;
 use crate::cli::error::Result;
 use crate::cli::exit::Exit;
-use crate::cli::jobs::hooks::{Payment, discard, list, pay};
+use crate::cli::jobs::hooks::{Payment, discard, is_settled, list, pay};
 use crate::cli::output::text::{Side, escape, shortened};
 use crate::cli::redact::mask;
 use crate::cli::time::{heading, rfc3339, show};
@@ -15,7 +15,7 @@ use crate::jobs::owed::{Debt, Entry, State};
 /// Options of `hooks`.
 #[derive(Args)]
 pub struct HooksArguments {
-    /// Run the `always` hooks that are owed by runs that were killed
+    /// Run the hooks that are owed by runs and restores that were killed
     #[arg(long)]
     pub owed: bool,
     /// Remove a hook from the list without running it
@@ -32,7 +32,9 @@ pub(crate) struct HookJson {
     pub id: String,
     /// Whether it is to run, and what came of it.
     pub state: &'static str,
-    /// The job.
+    /// Which hook: `always`, or `start` of a restore in place.
+    pub hook: &'static str,
+    /// The job; of a restore in place, the directories.
     pub job: String,
     /// The source, if it is a source's own hook.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,11 +95,13 @@ fn word(state: State) -> &'static str {
         State::Running => "waits",
         State::OtherUser => "other_user",
         State::OtherMachine => "other_machine",
+        State::Unfinished => "unfinished",
     }
 }
 
 fn error_of(entry: &Entry) -> Option<String> {
-    entry.failed.as_ref().map(|(_, error)| error.clone())
+    let failed = entry.failed.as_ref().map(|(_, error)| error.clone());
+    entry.unfinished.clone().filter(|_| entry.state == State::Unfinished).or(failed)
 }
 
 fn row(session: &Session, entry: &Entry) -> Vec<String> {
@@ -108,6 +112,7 @@ fn row(session: &Session, entry: &Entry) -> Vec<String> {
         State::Due => "owed".to_owned(),
         State::Running => "owed, after the run that goes on".to_owned(),
         State::OtherUser => format!("owed by user {}", text(&debt.debtor.user)),
+        State::Unfinished => "the restore is not finished".to_owned(),
         State::OtherMachine => format!("owed on {}", text(&debt.debtor.machine)),
     };
     let failed = error_of(entry).map(|error| format!(" ({})", text(&error))).unwrap_or_default();
@@ -127,6 +132,7 @@ fn json(debt: &Debt, state: &'static str, tries: usize, error: Option<String>) -
         r#type: "hook",
         id: debt.id.clone(),
         state,
+        hook: debt.hook().key(),
         job: debt.job.clone(),
         source: debt.source.clone(),
         run: debt.run.clone(),
@@ -145,7 +151,8 @@ fn discarded(session: &Session, debt: &Debt) -> Result<Exit> {
         session.print_json(&json(debt, "discarded", 0, None))?;
     } else if session.global.tells() {
         session.print(&format!(
-            "hook `always` of {} is not owed any more; it was not run",
+            "hook `{}` of {} is not owed any more; it was not run",
+            debt.hook().key(),
             escape(debt.what().as_bytes())
         ))?;
     }
@@ -162,12 +169,12 @@ fn paid(session: &Session) -> Result<Exit> {
         if session.global.json {
             session.print_json(&json(debt, state, tries, error.as_deref().map(mask)))?;
         } else if session.global.tells() && error.is_none() {
-            session.print(&format!("hook `always` of {}: done", escape(debt.what().as_bytes())))?;
+            session.print(&format!("hook `{}` of {}: done", debt.hook().key(), escape(debt.what().as_bytes())))?;
         }
     }
-    if payments.is_empty() && session.global.tells() && !session.global.json {
+    let all = is_settled(&payments, &listing);
+    if payments.is_empty() && all && session.global.tells() && !session.global.json {
         session.print("no hooks of killed runs are owed")?;
     }
-    let all = listing.unreadable.is_empty() && payments.iter().all(|payment| payment.error.is_none());
     Ok(if all { Exit::Done } else { Exit::Failed })
 }

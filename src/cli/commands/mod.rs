@@ -10,6 +10,7 @@ pub(super) mod diff;
 pub(super) mod find;
 pub(super) mod forget;
 pub(super) mod hooks;
+pub(super) mod in_place;
 pub(super) mod init;
 pub(super) mod key;
 pub(super) mod load;
@@ -150,6 +151,7 @@ impl Command {
         match self {
             Self::Init(arguments) => init::run(session, arguments),
             Self::Backup(arguments) => backup::run(session, arguments, redact::command_line(argv)),
+            Self::Restore(arguments) if arguments.in_place.in_place => in_place::run(session, arguments),
             Self::Restore(arguments) => restore::run(session, arguments),
             Self::Load(arguments) => load::run(session, arguments),
             Self::Cat(arguments) => cat::run(session, arguments),

@@ -1,5 +1,6 @@
 //! `restore`: a snapshot, or a part of it, back into a directory; or one file into a command.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,9 @@ use super::super::select::{Chosen, choose, choose_set};
 use crate::cli::args::{SetArguments, SnapshotArguments};
 use crate::cli::output::json::FindingsJson;
 use crate::databases::load::by_hand::by_hand;
-use crate::format::description::SetDescription;
+use crate::format::description::{SetDescription, SnapshotDescription};
 use crate::repository::sets::Set;
+use crate::source::dss;
 use clap::Args;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -38,6 +40,7 @@ Examples:
   strongroom restore latest:/srv/www --target /srv/www --overwrite if-changed --delete
   strongroom restore --at '2026-11-03 04:30' :/etc --target /tmp/etc
   strongroom restore 3fa9c1:/etc/passwd --target /tmp           one file
+  strongroom restore latest:/data/dss --in-place --stop 'dss stop' --start 'dss start'
   strongroom restore latest:shop.sql --to-command 'psql shop'";
 
 /// What is done with files that are in the target already.
@@ -49,6 +52,26 @@ pub enum OverwriteArgument {
     IfChanged,
     /// Keep them
     Never,
+}
+
+/// Options of a restore in place.
+#[derive(Args, Default)]
+pub struct InPlaceArguments {
+    /// Restore to where it was saved, or to --target: replace what differs, delete what the snapshot does not have
+    #[arg(long, conflicts_with = "to_command", help_heading = "In place")]
+    pub in_place: bool,
+    /// Run CMD, with `bash -o pipefail`, before the directory is changed
+    #[arg(long, value_name = "CMD", requires = "in_place", help_heading = "In place")]
+    pub stop: Option<String>,
+    /// Run CMD afterwards, also if --stop fails, but not on a directory that is half restored
+    #[arg(long, value_name = "CMD", requires = "in_place", help_heading = "In place")]
+    pub start: Option<String>,
+    /// End --stop or --start if it takes longer than TIME [default: 30m]
+    #[arg(long, value_name = "TIME", requires = "in_place", help_heading = "In place")]
+    pub hook_timeout: Option<String>,
+    /// Restore beside the directory, exchange the two, and keep the old one as NAME.before-ID
+    #[arg(long, requires = "in_place", conflicts_with_all = ["include", "iinclude", "include_file", "exclude", "iexclude", "exclude_file"], help_heading = "In place")]
+    pub keep_old: bool,
 }
 
 /// Options of `restore`.
@@ -64,7 +87,7 @@ pub struct RestoreArguments {
     #[arg(value_name = "DIR", conflicts_with_all = ["target", "to_command"])]
     pub directory: Option<PathBuf>,
     /// The directory to restore into
-    #[arg(short, long, value_name = "DIR", required_unless_present_any = ["to_command", "directory"])]
+    #[arg(short, long, value_name = "DIR", required_unless_present_any = ["to_command", "directory", "in_place"])]
     pub target: Option<PathBuf>,
     /// Pipe one file to CMD, run with `bash -o pipefail`, and exit with its status
     #[arg(long, value_name = "CMD", conflicts_with = "target")]
@@ -96,6 +119,9 @@ pub struct RestoreArguments {
     /// Delete files in the target that are not in the snapshot, after confirmation
     #[arg(long)]
     pub delete: bool,
+    /// In place.
+    #[command(flatten)]
+    pub in_place: InPlaceArguments,
     /// Do not check for free space before restoring
     #[arg(long)]
     pub no_space_check: bool,
@@ -158,9 +184,12 @@ pub(crate) struct RestoreJson {
     /// The command that would load the file into its database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<String>,
-    /// What the job says is to be done after a restore.
+    /// What is to be done after a restore, as the job says it, and for data directories that are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notes: Option<String>,
+    /// Where the old directory is kept, after a restore in place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_old: Option<PathJson>,
     /// How long it took.
     pub duration_ms: u64,
     /// What was found on the way.
@@ -193,7 +222,8 @@ pub(crate) fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exi
             }
             _ => tree(session, repository, &chosen, arguments, &target)?,
         };
-        tell(session, &chosen, arguments, &target, &report, started.elapsed().as_millis() as u64)?;
+        let took_ms = started.elapsed().as_millis() as u64;
+        tell(session, &chosen, arguments, Restored { target: &target, report: &report, kept_old: None, took_ms })?;
         tell_notes(session, chosen.snapshot.described.set.as_ref())?;
         Ok(if report.problems_count > 0 { Exit::Problems } else { Exit::Done })
     })
@@ -225,7 +255,13 @@ fn whole_set(
         let chosen = Chosen { snapshot: snapshot.clone(), path: Vec::new() };
         match tree(session, repository, &chosen, arguments, &place) {
             Ok(report) => {
-                tell(session, &chosen, arguments, &place, &report, started.elapsed().as_millis() as u64)?;
+                let took_ms = started.elapsed().as_millis() as u64;
+                tell(
+                    session,
+                    &chosen,
+                    arguments,
+                    Restored { target: &place, report: &report, kept_old: None, took_ms },
+                )?;
                 if report.problems_count > 0 {
                     exit = Exit::Problems;
                 }
@@ -256,7 +292,7 @@ fn check_room(target: &Path, set: &Set) -> Result<()> {
     }
 }
 
-fn target_options(arguments: &RestoreArguments) -> Result<TargetOptions> {
+pub(super) fn target_options(arguments: &RestoreArguments) -> Result<TargetOptions> {
     let mut owner_map = match &arguments.owner {
         Some(owner) => OwnerMap::give_all_to(owner)?,
         None => OwnerMap::default(),
@@ -287,7 +323,12 @@ fn overwrite(arguments: &RestoreArguments) -> Overwrite {
 }
 
 /// The patterns given one by one, then those of files.
-fn patterns(session: &Session, given: &[String], without_case: &[String], files: &[PathBuf]) -> Result<Vec<String>> {
+pub(super) fn patterns(
+    session: &Session,
+    given: &[String],
+    without_case: &[String],
+    files: &[PathBuf],
+) -> Result<Vec<String>> {
     let mut all = given.to_vec();
     all.extend(without_case.iter().map(|pattern| ignore_case(pattern)));
     for file in files {
@@ -314,6 +355,7 @@ fn tree(
         include: patterns(session, &arguments.include, &arguments.iinclude, &arguments.include_file)?,
         only: Vec::new(),
         exclude: patterns(session, &arguments.exclude, &arguments.iexclude, &arguments.exclude_file)?,
+        own: Vec::new(),
         delete: if arguments.delete { Some(&mut agree) } else { None },
         no_space_check: arguments.no_space_check,
         dry_run: arguments.dry_run,
@@ -420,15 +462,24 @@ fn stays(place: &Path, node: &Node, overwrite: Overwrite) -> Result<bool> {
     }
 }
 
-fn tell(
+/// What came of a restore.
+pub(super) struct Restored<'a> {
+    pub(super) target: &'a Path,
+    pub(super) report: &'a RestoreReport,
+    /// Where the old directory is kept.
+    pub(super) kept_old: Option<&'a Path>,
+    pub(super) took_ms: u64,
+}
+
+pub(super) fn tell(
     session: &Session,
     chosen: &Chosen,
     arguments: &RestoreArguments,
-    target: &Path,
-    report: &RestoreReport,
-    took_ms: u64,
+    restored: Restored<'_>,
 ) -> Result<()> {
     let findings = session.finish();
+    let Restored { target, report, kept_old, took_ms } = restored;
+    let known = known_notes(&chosen.snapshot.described, &chosen.path, target);
     let described = &chosen.snapshot.described;
     let load = load_command(chosen, target);
     if session.global.json {
@@ -447,7 +498,8 @@ fn tell(
             problems: report.problems_count,
             archived: report.archived.iter().cloned().collect(),
             load,
-            notes: described.set.as_ref().and_then(|set| set.notes.clone()),
+            notes: all_notes(described.set.as_ref(), &known),
+            kept_old: kept_old.map(|path| PathJson::new(path.as_os_str().as_bytes())),
             duration_ms: took_ms,
             findings,
         });
@@ -463,6 +515,23 @@ fn tell(
     if !session.global.tells() {
         return Ok(());
     }
+    let (id, target) = (chosen.snapshot.id.short(), escape(target.as_os_str().as_bytes()));
+    let parts = counted(report);
+    session.print(&match arguments.dry_run {
+        true => format!("would restore {id} into {target}: {parts}"),
+        false => format!("restored {id} into {target}: {parts} in {}", duration(took_ms)),
+    })?;
+    if arguments.dry_run {
+        return Ok(());
+    }
+    if let Some(command) = load {
+        session.print(&format!("  to load it: {}", escape(command.as_bytes())))?;
+    }
+    known.iter().try_for_each(|note| session.print(note))
+}
+
+/// What a report counts, in words.
+pub(super) fn counted(report: &RestoreReport) -> String {
     let mut parts = vec![format!("{}, {}", pluralize(report.files, "file", "files"), size(report.bytes))];
     for (n, one, many) in [
         (report.directories, "directory", "directories"),
@@ -475,16 +544,26 @@ fn tell(
             parts.push(pluralize(n, one, many));
         }
     }
-    let (id, target) = (chosen.snapshot.id.short(), escape(target.as_os_str().as_bytes()));
-    let parts = parts.join("; ");
-    session.print(&match arguments.dry_run {
-        true => format!("would restore {id} into {target}: {parts}"),
-        false => format!("restored {id} into {target}: {parts} in {}", duration(took_ms)),
-    })?;
-    match load.filter(|_| !arguments.dry_run) {
-        Some(command) => session.print(&format!("  to load it: {}", escape(command.as_bytes()))),
-        None => Ok(()),
-    }
+    parts.join("; ")
+}
+
+/// The notes of the job, and those for data directories that are known.
+fn all_notes(set: Option<&SetDescription>, known: &[String]) -> Option<String> {
+    let notes: Vec<&str> =
+        set.and_then(|set| set.notes.as_deref()).into_iter().chain(known.iter().map(String::as_str)).collect();
+    (!notes.is_empty()).then(|| notes.join("\n"))
+}
+
+/// What is to be done with the data directories that a restore of `path` has brought to `target`.
+fn known_notes(described: &SnapshotDescription, path: &[u8], target: &Path) -> Vec<String> {
+    let root = Path::new("/").join(OsStr::from_bytes(path));
+    let known = described.data_directories.iter().flatten().filter_map(|known| {
+        let below = Path::new(OsStr::from_bytes(&known.path)).strip_prefix(&root).ok()?;
+        // Joining an empty path would end it with a slash.
+        let place = if below.as_os_str().is_empty() { target.to_owned() } else { target.join(below) };
+        Some(dss::restore_notes(&escape(place.as_os_str().as_bytes()), &escape(known.version.as_bytes())))
+    });
+    known.collect()
 }
 
 /// The command that would load what was restored, if it is a stream of a source that knows one.
@@ -496,7 +575,7 @@ fn load_command(chosen: &Chosen, target: &Path) -> Option<String> {
 }
 
 /// Prints what the job of a set says is to be done after a restore.
-fn tell_notes(session: &Session, set: Option<&SetDescription>) -> Result<()> {
+pub(super) fn tell_notes(session: &Session, set: Option<&SetDescription>) -> Result<()> {
     match set.and_then(|set| set.notes.as_deref()).filter(|_| session.global.tells()) {
         Some(notes) => session.print(&notes_text(notes)),
         None => Ok(()),

@@ -231,6 +231,10 @@ fn snapshot_lines(session: &Session, snapshot: &Snapshot) -> Vec<String> {
         "content",
         &format!("{files}, {}; {} new, {} stored; {took}", size(f.bytes), size(f.bytes_new), size(f.bytes_stored)),
     ));
+    for known in d.data_directories.iter().flatten() {
+        let (path, product) = (escape(&known.path), text(&format!("{} {}", known.product, known.version)));
+        lines.push(line("directory", &format!("{path}: {}", product.trim_end())));
+    }
     if let Some(stream) = &d.stream {
         let kind = [stream.kind.as_str(), &stream.format].into_iter().filter(|word| !word.is_empty());
         lines.push(line("kind", &text(&kind.collect::<Vec<_>>().join(", "))));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 
-use crate::format::description::{StreamDescription, TableCount};
+use crate::format::description::{DataDirectory, StreamDescription, TableCount};
 use crate::ops::forget::{group_name, group_of};
 use crate::primitives::ids::SnapshotId;
 use crate::primitives::progress::{Observer, Severity};
@@ -88,6 +88,9 @@ pub(crate) struct SnapshotJson {
     /// The stream that it is, if its source said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamJson>,
+    /// Data directories of programs that are known among the paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data_directories: Vec<DataDirectoryJson>,
     /// How complete it is.
     pub outcome: &'static str,
     /// Whether it is protected from being forgotten.
@@ -141,6 +144,18 @@ pub(crate) struct StreamJson {
     pub tables: Option<Vec<TableJson>>,
 }
 
+/// The data directory of a program.
+#[derive(Debug, Serialize)]
+pub(crate) struct DataDirectoryJson {
+    /// Where it was.
+    pub path: PathJson,
+    /// The program.
+    pub product: String,
+    /// Its version, if it says one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
+}
+
 /// A table of a database.
 #[derive(Debug, Serialize)]
 pub(crate) struct TableJson {
@@ -188,6 +203,7 @@ impl From<&Snapshot> for SnapshotJson {
             job: d.set.as_ref().and_then(|set| set.job.clone()),
             job_type: d.set.as_ref().and_then(|set| set.job_type.clone()),
             stream: d.stream.as_ref().map(Into::into),
+            data_directories: d.data_directories.iter().flatten().map(data_directory).collect(),
             outcome: outcome(s.state.outcome),
             held: s.state.held,
             damaged: s.state.damaged,
@@ -200,6 +216,10 @@ impl From<&Snapshot> for SnapshotJson {
             figures: (&d.figures).into(),
         }
     }
+}
+
+fn data_directory(d: &DataDirectory) -> DataDirectoryJson {
+    DataDirectoryJson { path: PathJson::new(&d.path), product: d.product.clone(), version: d.version.clone() }
 }
 
 /// Lists the snapshots, oldest first.

@@ -1,5 +1,6 @@
 //! Hooks of jobs and sources: from the configuration, around what is saved, and what is owed of them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::context::Session;
@@ -13,12 +14,14 @@ use crate::cli::values;
 use crate::jobs::config::tree::{Table, Value};
 use crate::jobs::config::{Job, Source};
 use crate::jobs::frame::{HookFrame, Hooks, Subject, stopped_by};
-use crate::jobs::hooks::{Ending, How, Surroundings};
-use crate::jobs::owed::{Debt, Debtor, Listing, Owed, State};
+use crate::jobs::hooks::{Ending, How, Moment, Surroundings};
+use crate::jobs::owed::{Debt, Debtor, Entry, Listing, Owed, State};
+use crate::jobs::service::{Service, ServiceOptions};
 use crate::ops::backup::{BackupReport, Source as BackupSource, failed_run, framed_source};
 use crate::primitives::progress::{Observer, Severity};
 use crate::repository::Repository;
 
+use super::plan::host;
 use super::texts::Texts;
 
 /// How long a hook may take if nothing is said.
@@ -108,9 +111,7 @@ impl RunHooks<'_> {
         let run_as = table.text("run_as").map(str::to_owned);
         let timeout = table.text("hook_timeout").map(values::duration_ms).transpose().map_err(CliError::Usage)?;
         let timeout_ms = timeout.map_or(TIMEOUT_MS, i64::unsigned_abs);
-        let kept = &KEPT[..if run_as.is_some() { KEPT_OF_OTHERS } else { KEPT.len() }];
-        let kept = kept.iter().filter_map(|name| Some(((*name).to_owned(), env.variable(name)?.to_str()?.to_owned())));
-        let mut all: Vec<(String, String)> = kept.collect();
+        let mut all = kept_variables(env, run_as.is_some());
         let variables = source.and_then(|_| table.table("env")).map(|env| env.0.as_slice()).unwrap_or_default();
         for entry in variables {
             if let Value::Text(value) = &entry.node.value {
@@ -125,9 +126,51 @@ impl RunHooks<'_> {
         ];
         let source = source.map(|source| ("STRONGROOM_SOURCE", source));
         all.extend(own.into_iter().chain(source).map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let cwd = Some(env.cwd.clone()).filter(|cwd| cwd.to_str().is_some());
-        Ok(Surroundings { run_as, timeout_ms, cwd, env: all })
+        Ok(Surroundings { run_as, timeout_ms, cwd: kept_cwd(env), env: all })
     }
+}
+
+fn kept_variables(env: &Env, of_others: bool) -> Vec<(String, String)> {
+    let kept = &KEPT[..if of_others { KEPT_OF_OTHERS } else { KEPT.len() }];
+    kept.iter().filter_map(|name| Some(((*name).to_owned(), env.variable(name)?.to_str()?.to_owned()))).collect()
+}
+
+fn kept_cwd(env: &Env) -> Option<PathBuf> {
+    Some(env.cwd.clone()).filter(|cwd| cwd.to_str().is_some())
+}
+
+/// What `--stop` and `--start` of a restore are, ready to be run.
+pub(in crate::cli) struct ServiceArguments<'a> {
+    pub(in crate::cli) stop: Option<&'a str>,
+    pub(in crate::cli) start: Option<&'a str>,
+    pub(in crate::cli) timeout: Option<&'a str>,
+    /// The directories, in words.
+    pub(in crate::cli) places: &'a str,
+    /// Ids of the snapshots.
+    pub(in crate::cli) snapshots: &'a str,
+}
+
+/// The service around a restore in place.
+pub(in crate::cli) fn service(session: &Session, arguments: &ServiceArguments<'_>) -> Result<Service> {
+    let env = session.env;
+    let timeout = arguments.timeout.map(values::duration_ms).transpose().map_err(CliError::Usage)?;
+    let mut variables = kept_variables(env, false);
+    variables.push(("STRONGROOM_SNAPSHOTS".to_owned(), arguments.snapshots.to_owned()));
+    variables.push(("STRONGROOM_HOST".to_owned(), host(env)));
+    let options = ServiceOptions {
+        stop: arguments.stop.map(str::to_owned),
+        start: arguments.start.map(str::to_owned),
+        surroundings: Surroundings {
+            run_as: None,
+            timeout_ms: timeout.map_or(TIMEOUT_MS, i64::unsigned_abs),
+            cwd: kept_cwd(env),
+            env: variables,
+        },
+        places: arguments.places.to_owned(),
+        restore: arguments.snapshots.to_owned(),
+        debtor: debtor(env),
+    };
+    Ok(Service::new(options, owed(session)?, launcher(), env.system.clone(), mask))
 }
 
 fn debtor(env: &Env) -> Debtor {
@@ -168,7 +211,9 @@ pub(in crate::cli) fn pay(session: &Session) -> Result<(Vec<Payment>, Listing)> 
             None => {}
         }
         let since = show(debt.owed_ms, &env.zone);
-        let text = format!("hook `always` of {} is owed since {since}, of run {}: it runs now", debt.what(), debt.run);
+        let (hook, what) = (debt.hook().key(), debt.what());
+        let of_run = if debt.restore { String::new() } else { format!(", of run {}", debt.run) };
+        let text = format!("hook `{hook}` of {what} is owed since {since}{of_run}: it runs now");
         progress.finding(Severity::Note, &text);
         let paid = held.pay(&Ending::unknown(), progress, &|| env.system.now_ms(), mask);
         let error = paid.err().map(|e| error_text(&e));
@@ -178,15 +223,34 @@ pub(in crate::cli) fn pay(session: &Session) -> Result<(Vec<Payment>, Listing)> 
         }
         payments.push(Payment { debt, error });
     }
+    for text in listing.entries.iter().filter_map(unfinished) {
+        progress.finding(Severity::Error, &text);
+    }
     Ok((payments, listing))
+}
+
+/// What is to be done about a service that must not be started yet.
+fn unfinished(entry: &Entry) -> Option<String> {
+    let (Debt { id, line, .. }, what) = (&entry.debt, entry.debt.what());
+    let why = entry.unfinished.as_ref().filter(|_| entry.state == State::Unfinished)?;
+    Some(format!(
+        "hook `{}` of {what} is owed and does not run: {why}. To start all the same: `{}`, then `strongroom hooks --discard {id}`",
+        entry.debt.hook().key(),
+        mask(line),
+    ))
+}
+
+/// Whether all that could be paid was, and nothing is left that waits for a restore.
+pub(in crate::cli) fn is_settled(payments: &[Payment], listing: &Listing) -> bool {
+    listing.unreadable.is_empty()
+        && payments.iter().all(|payment| payment.error.is_none())
+        && listing.entries.iter().all(|entry| entry.state != State::Unfinished)
 }
 
 /// Before jobs run: what earlier runs owe is done first. Whether all of it was.
 pub(in crate::cli) fn pay_before_run(session: &Session) -> Result<bool> {
     match pay(session) {
-        Ok((payments, listing)) => {
-            Ok(listing.unreadable.is_empty() && payments.iter().all(|payment| payment.error.is_none()))
-        }
+        Ok((payments, listing)) => Ok(is_settled(&payments, &listing)),
         Err(e @ CliError::Interrupted) => Err(e),
         Err(e) => {
             session.progress.finding(Severity::Error, &error_text(&e));
@@ -224,13 +288,20 @@ pub(in crate::cli) fn remind(session: &Session) {
         Ok(listing) => listing,
         Err(e) => return session.progress.finding(Severity::Note, &error_text(&e)),
     };
-    let due: Vec<String> = listing.entries.iter().filter(|e| e.state == State::Due).map(|e| e.debt.what()).collect();
-    if !due.is_empty() {
-        let text = format!(
-            "hook `always` of {} is owed: its run was killed or could not run it; `strongroom hooks --owed` runs it",
-            due.join(", ")
-        );
-        session.progress.finding(Severity::Note, &text);
+    for hook in [Moment::Always, Moment::Start] {
+        let due = listing.entries.iter().filter(|e| e.state == State::Due && e.debt.hook() == hook);
+        let due: Vec<String> = due.map(|e| e.debt.what()).collect();
+        if !due.is_empty() {
+            let text = format!(
+                "hook `{}` of {} is owed: its run was killed or could not run it; `strongroom hooks --owed` runs it",
+                hook.key(),
+                due.join(", ")
+            );
+            session.progress.finding(Severity::Note, &text);
+        }
+    }
+    for text in listing.entries.iter().filter_map(unfinished) {
+        session.progress.finding(Severity::Warning, &text);
     }
     warn_of_unreadable(session, &listing);
 }

@@ -18,8 +18,10 @@ use crate::ops::backup::{
     PathOptions, Source as BackupSource, StreamOptions, StreamSource, UsualLength, dumps_source, line_source,
     paths_source, stream_source,
 };
+use crate::primitives::progress::{Observer, Severity};
 use crate::repository::Repository;
-use crate::source::ExcludeOptions;
+use crate::source::exclude::exactly;
+use crate::source::{ExcludeOptions, Preset, dss};
 
 use super::for_each::listed;
 use super::hooks::RunHooks;
@@ -153,6 +155,9 @@ impl Preparing<'_> {
         }
         let paths = on_disk(&paths, Path::new("/"));
         let mut exclude = excluded(table, texts, &source.name)?;
+        if table.get("presets").is_none() {
+            self.leave_out_of_dss(&paths, &mut exclude);
+        }
         leave_out_own(self.session, self.settings, &paths, &mut exclude)?;
         Ok(paths_source(PathOptions {
             paths,
@@ -162,6 +167,35 @@ impl Preparing<'_> {
             compare: Default::default(),
             limits: limits(table, &self.usual)?,
         })?)
+    }
+}
+
+impl Preparing<'_> {
+    /// Leaves out of data directories of DSS what it makes anew by itself, because no presets were named.
+    fn leave_out_of_dss(&self, paths: &[PathBuf], exclude: &mut ExcludeOptions) {
+        let found: Vec<(&PathBuf, String)> =
+            paths.iter().filter_map(|path| Some((path, dss::version(path)?))).collect();
+        for (path, version) in &found {
+            let is = format!("{} {version}", dss::PRODUCT);
+            let (is, preset) = (is.trim_end(), dss::PRESET);
+            let text = format!(
+                "{} is a data directory of {is}: preset {preset} leaves out what DSS makes anew; `presets = []` saves all",
+                path.display()
+            );
+            self.session.progress.finding(Severity::Note, &text);
+        }
+        if found.is_empty() {
+            return;
+        }
+        if found.len() == paths.len() {
+            exclude.default_presets.push(dss::PRESET.to_owned());
+            return;
+        }
+        // The patterns of a preset count at the root of every path; here they are for some of them.
+        let patterns = Preset::find(dss::PRESET).map(|preset| preset.patterns).unwrap_or_default();
+        for root in found.iter().filter_map(|(path, _)| exactly(path)) {
+            exclude.patterns.extend(patterns.iter().map(|pattern| format!("{root}{pattern}")));
+        }
     }
 }
 

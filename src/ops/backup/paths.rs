@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cache::file_cache::{FileCacheReader, FileCacheWriter};
-use crate::format::description::{Figures, LeftOut, SnapshotDescription};
+use crate::format::description::{DataDirectory, Figures, LeftOut, SnapshotDescription};
 use crate::format::record::{Outcome, Role};
 use crate::format::tree::{Metadata, Node};
 use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::{ChunkId, SnapshotId};
 use crate::primitives::progress::{Severity, Unit};
 use crate::repository::{Repository, RepositoryError};
-use crate::source::{ExcludeOptions, ExcludeRules, FileKind, Problem, stat_root};
+use crate::source::{ExcludeOptions, ExcludeRules, FileKind, Problem, dss, stat_root};
 
 use super::ancestors::AncestorTree;
 use super::compare::RowKey;
@@ -134,6 +134,7 @@ impl PathsSource {
             findings,
             left_out: left_out(&self.rules),
             root: Some(root.encode().into()),
+            data_directories: data_directories(&planned),
             ..writer.described()
         };
         let id = writer.publish(Stored { described, root: tree, outcome, parents, started_ms })?;
@@ -244,6 +245,15 @@ fn lacks_all(repository: &Repository, host: &str, source: &str, tally: &mut Tall
     let text = format!("{source} holds no files, and had {files} in snapshot {snapshot}: is everything mounted?");
     tally.say(Severity::Warning, text);
     Ok(())
+}
+
+/// The data directories of programs that are known among the paths.
+fn data_directories(planned: &[Planned]) -> Option<Vec<DataDirectory>> {
+    let found = planned.iter().filter_map(|root| {
+        let (path, product) = (root.path.as_os_str().as_bytes().to_vec().into(), dss::PRODUCT.to_owned());
+        Some(DataDirectory { path, product, version: dss::version(&root.path)? })
+    });
+    Some(found.collect::<Vec<_>>()).filter(|found| !found.is_empty())
 }
 
 /// The rules as they are kept with the snapshot.

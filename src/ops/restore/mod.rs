@@ -7,6 +7,7 @@
 mod extras;
 mod fetch;
 mod filter;
+mod foresee;
 mod links;
 mod plan;
 mod survey;
@@ -16,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::destination::{Overwrite, RelativePath, Room, Target, TargetError, TargetOptions, room_above};
+use crate::destination::{Overwrite, RelativePath, Room, Target, TargetError, TargetOptions};
 use crate::format::envelope::FormatError;
 use crate::format::tree::{Metadata, Node, NodeKind};
 use crate::primitives::error_chain::error_chain;
@@ -30,6 +31,7 @@ use crate::source::ExcludeError;
 use super::list;
 use extras::Limits;
 use filter::Filter;
+pub use foresee::{Foreseen, Needed, foresee, no_room_for_all};
 use survey::{Need, match_patterns, survey};
 use walk::Walk;
 
@@ -51,6 +53,8 @@ pub struct RestoreOptions<'a> {
     pub only: Vec<Vec<u8>>,
     /// Patterns: what matches is left out.
     pub exclude: Vec<String>,
+    /// Patterns for what the program itself keeps in the target: it is neither written nor deleted.
+    pub own: Vec<String>,
     /// Called with what is in the target and not in the snapshot, before anything of it is deleted; deletes
     /// if it says so. `None`: extras stay.
     pub delete: Option<Agree<'a>>,
@@ -127,6 +131,9 @@ pub enum RestoreError {
     /// Not deleting was chosen, after the target was looked at.
     #[error("nothing was restored: deleting the extras was not agreed to")]
     NotAgreed,
+    /// A restore in place was not agreed to.
+    #[error("nothing was changed: it was not agreed to")]
+    NotConfirmed,
     /// There is no room left in the target.
     #[error("there is no space left: the target is incomplete after {files} files")]
     Full {
@@ -141,6 +148,23 @@ pub enum RestoreError {
     /// The repository could not do its part.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+}
+
+impl RestoreError {
+    /// Whether it is known that nothing was changed in the target.
+    pub fn changed_nothing(&self) -> bool {
+        use RestoreError::{NoRoom, NotADirectory, NotAgreed, NotConfirmed, NothingMatches, Pattern, Rules};
+        matches!(
+            self,
+            NoRoom { .. }
+                | NotADirectory { .. }
+                | NotAgreed
+                | NotConfirmed
+                | NothingMatches { .. }
+                | Pattern { .. }
+                | Rules(_)
+        )
+    }
 }
 
 const PROBLEMS_MAX: usize = 1000;
@@ -170,7 +194,8 @@ pub fn restore(
     observer: &dyn Observer,
 ) -> Result<RestoreReport, RestoreError> {
     let (root, meta) = root_of(repository, snapshot, options.subtree.as_deref())?;
-    let filter = Filter::new(&options.include, &options.only, &options.exclude)?;
+    let own = options.own.clone();
+    let filter = Filter::new(&options.include, &options.only, &[&options.exclude[..], &own].concat())?;
     if options.delete.is_some() && options.target_options.overwrite == Overwrite::Refuse {
         // Whoever asks for extras to be deleted knows that something is there.
         options.target_options.overwrite = Overwrite::IfChanged;
@@ -184,7 +209,7 @@ pub fn restore(
     }
     unmatched.into_iter().for_each(|p| report.problem(observer, format!("nothing matches {p}")));
     if filter.takes_all() {
-        let idle = filter.excludes_unmatched().into_iter();
+        let idle = filter.excludes_unmatched().into_iter().filter(|p| !own.contains(p));
         idle.for_each(|p| observer.finding(Severity::Note, &format!("--exclude {p} matched nothing")));
     }
     Ok(report)
@@ -269,37 +294,14 @@ impl Work<'_> {
 
     /// Says what would be done, and does nothing.
     fn look(&self, options: &RestoreOptions) -> Result<RestoreReport, RestoreError> {
-        self.observer.phase("looking", None, Unit::Items);
-        let overwrite = options.target_options.overwrite;
-        // A target that is not there has no extras, and is not made now.
-        let target = match options.target.is_dir() {
-            true if overwrite == Overwrite::Refuse => None,
-            true => Some(Target::open(&options.target, options.target_options.clone())?),
-            false => None,
-        };
-        let there = target.as_ref().map(|target| (target, overwrite));
-        let found = survey(self.repository, &self.root, self.filter, there, self.observer)?;
-        let mut report = found.report;
-        let mut freed = std::collections::HashMap::new();
-        if let Some(target) = target.as_ref().filter(|_| options.delete.is_some()) {
-            let extras = self.extras(options, target, overwrite)?;
-            extras.iter().for_each(|p| self.observer.finding(Severity::Note, &format!("{p} would be deleted")));
-            report.deleted = extras.len() as u64;
-            freed = extras::freed(target, &extras);
+        let found = self.foresee(options)?;
+        let extras = found.extras.iter();
+        extras.for_each(|p| self.observer.finding(Severity::Note, &format!("{p} would be deleted")));
+        let lacking = found.needs.iter().filter_map(|need| need.no_room());
+        for error in lacking.filter(|_| !options.target_options.sparse) {
+            self.observer.finding(Severity::Warning, &error_chain(&error));
         }
-        for (device, need) in found.needs {
-            let at = options.target.join(filter::as_path(&need.at));
-            let room = match &target {
-                Some(target) => target.room(&need.at).ok(),
-                None => room_above(&at),
-            };
-            let lacking = room.filter(|room| !need.fits(room, freed.get(&device).copied().unwrap_or(0)));
-            if let Some(room) = lacking.filter(|_| !options.target_options.sparse) {
-                let error = RestoreError::NoRoom { target: at, needed: (need.bytes, need.entries), room };
-                self.observer.finding(Severity::Warning, &error_chain(&error));
-            }
-        }
-        Ok(report)
+        Ok(found.report)
     }
 
     fn restore(&self, mut options: RestoreOptions, meta: Option<Metadata>) -> Result<RestoreReport, RestoreError> {
