@@ -247,3 +247,21 @@ fn absolute_without_slash(root: &Path) -> PathBuf {
 fn same_error(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_below_are_counted_up_to_so_many_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        for name in ["a/b", "a/c"] {
+            std::fs::write(dir.path().join(name), b"12345").unwrap();
+        }
+        assert_eq!(bytes_below(dir.path(), 3), (10, 3, false));
+        assert_eq!(bytes_below(dir.path(), 2), (5, 2, true));
+        assert_eq!(bytes_below(dir.path(), 0), (0, 0, true));
+        assert_eq!(bytes_below(&dir.path().join("missing"), 9).0, 0);
+    }
+}
