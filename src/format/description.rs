@@ -171,6 +171,9 @@ pub struct TableCount {
     pub checksum: Option<String>,
 }
 
+/// The type of sets of what a load replaced: `latest` means one only if that is said.
+pub const PRE_RESTORE: &str = "pre-restore";
+
 /// What all members of a set say of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct SetDescription {
@@ -192,6 +195,13 @@ pub struct SetDescription {
     /// Answers that were recorded with it: a name, and what the command printed.
     #[n(5)]
     pub records: Option<Vec<(String, String)>>,
+}
+
+impl SetDescription {
+    /// Whether it holds what a load replaced.
+    pub fn is_pre_restore(&self) -> bool {
+        self.job_type.as_deref() == Some(PRE_RESTORE)
+    }
 }
 
 /// The exclusion rules of a snapshot in full.

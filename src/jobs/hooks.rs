@@ -41,6 +41,8 @@ pub enum Moment {
     OnFailure,
     /// At the very end, whatever happened.
     Always,
+    /// After a load, whatever came of it.
+    AfterLoad,
 }
 
 impl Moment {
@@ -51,6 +53,7 @@ impl Moment {
             Self::After => "after",
             Self::OnFailure => "on_failure",
             Self::Always => "always",
+            Self::AfterLoad => "after_load",
         }
     }
 }

@@ -170,7 +170,10 @@ pub fn choose_set(
         set.members.iter().any(|s| of_member.matches(s))
             && (sources.is_empty() || sources.iter().any(|source| d.sources.contains(source)))
             && filter.job.as_ref().is_none_or(|job| d.job.as_ref() == Some(job))
-            && filter.job_type.as_ref().is_none_or(|job_type| d.job_type.as_ref() == Some(job_type))
+            && match &filter.job_type {
+                Some(job_type) => d.job_type.as_ref() == Some(job_type),
+                None => !d.is_pre_restore(),
+            }
             && !set.members.iter().any(|s| s.is_of_the_future(now_ms))
     };
     let mut found: Vec<Set> = described.into_iter().filter(is_meant).collect();

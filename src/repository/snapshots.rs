@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::format::description::{self, SnapshotDescription};
+use crate::format::description::{self, SetDescription, SnapshotDescription};
 use crate::format::record::{Outcome, Role};
 use crate::format::state::SnapshotState;
 use crate::primitives::ids::SnapshotId;
@@ -213,7 +213,12 @@ pub fn choose(
     if let Some(none) = none_of(&all, filter) {
         return Err(none);
     }
-    let usable = |s: &Snapshot| s.doubt.is_none() && filter.matches(s) && s.state.outcome != Outcome::Failed;
+    // What a load replaced is no newer state of anything.
+    let is_meant = |s: &Snapshot| {
+        !filter.sources.is_empty() || !s.described.set.as_ref().is_some_and(SetDescription::is_pre_restore)
+    };
+    let usable =
+        |s: &Snapshot| s.doubt.is_none() && filter.matches(s) && is_meant(s) && s.state.outcome != Outcome::Failed;
     let mut found: Vec<Snapshot> = all.into_iter().filter(usable).collect();
     let cut_short = found.iter().filter(|s| s.is_cut_short()).count();
     found.retain(|s| !s.is_cut_short());

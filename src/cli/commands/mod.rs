@@ -151,7 +151,7 @@ impl Command {
             Self::Init(arguments) => init::run(session, arguments),
             Self::Backup(arguments) => backup::run(session, arguments, redact::command_line(argv)),
             Self::Restore(arguments) => restore::run(session, arguments),
-            Self::Load(arguments) => load::run(session, arguments),
+            Self::Load(arguments) => load::run(session, arguments, &redact::command_line(argv)),
             Self::Cat(arguments) => cat::run(session, arguments),
             Self::Snapshots(arguments) => snapshots::run(session, arguments),
             Self::Ls(arguments) => ls::run(session, arguments),

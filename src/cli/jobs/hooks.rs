@@ -106,8 +106,7 @@ impl RunHooks<'_> {
     fn surroundings(&self, table: &Table, source: Option<&str>) -> Result<Surroundings> {
         let env = self.session.env;
         let run_as = table.text("run_as").map(str::to_owned);
-        let timeout = table.text("hook_timeout").map(values::duration_ms).transpose().map_err(CliError::Usage)?;
-        let timeout_ms = timeout.map_or(TIMEOUT_MS, i64::unsigned_abs);
+        let timeout_ms = timeout_ms(table)?;
         let kept = &KEPT[..if run_as.is_some() { KEPT_OF_OTHERS } else { KEPT.len() }];
         let kept = kept.iter().filter_map(|name| Some(((*name).to_owned(), env.variable(name)?.to_str()?.to_owned())));
         let mut all: Vec<(String, String)> = kept.collect();
@@ -128,6 +127,12 @@ impl RunHooks<'_> {
         let cwd = Some(env.cwd.clone()).filter(|cwd| cwd.to_str().is_some());
         Ok(Surroundings { run_as, timeout_ms, cwd, env: all })
     }
+}
+
+/// How long a hook may take that these keys describe, in milliseconds.
+pub(in crate::cli) fn timeout_ms(table: &Table) -> Result<u64> {
+    let timeout = table.text("hook_timeout").map(values::duration_ms).transpose().map_err(CliError::Usage)?;
+    Ok(timeout.map_or(TIMEOUT_MS, i64::unsigned_abs))
 }
 
 fn debtor(env: &Env) -> Debtor {
