@@ -77,6 +77,14 @@ impl SnapshotFilter {
             )
             && any(self.paths.is_empty(), self.paths.iter().any(|p| d.paths.iter().any(|q| q[..] == p[..])))
     }
+
+    /// Whether the snapshot may be meant without its id. What was saved before a load is no newer state of anything: it
+    /// is meant only if its source or its label is named.
+    pub fn means(&self, snapshot: &Snapshot) -> bool {
+        let is_pre_restore = snapshot.described.set.as_ref().is_some_and(SetDescription::is_pre_restore);
+        let is_named = !self.sources.is_empty() || !self.labels.is_empty();
+        snapshot.doubt.is_none() && self.matches(snapshot) && (is_named || !is_pre_restore)
+    }
 }
 
 /// How a snapshot was named.
@@ -213,12 +221,7 @@ pub fn choose(
     if let Some(none) = none_of(&all, filter) {
         return Err(none);
     }
-    // What a load replaced is no newer state of anything.
-    let is_meant = |s: &Snapshot| {
-        !filter.sources.is_empty() || !s.described.set.as_ref().is_some_and(SetDescription::is_pre_restore)
-    };
-    let usable =
-        |s: &Snapshot| s.doubt.is_none() && filter.matches(s) && is_meant(s) && s.state.outcome != Outcome::Failed;
+    let usable = |s: &Snapshot| filter.means(s) && s.state.outcome != Outcome::Failed;
     let mut found: Vec<Snapshot> = all.into_iter().filter(usable).collect();
     let cut_short = found.iter().filter(|s| s.is_cut_short()).count();
     found.retain(|s| !s.is_cut_short());

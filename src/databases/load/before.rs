@@ -76,5 +76,9 @@ pub fn source(
     let words = options.to.client_options().map_err(|e| LoadError::Server(e.to_string()))?;
     let tools = options.tools.clone();
     let connection = mysql::Connection { tools, options: Some(words), ..mysql::Connection::default() };
-    Ok(mysql_source(name, MysqlOptions { connection, databases, users: Users::Never, ..MysqlOptions::default() }, streams))
+    Ok(mysql_source(
+        name,
+        MysqlOptions { connection, databases, users: Users::Never, ..MysqlOptions::default() },
+        streams,
+    ))
 }

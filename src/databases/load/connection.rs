@@ -65,7 +65,13 @@ impl Connection {
         let word = |key: &str| self.get(key).map(str::to_owned);
         let named = ["service", "host", "port", "user", "dbname"];
         let more = self.words.iter().filter(|(key, _)| !named.contains(&key.as_str())).cloned().collect();
-        postgres::Connection { service: word("service"), host: word("host"), port: word("port"), user: word("user"), more }
+        postgres::Connection {
+            service: word("service"),
+            host: word("host"),
+            port: word("port"),
+            user: word("user"),
+            more,
+        }
     }
 
     /// libpq's words for a database of the server. No session is read-only because its database or user is said to be.

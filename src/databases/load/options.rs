@@ -159,7 +159,7 @@ pub enum LoadError {
     #[error("--rename names the database {0}, which is not among what is loaded")]
     RenamesNothing(String),
     /// There is nothing to load.
-    #[error("there is nothing to load into a server in {0}")]
+    #[error("there is nothing to load into a server: {0}")]
     Nothing(String),
     /// What is there could not be saved before it is replaced.
     #[error("what would be replaced could not be saved: {0}; nothing was loaded")]

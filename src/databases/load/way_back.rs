@@ -189,7 +189,9 @@ mod tests {
         let found = || way_back(&file, "s", Some("idp"));
         assert!(found().unwrap_err().to_string().contains("none into any server"));
         load.saved(&file, Some("1"), &names(&["a", "b", "c"])).unwrap();
-        for (event, database) in [("replacing", "a"), ("loaded", "a"), ("replacing", "b"), ("kept", "b"), ("loaded", "n")] {
+        for (event, database) in
+            [("replacing", "a"), ("loaded", "a"), ("replacing", "b"), ("kept", "b"), ("loaded", "n")]
+        {
             append(&file, &line(event, database)).unwrap();
         }
         load.saved(&file, Some("2"), &names(&["a", "b", "c"])).unwrap();
