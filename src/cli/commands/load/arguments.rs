@@ -14,8 +14,9 @@ Examples:
   strongroom load --job idp --to 'host=db user=admin' --if-exists replace --pre-backup
   strongroom load --to 'host=db user=admin' --rollback
 
-It reads data: it needs the owner's passphrase or a read credential; --pre-backup needs the passphrase. Passwords of databases come from PGPASSWORD or
-MYSQL_PWD, from the clients' own files, or from --to-password-file.";
+It reads data: it needs the owner's passphrase or a read credential; --pre-backup needs the passphrase.
+Passwords of databases come from PGPASSWORD or MYSQL_PWD, from the clients' own files, or from
+--to-password-file.";
 
 /// What is done with a database that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
