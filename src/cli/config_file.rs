@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use parking_lot::Mutex;
@@ -11,7 +11,7 @@ use crate::jobs::config::{Config, ConfigError, find};
 use crate::primitives::progress::{Observer, Severity};
 
 use super::context::Session;
-use super::error::{CliError, Result};
+use super::error::{CliError, Result, error_text};
 
 /// Which configuration file is meant.
 #[derive(Args)]
@@ -22,20 +22,45 @@ pub struct ConfigFileArgument {
     pub config: Option<PathBuf>,
 }
 
+fn named(session: &Session, argument: &ConfigFileArgument) -> Option<PathBuf> {
+    let variable = session.env.variable("STRONGROOM_CONFIG").map(PathBuf::from);
+    argument.config.clone().or(variable).map(|file| session.env.cwd.join(file))
+}
+
+/// The configuration that is named; or the one that is found, if it can be used: if it cannot, that is told.
+pub(super) fn load_if_any(session: &Session, argument: &ConfigFileArgument) -> Result<Option<Config>> {
+    if let Some(file) = named(session, argument) {
+        return read(session, &file, Severity::Error).map(Some);
+    }
+    let Some(file) = find::find(None, session.env.xdg("XDG_CONFIG_HOME", ".config")) else { return Ok(None) };
+    Ok(match read(session, &file, Severity::Warning) {
+        Ok(config) => Some(config),
+        Err(e) => {
+            let text = format!("the configuration of this machine is not used: {}", error_text(&e));
+            session.progress.finding(Severity::Warning, &text);
+            None
+        }
+    })
+}
+
 /// The configuration that is named or found, checked.
 pub(super) fn load(session: &Session, argument: &ConfigFileArgument) -> Result<Config> {
-    let env = session.env;
-    let variable = env.variable("STRONGROOM_CONFIG").map(PathBuf::from);
-    let named = argument.config.clone().or(variable).map(|file| env.cwd.join(file));
     let none = || {
         let text =
             format!("there is no configuration file: name one with --config, or write {}/{}", find::SYSTEM, find::NAME);
         CliError::Usage(text)
     };
-    let file = find::find(named, env.xdg("XDG_CONFIG_HOME", ".config")).ok_or_else(none)?;
-    let loaded = Config::load(&file).map_err(|ConfigError(mut problems)| {
+    let config_home = session.env.xdg("XDG_CONFIG_HOME", ".config");
+    let file = find::find(named(session, argument), config_home).ok_or_else(none)?;
+    read(session, &file, Severity::Error)
+}
+
+/// Reads a configuration. Of several problems, the last one is the error, and the others are told.
+fn read(session: &Session, file: &Path, severity: Severity) -> Result<Config> {
+    let env = session.env;
+    let loaded = Config::load(file).map_err(|ConfigError(mut problems)| {
         let last = problems.pop().map(|problem| problem.to_string()).unwrap_or_default();
-        problems.iter().for_each(|problem| session.progress.finding(Severity::Error, &problem.to_string()));
+        problems.iter().for_each(|problem| session.progress.finding(severity, &problem.to_string()));
         CliError::Usage(last)
     });
     let config = loaded?;

@@ -18,7 +18,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["info", "status", "du", "usage"], "use `strongroom stats`; `strongroom snapshots` lists the snapshots"),
     (&["history", "audit"], "use `strongroom log`"),
     (&["list", "snapshot", "archives"], "use `strongroom snapshots`; `strongroom ls SNAPSHOT` lists the files of one"),
-    (&["show", "browse"], "use `strongroom ls SNAPSHOT`"),
+    (&["browse"], "use `strongroom ls SNAPSHOT`"),
     (
         &["rebuild-index", "reindex"],
         "not needed: the index is a cache that is rebuilt by itself; for a damaged repository use `strongroom repair`",

@@ -119,7 +119,7 @@ fn choose_part(
         // The path may say which source is meant.
         Err(several @ ChoiceError::SeveralSources { .. }) if !path.is_empty() => {
             let all = repository.snapshots()?;
-            let meant = all.iter().filter(|s| s.doubt.is_none() && filter.matches(s));
+            let meant = all.iter().filter(|s| filter.means(s));
             let with = meant.filter(|s| s.described.paths.iter().any(|p| is_related(p, &path)));
             let sources: BTreeSet<String> = with.map(|s| s.described.member_path()).collect();
             match &sources.into_iter().collect::<Vec<_>>()[..] {

@@ -188,6 +188,9 @@ pub struct TableCount {
     pub checksum: Option<String>,
 }
 
+/// The type of sets of what a load replaced: `latest` means one only if that is said.
+pub const PRE_RESTORE: &str = "pre-restore";
+
 /// What all members of a set say of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct SetDescription {
@@ -218,6 +221,13 @@ impl SetDescription {
     /// Whether its sources were asked for alone: it is no set of the whole job.
     pub fn is_alone(&self) -> bool {
         self.alone == Some(true)
+    }
+}
+
+impl SetDescription {
+    /// Whether it holds what a load replaced.
+    pub fn is_pre_restore(&self) -> bool {
+        self.job_type.as_deref() == Some(PRE_RESTORE)
     }
 }
 

@@ -45,6 +45,8 @@ pub enum Moment {
     Stop,
     /// After that: it starts again what was stopped.
     Start,
+    /// After a load, whatever came of it.
+    AfterLoad,
 }
 
 impl Moment {
@@ -57,6 +59,7 @@ impl Moment {
             Self::Always => "always",
             Self::Stop => "stop",
             Self::Start => "start",
+            Self::AfterLoad => "after_load",
         }
     }
 

@@ -172,7 +172,10 @@ pub fn choose_set(
             // What was saved alone is the latest of its sources, and never of the job.
             && !(sources.is_empty() && d.is_alone())
             && filter.job.as_ref().is_none_or(|job| d.job.as_ref() == Some(job))
-            && filter.job_type.as_ref().is_none_or(|job_type| d.job_type.as_ref() == Some(job_type))
+            && match &filter.job_type {
+                Some(job_type) => d.job_type.as_ref() == Some(job_type),
+                None => !d.is_pre_restore(),
+            }
             && !set.members.iter().any(|s| s.is_of_the_future(now_ms))
     };
     let mut found: Vec<Set> = described.into_iter().filter(is_meant).collect();

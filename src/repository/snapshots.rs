@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::format::description::{self, SnapshotDescription};
+use crate::format::description::{self, SetDescription, SnapshotDescription};
 use crate::format::record::{Outcome, Role};
 use crate::format::state::SnapshotState;
 use crate::primitives::ids::SnapshotId;
@@ -76,6 +76,14 @@ impl SnapshotFilter {
                 self.labels.iter().any(|l| l.matches(d.label.as_deref().unwrap_or_default())),
             )
             && any(self.paths.is_empty(), self.paths.iter().any(|p| d.paths.iter().any(|q| q[..] == p[..])))
+    }
+
+    /// Whether the snapshot may be meant without its id. What was saved before a load is no newer state of anything: it
+    /// is meant only if its source or its label is named.
+    pub fn means(&self, snapshot: &Snapshot) -> bool {
+        let is_pre_restore = snapshot.described.set.as_ref().is_some_and(SetDescription::is_pre_restore);
+        let is_named = !self.sources.is_empty() || !self.labels.is_empty();
+        snapshot.doubt.is_none() && self.matches(snapshot) && (is_named || !is_pre_restore)
     }
 }
 
@@ -213,7 +221,7 @@ pub fn choose(
     if let Some(none) = none_of(&all, filter) {
         return Err(none);
     }
-    let usable = |s: &Snapshot| s.doubt.is_none() && filter.matches(s) && s.state.outcome != Outcome::Failed;
+    let usable = |s: &Snapshot| filter.means(s) && s.state.outcome != Outcome::Failed;
     let mut found: Vec<Snapshot> = all.into_iter().filter(usable).collect();
     let cut_short = found.iter().filter(|s| s.is_cut_short()).count();
     found.retain(|s| !s.is_cut_short());

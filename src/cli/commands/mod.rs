@@ -153,7 +153,7 @@ impl Command {
             Self::Backup(arguments) => backup::run(session, arguments, redact::command_line(argv)),
             Self::Restore(arguments) if arguments.in_place.in_place => in_place::run(session, arguments),
             Self::Restore(arguments) => restore::run(session, arguments),
-            Self::Load(arguments) => load::run(session, arguments),
+            Self::Load(arguments) => load::run(session, arguments, &redact::command_line(argv)),
             Self::Cat(arguments) => cat::run(session, arguments),
             Self::Snapshots(arguments) => snapshots::run(session, arguments),
             Self::Ls(arguments) => ls::run(session, arguments),

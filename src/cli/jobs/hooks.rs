@@ -109,8 +109,7 @@ impl RunHooks<'_> {
     fn surroundings(&self, table: &Table, source: Option<&str>) -> Result<Surroundings> {
         let env = self.session.env;
         let run_as = table.text("run_as").map(str::to_owned);
-        let timeout = table.text("hook_timeout").map(values::duration_ms).transpose().map_err(CliError::Usage)?;
-        let timeout_ms = timeout.map_or(TIMEOUT_MS, i64::unsigned_abs);
+        let timeout_ms = timeout_ms(table)?;
         let mut all = kept_variables(env, run_as.is_some());
         let variables = source.and_then(|_| table.table("env")).map(|env| env.0.as_slice()).unwrap_or_default();
         for entry in variables {
@@ -171,6 +170,12 @@ pub(in crate::cli) fn service(session: &Session, arguments: &ServiceArguments<'_
         debtor: debtor(env),
     };
     Ok(Service::new(options, owed(session)?, launcher(), env.system.clone(), mask))
+}
+
+/// How long a hook may take that these keys describe, in milliseconds.
+pub(in crate::cli) fn timeout_ms(table: &Table) -> Result<u64> {
+    let timeout = table.text("hook_timeout").map(values::duration_ms).transpose().map_err(CliError::Usage)?;
+    Ok(timeout.map_or(TIMEOUT_MS, i64::unsigned_abs))
 }
 
 fn debtor(env: &Env) -> Debtor {

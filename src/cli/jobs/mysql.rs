@@ -50,7 +50,15 @@ pub(in crate::cli) fn mysql_options(source: &Source, texts: &Texts<'_>) -> Resul
         launcher: launcher(),
     };
     Ok(MysqlOptions {
-        connection: Connection { tools, login, host: text("host")?, port, user: text("user")?, password },
+        connection: Connection {
+            tools,
+            login,
+            host: text("host")?,
+            port,
+            user: text("user")?,
+            password,
+            options: None,
+        },
         databases: texts.names(table, "databases", name)?,
         include: texts.list(table, "include", name)?,
         exclude: texts.list(table, "exclude", name)?,

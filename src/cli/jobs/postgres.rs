@@ -44,7 +44,13 @@ pub(in crate::cli) fn options(
     };
     let lock_wait = table.text("lock_timeout").map(values::duration_ms).transpose().map_err(wrong)?;
     let options = PostgresOptions {
-        connection: Connection { service: text("service")?, host: text("host")?, port, user: text("user")? },
+        connection: Connection {
+            service: text("service")?,
+            host: text("host")?,
+            port,
+            user: text("user")?,
+            more: Vec::new(),
+        },
         tools: Tools {
             bin: text("pg_bin")?.or(text("bin")?).map(PathBuf::from),
             container: text("container")?,

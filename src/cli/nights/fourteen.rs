@@ -101,21 +101,21 @@ const RUNS: &str = "
 2026-10-28 05:00:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
 2026-10-28 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
 2026-10-29 01:30:00  mydb  Daily  failed  0.00 s  job `mydb`: the list of `for_each`: the list is empty
-2026-10-29 06:15:00  dss  Daily  partial  0.00 s  dss/data, dss/govern (failed: the command of govern.sql failed with status 1)
-2026-10-30 01:30:00  mydb  Daily  complete  0.00 s  mydb/site, mydb/crm, mydb/shop, mydb/wiki
+2026-10-29 06:15:00  dss  Daily  partial  0.00 s  dss/govern (failed: the command of govern.sql failed with status 1), dss/data
+2026-10-30 01:30:00  mydb  Daily  complete  0.00 s  4 complete
 2026-10-30 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
-2026-10-31 01:30:00  mydb  Daily  complete  0.00 s  mydb/site, mydb/crm, mydb/shop, mydb/wiki
-2026-10-31 03:00:00  mydb-weekly  Weekly  complete  0.00 s  mydb/site, mydb/crm, mydb/shop, mydb/wiki
-2026-11-01 01:30:00 -07:00  mydb  Daily  complete  0.00 s  mydb/site, mydb/crm, mydb/shop, mydb/wiki
-2026-11-02 01:30:00  mydb  Daily  complete  0.00 s  mydb/site, mydb/crm, mydb/shop, mydb/wiki
+2026-10-31 01:30:00  mydb  Daily  complete  0.00 s  4 complete
+2026-10-31 03:00:00  mydb-weekly  Weekly  complete  0.00 s  4 complete
+2026-11-01 01:30:00 -07:00  mydb  Daily  complete  0.00 s  4 complete
+2026-11-02 01:30:00  mydb  Daily  complete  0.00 s  4 complete
 2026-11-02 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
-2026-11-02 14:00:00  mydb  User  complete  0.00 s  mydb/site, mydb/crm, mydb/shop, mydb/wiki
+2026-11-02 14:00:00  mydb  User  complete  0.00 s  4 complete
 2026-11-02 15:00:00  mydb  Daily  complete  0.00 s  mydb/crm
-2026-11-03 01:30:00  mydb  Daily  complete  0.00 s  mydb/site, mydb/crm, mydb/shop, mydb/wiki
+2026-11-03 01:30:00  mydb  Daily  complete  0.00 s  4 complete
 2026-11-03 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
 2026-11-04 01:30:00  mydb  Daily  crashed
 2026-11-04 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
-2026-11-05 01:30:00  mydb  Daily  warnings  0.00 s  mydb/site, mydb/crm (warnings), mydb/shop, mydb/wiki
+2026-11-05 01:30:00  mydb  Daily  warnings  0.00 s  mydb/crm (warnings), mydb/site, mydb/shop, mydb/wiki
 2026-11-05 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
 2026-11-06 01:30:00  mydb  Daily  complete  0.00 s  mydb/site, mydb/crm, mydb/wiki
 2026-11-06 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use crate::databases::postgres;
 use crate::primitives::text::printable;
 
 /// The server, and who loads into it. There is no password among the words: it is in the environment or in a file.
@@ -56,6 +57,20 @@ impl Connection {
             "the server of the environment".to_owned()
         } else {
             printable(shown.join(" ").as_bytes())
+        }
+    }
+
+    /// The words with which a source of the kind `postgres` reaches the same server.
+    pub(super) fn as_source(&self) -> postgres::Connection {
+        let word = |key: &str| self.get(key).map(str::to_owned);
+        let named = ["service", "host", "port", "user", "dbname"];
+        let more = self.words.iter().filter(|(key, _)| !named.contains(&key.as_str())).cloned().collect();
+        postgres::Connection {
+            service: word("service"),
+            host: word("host"),
+            port: word("port"),
+            user: word("user"),
+            more,
         }
     }
 

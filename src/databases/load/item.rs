@@ -114,7 +114,11 @@ pub fn choose(set: &Set, names: &[String], rename: &[(String, String)]) -> Resul
         all.into_iter().filter(|item| names.is_empty() || names.iter().any(|name| item.is_named(name))).collect();
     let loads = |item: &&Item| item.is_for_server() || item.role == Role::Command;
     if !chosen.iter().any(|item| loads(&item)) {
-        return Err(LoadError::Nothing(known.join(", ")));
+        let why = chosen.iter().map(|item| match &item.role {
+            Role::Other(what) => format!("{}: {what}", printable(item.path.as_bytes())),
+            _ => printable(item.path.as_bytes()),
+        });
+        return Err(LoadError::Nothing(why.collect::<Vec<_>>().join("; ")));
     }
     let kinds: BTreeSet<&str> = chosen.iter().filter(|i| i.is_for_server()).map(|i| i.stream.kind.as_str()).collect();
     if kinds.len() > 1 {

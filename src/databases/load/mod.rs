@@ -4,6 +4,7 @@
 //! texts of theirs are quoted, and a command is run only if that is asked for. Globals come first, then the databases one
 //! after the other; each is compared with what was saved before it counts as loaded. One that fails stops no other.
 
+pub mod before;
 pub mod by_hand;
 mod client;
 mod compare;
@@ -16,6 +17,7 @@ mod postgres;
 mod roles;
 mod sql;
 mod state;
+pub mod way_back;
 
 use std::collections::BTreeSet;
 
@@ -71,8 +73,8 @@ struct Loading<'a> {
 
 impl Loading<'_> {
     fn postgres(&mut self, items: &[Item]) -> Result<(), LoadError> {
-        let mut server = Postgres::connect(self.options, self.observer).map_err(refused)?;
-        for (name, said) in server.left_loading().map_err(refused)? {
+        let mut server = Postgres::connect(self.options, self.observer)?;
+        for (name, said) in server.left_loading()? {
             let said = if said.is_empty() { "no word of it".to_owned() } else { said };
             let text = format!(
                 "the database {name} was left by a load that did not finish ({said}); a load of the same \
@@ -110,7 +112,7 @@ impl Loading<'_> {
     }
 
     fn mysql(&mut self, items: &[Item]) -> Result<(), LoadError> {
-        let mut server = MySql::connect(self.options, self.observer).map_err(refused)?;
+        let mut server = MySql::connect(self.options, self.observer)?;
         let mut plans: Vec<(&Item, Result<UsersPlan, String>)> = Vec::new();
         for item in items.iter().filter(|item| item.role == Role::Globals) {
             if !self.options.globals {
@@ -204,14 +206,6 @@ impl Loading<'_> {
             error: None,
             command: item.stream.load.clone().filter(|_| !item.is_for_server()),
         }
-    }
-}
-
-/// An error of a server is one of all.
-fn refused(failure: Failure) -> LoadError {
-    match failure {
-        Failure::Because(why) => LoadError::Server(why),
-        Failure::Interrupted => LoadError::Interrupted,
     }
 }
 

@@ -1,5 +1,6 @@
 //! How databases are loaded, and what came of each.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::databases::tool::Tools;
@@ -54,6 +55,21 @@ pub struct LoadOptions {
     pub dry_run: bool,
     /// The file that remembers what was loaded.
     pub state: PathBuf,
+    /// Databases that were saved as they are: no other one may be replaced. `None`: nothing was to be saved.
+    pub saved: Option<BTreeSet<String>>,
+}
+
+impl LoadOptions {
+    /// Refuses to replace a database that was to be saved first and was not.
+    pub(super) fn check_saved(&self, database: &str) -> Result<(), Failure> {
+        match self.saved.as_ref().is_some_and(|saved| !saved.contains(database)) {
+            true => Err(Failure::Because(format!(
+                "the database {database} would be replaced, and was not saved by --pre-backup, because there was nothing \
+                 to be replaced then: run the same command again"
+            ))),
+            false => Ok(()),
+        }
+    }
 }
 
 /// What came of something that was to be loaded.
@@ -143,8 +159,14 @@ pub enum LoadError {
     #[error("--rename names the database {0}, which is not among what is loaded")]
     RenamesNothing(String),
     /// There is nothing to load.
-    #[error("there is nothing to load into a server in {0}")]
+    #[error("there is nothing to load into a server: {0}")]
     Nothing(String),
+    /// What is there could not be saved before it is replaced.
+    #[error("what would be replaced could not be saved: {0}; nothing was loaded")]
+    NotSaved(String),
+    /// Nothing that was saved before a load can be brought back.
+    #[error("{0}")]
+    NoWayBack(String),
     /// The server cannot be loaded into.
     #[error("{0}")]
     Server(String),
@@ -175,6 +197,16 @@ pub(super) enum Failure {
 impl From<String> for Failure {
     fn from(text: String) -> Self {
         Self::Because(text)
+    }
+}
+
+impl From<Failure> for LoadError {
+    /// An error of a server is one of all.
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Because(why) => Self::Server(why),
+            Failure::Interrupted => Self::Interrupted,
+        }
     }
 }
 

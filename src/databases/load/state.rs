@@ -16,7 +16,7 @@ use super::options::LoadError;
 /// What happened to a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Line {
-    /// `begun` or `loaded`.
+    /// `begun`; `loaded`; `replacing` and `kept` of a database that is about to be replaced, and was not.
     pub event: String,
     /// The server.
     pub to: String,
@@ -40,8 +40,13 @@ pub(super) fn last(file: &Path, to: &str, database: &str) -> Option<Line> {
     lines.rfind(|line| line.to == to && line.database == database)
 }
 
+/// All lines, from the oldest on, as they stand.
+pub(super) fn lines(file: &Path) -> Vec<String> {
+    std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
 /// Adds a line.
-pub(super) fn append(file: &Path, line: &Line) -> Result<(), LoadError> {
+pub(super) fn append(file: &Path, line: &impl Serialize) -> Result<(), LoadError> {
     let failed = |source| LoadError::State { action: "remember what is loaded in", path: file.to_owned(), source };
     let mut text = serde_json::to_string(line).unwrap_or_default();
     // A line that was cut short by a crash must not take this one with it.

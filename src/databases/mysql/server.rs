@@ -38,6 +38,8 @@ pub struct Connection {
     pub user: Option<String>,
     /// The password.
     pub password: Option<Zeroizing<String>>,
+    /// Options of the tools in place of those that are made of the others.
+    pub options: Option<Vec<OsString>>,
 }
 
 /// A server that answered.
@@ -88,6 +90,9 @@ impl Connection {
     }
 
     fn arguments(&self) -> Vec<OsString> {
+        if let Some(options) = &self.options {
+            return options.clone();
+        }
         let mut all: Vec<OsString> = Vec::new();
         let mut option = |name: &str, value: OsString| {
             let mut word = OsString::from(name);

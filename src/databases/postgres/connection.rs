@@ -11,6 +11,8 @@ pub struct Connection {
     pub port: Option<String>,
     /// Who connects.
     pub user: Option<String>,
+    /// Further words: names and values.
+    pub more: Vec<(String, String)>,
 }
 
 impl Connection {
@@ -23,7 +25,9 @@ impl Connection {
             ("user", self.user.as_deref()),
             ("dbname", database),
         ];
-        let parts = parts.iter().filter_map(|(key, value)| Some(format!("{key}={}", quoted((*value)?))));
+        let parts = parts.iter().filter_map(|(key, value)| Some((*key, (*value)?)));
+        let more = self.more.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let parts = more.chain(parts).map(|(key, value)| format!("{key}={}", quoted(value)));
         parts.collect::<Vec<_>>().join(" ")
     }
 
@@ -58,6 +62,8 @@ mod tests {
         assert_eq!(server.to(None), r"host='/run/pg' user='o\'neil'");
         assert_eq!(server.to(Some(r"a\ b=c")), r"host='/run/pg' user='o\'neil' dbname='a\\ b=c'");
         assert_eq!(Connection::default().option(Some("")), "--dbname=dbname=''");
+        let more = Connection { more: vec![("sslmode".into(), "require".into())], ..Connection::default() };
+        assert_eq!(more.to(Some("app")), "sslmode='require' dbname='app'");
         assert_eq!(shell_option("app"), "--dbname=app");
         assert_eq!(shell_option("$(touch x)"), "--dbname='$(touch x)'");
         assert_eq!(shell_option("a=b"), r#"--dbname="dbname='a=b'""#);

@@ -1,5 +1,7 @@
 //! `load`: databases of a set come back into other servers, and what is not what was saved is refused.
 
+mod after;
+mod before;
 mod servers;
 
 use std::fs;
@@ -8,7 +10,7 @@ use std::io::Read;
 use serde_json::Value;
 
 use crate::program::Strongroom;
-use servers::{MariaDb, Postgres, TestDump, load, save, tool};
+use servers::{MariaDb, MariaDbServer, Postgres, Server, TestDump, load, save, tool};
 
 const NINE: [&str; 9] =
     ["arborist", "audit", "fence", "indexd", "We ird; $(touch x)", "pe\"reg'rine", "requéstor", "sheepdog", "wts"];
@@ -19,7 +21,7 @@ fn ident(name: &str) -> String {
 
 /// A server with nine databases, odd names, and roles.
 fn deployment() -> Postgres {
-    let server = Postgres::start("postgres");
+    let server = Postgres::start();
     server.sql("postgres", "create role app login password 'geheim-app'");
     server.sql("postgres", "create role \"odd;role\" nologin; comment on role \"odd;role\" is 'it''s'");
     server.sql(
@@ -63,7 +65,7 @@ fn nine_databases_and_their_roles_come_back_into_another_server() {
     let fence = old.sql("postgres", properties);
     drop(old);
     let _ = fs::remove_dir_all(sr.at("home"));
-    let new = Postgres::start("admin");
+    let new = Postgres::start_as("admin");
     new.sql("postgres", "create role app login password 'another'");
     let app = "select rolpassword from pg_authid where rolname = 'app'";
     let password = new.sql("postgres", app);
@@ -102,7 +104,7 @@ fn nine_databases_and_their_roles_come_back_into_another_server() {
 }
 
 fn small(name: &str, rows: u32) -> Postgres {
-    let server = Postgres::start("postgres");
+    let server = Postgres::start();
     add(&server, name, rows);
     server
 }
@@ -125,7 +127,7 @@ fn two_dumps_that_were_exchanged_are_refused() {
     let old = small("fence", 10);
     add(&old, "wts", 20);
     add(&old, "audit", 30);
-    let new = Postgres::start("postgres");
+    let new = Postgres::start();
     for format in ["custom", "plain", "plain -C"] {
         let sr = Strongroom::init();
         let mut dumps = exchanged(old.dump("fence", format), old.dump("wts", format));
@@ -149,7 +151,7 @@ fn two_dumps_that_were_exchanged_are_refused() {
 /// A managed server gives no superuser: what it refuses is left out and named, and the rest comes back.
 #[test]
 fn who_is_no_superuser_loads_what_the_server_allows() {
-    let (old, sr, new) = (deployment(), Strongroom::init(), Postgres::start("postgres"));
+    let (old, sr, new) = (deployment(), Strongroom::init(), Postgres::start());
     save(&sr, vec![("gen3", vec![old.globals(), old.dump("fence", "custom"), old.dump("wts", "plain -C")])]);
     new.sql("postgres", "create role limited login createdb createrole");
     let text = load(&sr, 0, &new.to("limited"), &[]);
@@ -179,7 +181,7 @@ fn who_is_no_superuser_loads_what_the_server_allows() {
 /// IDP-1: a database that was made read-only before it was dumped with its settings could not be loaded.
 #[test]
 fn a_read_only_database_is_loaded_and_read_only_again() {
-    let (old, new) = (small("ro", 10), Postgres::start("postgres"));
+    let (old, new) = (small("ro", 10), Postgres::start());
     old.sql("postgres", "alter database ro set default_transaction_read_only = on");
     for (n, format) in ["custom", "plain -C", "plain"].into_iter().enumerate() {
         let sr = Strongroom::init();
@@ -194,7 +196,7 @@ fn a_read_only_database_is_loaded_and_read_only_again() {
 /// IDP-14: what is there is refused, replaced once the new one is whole, or kept under another name.
 #[test]
 fn a_database_that_is_there_is_refused_replaced_or_kept() {
-    let (old, sr, new) = (small("fence", 10), Strongroom::init(), Postgres::start("postgres"));
+    let (old, sr, new) = (small("fence", 10), Strongroom::init(), Postgres::start());
     save(&sr, vec![("gen3", vec![old.dump("fence", "custom")])]);
     add(&new, "fence", 3);
     let to = new.to("postgres");
@@ -307,7 +309,7 @@ fn commands_of_descriptions_are_printed_and_run_only_if_that_is_asked_for() {
 /// the password is seen in no list of processes.
 #[test]
 fn a_load_that_was_killed_goes_on_with_what_is_not_loaded() {
-    let (old, sr, new) = (small("one", 10), Strongroom::init(), Postgres::start("postgres"));
+    let (old, sr, new) = (small("one", 10), Strongroom::init(), Postgres::start());
     add(&old, "two", 20);
     save(&sr, vec![("gen3", vec![old.dump("one", "custom"), old.dump("two", "custom")])]);
     let to = new.to("postgres");

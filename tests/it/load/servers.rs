@@ -1,7 +1,6 @@
 //! Servers of the tests of `load`, and snapshots of their databases.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 
 use strongroom::format::description::{StreamDescription, TableCount};
@@ -15,93 +14,40 @@ use zeroize::Zeroizing;
 
 use crate::harness::{BackupOptions, options};
 use crate::program::Strongroom;
+pub(super) use crate::servers::mariadb::MariaDb;
+pub(super) use crate::servers::postgres::Postgres;
 
-fn root() -> bool {
-    rustix::process::getuid().is_root()
-}
-
-/// Runs `command` by bash, as `user` if we are root: the servers refuse to be root's.
-fn shell(user: &str, command: &str) -> Output {
-    let mut run = Command::new(if root() { "setpriv" } else { "bash" });
-    if root() {
-        run.args(["--reuid", user, "--regid", user, "--init-groups", "bash"]);
-    }
-    run.args(["-c", command]).current_dir("/").stdin(Stdio::null()).output().expect("bash and setpriv are there")
-}
-
-#[track_caller]
-fn must(user: &str, command: &str) -> String {
-    let output = shell(user, command);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command}: {}\n{errors}", String::from_utf8_lossy(&output.stdout));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-fn folder_for(user: &str) -> tempfile::TempDir {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    if root() {
-        assert!(Command::new("chown").arg(user).arg(folder.path()).status().expect("chown runs").success());
-    }
-    folder
-}
-
-/// A private PostgreSQL server, with a superuser of this name; stopped and removed when dropped.
-pub(super) struct Postgres {
-    folder: tempfile::TempDir,
-    pub bin: PathBuf,
-    pub admin: String,
-}
-
-impl Postgres {
-    pub(super) fn start(admin: &str) -> Self {
-        let installed = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed");
-        let mut bins: Vec<PathBuf> = installed.map(|e| e.expect("readable").path().join("bin")).collect();
-        bins.retain(|bin| bin.join("initdb").exists());
-        bins.sort();
-        let bin = bins.pop().expect("a PostgreSQL server is installed");
-        let server = Self { folder: folder_for("postgres"), bin, admin: admin.to_owned() };
-        let (at, bin) = (server.at(), server.bin.display());
-        must("postgres", &format!("{bin}/initdb -D {at}/data -A trust -E UTF8 --locale=C.UTF-8 -U {admin} --no-sync"));
-        let options = format!("-c listen_addresses= -k {at} -c fsync=off");
-        must("postgres", &format!("{bin}/pg_ctl -D {at}/data -o '{options}' -l {at}/log -w start"));
-        server
-    }
-
-    pub(super) fn at(&self) -> String {
-        self.folder.path().display().to_string()
-    }
-
+/// A PostgreSQL server that is saved and loaded into.
+pub(super) trait Server {
     /// What `--to` says.
-    pub(super) fn to(&self, user: &str) -> String {
+    fn to(&self, user: &str) -> String;
+    /// Its databases but templates.
+    fn databases(&self) -> Vec<String>;
+    /// A dump of a database.
+    fn dump(&self, database: &str, format: &str) -> TestDump;
+    /// A dump of its roles.
+    fn globals(&self) -> TestDump;
+}
+
+fn client(server: &Postgres, tool: &str, more: &[&str]) -> CommandSource {
+    let at = server.at();
+    CommandSource::of_words(tool, [&[tool, "-h", &at, "-U", &server.admin], more].concat())
+}
+
+impl Server for Postgres {
+    fn to(&self, user: &str) -> String {
         format!("host={} user={user}", self.at())
     }
 
-    pub(super) fn sql(&self, database: &str, sql: &str) -> String {
-        let mut psql = Command::new("psql");
-        psql.args(["-h", &self.at(), "-U", &self.admin, "-X", "-v", "ON_ERROR_STOP=1", "-qtA", "-d", database]);
-        let output = psql.env("PGOPTIONS", "-c client_min_messages=warning").args(["-c", sql]).output().unwrap();
-        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    pub(super) fn databases(&self) -> Vec<String> {
+    fn databases(&self) -> Vec<String> {
         let all = self.sql("postgres", "select datname from pg_database where not datistemplate order by 1");
         all.lines().map(str::to_owned).collect()
     }
 
-    fn client(&self, tool: &str, more: &[&str]) -> CommandSource {
-        let at = self.at();
-        let words = [&[tool, "-h", &at, "-U", &self.admin], more].concat();
-        CommandSource::of_words(tool, words)
-    }
-
-    /// A dump of a database.
-    pub(super) fn dump(&self, database: &str, format: &str) -> TestDump {
+    fn dump(&self, database: &str, format: &str) -> TestDump {
         let command = match format {
-            "custom" => self.client("pg_dump", &["-Fc", "-Z0", "-d", database]),
-            "plain -C" => self.client("pg_dump", &["-C", "-d", database]),
+            "custom" => client(self, "pg_dump", &["-Fc", "-Z0", "-d", database]),
+            "plain -C" => client(self, "pg_dump", &["-C", "-d", database]),
             "directory" => {
                 let line = format!(
                     "d=$(mktemp -d) && pg_dump -h '{}' -U {} -Fd -f $d/x -d \"$DB\" && tar -C $d -cf - x && rm -r $d",
@@ -112,7 +58,7 @@ impl Postgres {
                 command.env.push(("DB".into(), database.into()));
                 command
             }
-            _ => self.client("pg_dump", &["-d", database]),
+            _ => client(self, "pg_dump", &["-d", database]),
         };
         let word = |sql: &str| {
             self.sql(database, &format!("select {sql} from pg_database where datname = current_database()"))
@@ -154,8 +100,8 @@ impl Postgres {
         }
     }
 
-    pub(super) fn globals(&self) -> TestDump {
-        let command = self.client("pg_dumpall", &["--globals-only"]);
+    fn globals(&self) -> TestDump {
+        let command = client(self, "pg_dumpall", &["--globals-only"]);
         TestDump { command, described: described("postgres", "globals", "globals") }
     }
 }
@@ -165,50 +111,20 @@ fn described(kind: &str, format: &str, member: &str) -> StreamDescription {
     StreamDescription { member, kind: kind.to_owned(), format: format.to_owned(), ..StreamDescription::default() }
 }
 
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        shell("postgres", &format!("{}/pg_ctl -D {}/data -m immediate -w stop", self.bin.display(), self.at()));
-    }
+/// A MariaDB server that is saved and loaded into.
+pub(super) trait MariaDbServer {
+    /// What `--to` says.
+    fn to(&self, user: &str) -> String;
+    /// A dump of a database; `more` are options and tables.
+    fn dump(&self, database: &str, more: &[&str], tables: &[(&str, u64)]) -> TestDump;
 }
 
-/// A private MariaDB server; stopped and removed when dropped.
-pub(super) struct MariaDb {
-    folder: tempfile::TempDir,
-}
-
-impl MariaDb {
-    pub(super) fn start() -> Self {
-        let server = Self { folder: folder_for("mysql") };
-        let at = server.folder.path().display().to_string();
-        let install = "mariadb-install-db --no-defaults --auth-root-authentication-method=normal";
-        must("mysql", &format!("{install} --datadir={at}/data"));
-        let start = format!(
-            "mariadbd --no-defaults --datadir={at}/data --tmpdir={at} --socket={at}/sock --skip-networking --pid-file={at}/pid \
-             >{at}/log 2>&1 & until mariadb-admin --no-defaults -u root --socket={at}/sock ping >/dev/null 2>&1; \
-             do kill -0 $! || exit 1; done"
-        );
-        must("mysql", &start);
-        server
-    }
-
-    fn socket(&self) -> String {
-        format!("{}/sock", self.folder.path().display())
-    }
-
-    pub(super) fn to(&self, user: &str) -> String {
+impl MariaDbServer for MariaDb {
+    fn to(&self, user: &str) -> String {
         format!("socket={} user={user}", self.socket())
     }
 
-    pub(super) fn sql(&self, sql: &str) -> String {
-        let socket = format!("--socket={}", self.socket());
-        let output =
-            Command::new("mariadb").args(["--no-defaults", "-u", "root", &socket, "-BN", "-e", sql]).output().unwrap();
-        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    /// A dump of a database; `more` are options and tables.
-    pub(super) fn dump(&self, database: &str, more: &[&str], tables: &[(&str, u64)]) -> TestDump {
+    fn dump(&self, database: &str, more: &[&str], tables: &[(&str, u64)]) -> TestDump {
         let socket = format!("--socket={}", self.socket());
         let fixed = [
             "mariadb-dump",
@@ -229,12 +145,6 @@ impl MariaDb {
             .to_vec();
         stream.tables = Some(tables.collect());
         TestDump { command, described: stream }
-    }
-}
-
-impl Drop for MariaDb {
-    fn drop(&mut self) {
-        shell("mysql", &format!("mariadb-admin --no-defaults -u root --socket={} shutdown", self.socket()));
     }
 }
 
@@ -273,6 +183,11 @@ impl Dump for TestDump {
 
 /// Saves sources of the job `idp`, each with its dumps, as one set.
 pub(super) fn save(sr: &Strongroom, sources: Vec<(&str, Vec<TestDump>)>) {
+    save_with(sr, sources, &[]);
+}
+
+/// As [`save`], with answers that were recorded.
+pub(super) fn save_with(sr: &Strongroom, sources: Vec<(&str, Vec<TestDump>)>, records: &[(&str, &str)]) {
     let store = Arc::new(LocalStore::open(&sr.at("repo"), 0).expect("the repository is there"));
     let home = sr.at("saver");
     let places = LocalPlaces { cache: home.join("cache"), state: home.join("state") };
@@ -284,9 +199,9 @@ pub(super) fn save(sr: &Strongroom, sources: Vec<(&str, Vec<TestDump>)>) {
         };
         dumps_source(format!("idp/{name}"), StreamOptions::default(), Box::new(list))
     };
+    let records = records.iter().map(|(name, answer)| ((*name).to_owned(), (*answer).to_owned())).collect();
     let notes = Some("Restart the pods\nand look".to_owned());
-    let job =
-        Some(Job { name: "idp".to_owned(), job_type: "Daily".to_owned(), notes, records: Vec::new(), alone: false });
+    let job = Some(Job { name: "idp".to_owned(), job_type: "Daily".to_owned(), notes, records, alone: false });
     let options = BackupOptions { job, ..options(&[]) };
     let report =
         backup_sources(&repository, sources.into_iter().map(source).collect(), options, &Silent).expect("a backup");

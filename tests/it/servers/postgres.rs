@@ -8,6 +8,8 @@ use std::process::{Command, Output, Stdio};
 pub(crate) struct Postgres {
     folder: tempfile::TempDir,
     pub bin: PathBuf,
+    /// Its superuser.
+    pub admin: String,
 }
 
 /// Runs a program as the server's user if we are root: the server refuses to be root's.
@@ -49,20 +51,25 @@ fn folder() -> tempfile::TempDir {
 impl Postgres {
     /// A server that trusts everybody who reaches its socket.
     pub(crate) fn start() -> Self {
-        Self::start_with(&["-A", "trust"], None)
+        Self::start_as("postgres")
+    }
+
+    /// A server that trusts everybody who reaches its socket, with a superuser of this name.
+    pub(crate) fn start_as(admin: &str) -> Self {
+        Self::start_with(admin, &["-A", "trust"], None)
     }
 
     /// A server that lets a system user in as the role of the same name.
     pub(crate) fn start_with_peers() -> Self {
-        Self::start_with(&["-A", "peer"], None)
+        Self::start_with("postgres", &["-A", "peer"], None)
     }
 
     /// A server that asks for a password; that of `postgres` is this one.
     pub(crate) fn start_with_password(password: &str) -> Self {
-        Self::start_with(&["-A", "scram-sha-256"], Some(password))
+        Self::start_with("postgres", &["-A", "scram-sha-256"], Some(password))
     }
 
-    fn start_with(options: &[&str], password: Option<&str>) -> Self {
+    fn start_with(admin: &str, options: &[&str], password: Option<&str>) -> Self {
         let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
             .expect("PostgreSQL is installed (bash .ci/test installs it)")
             .map(|entry| entry.expect("readable").path().join("bin"))
@@ -70,9 +77,9 @@ impl Postgres {
             .collect();
         versions.sort();
         let bin = versions.pop().expect("a PostgreSQL server is installed (bash .ci/test installs it)");
-        let server = Self { folder: folder(), bin };
+        let server = Self { folder: folder(), bin, admin: admin.to_owned() };
         let data = server.at() + "/data";
-        let mut words = vec!["-D", &data, "-U", "postgres", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"];
+        let mut words = vec!["-D", &data, "-U", admin, "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"];
         words.extend(options);
         let file = server.at() + "/password";
         std::fs::write(&file, password.unwrap_or_default()).expect("it is ours");
@@ -85,7 +92,7 @@ impl Postgres {
 
     /// A standby of this server, which has reached its state.
     pub(crate) fn standby(&self) -> Self {
-        let standby = Self { folder: folder(), bin: self.bin.clone() };
+        let standby = Self { folder: folder(), bin: self.bin.clone(), admin: self.admin.clone() };
         let data = standby.at() + "/data";
         let from = format!("--dbname=host='{}' user=postgres", self.at());
         standby.must("pg_basebackup", &["-D", &data, "-R", "--checkpoint=fast", "--no-sync", &from], "");
@@ -95,7 +102,7 @@ impl Postgres {
 
     /// A server that begins with what a base backup holds, a tar file.
     pub(crate) fn of_base_backup(&self, tar: &Path) -> Self {
-        let server = Self { folder: folder(), bin: self.bin.clone() };
+        let server = Self { folder: folder(), bin: self.bin.clone(), admin: self.admin.clone() };
         let data = server.at() + "/data";
         let script = format!("umask 077 && mkdir '{data}' && tar -x -C '{data}'");
         let unpacked = as_server_fed(Path::new("/bin/sh"), &["-c", &script], &std::fs::read(tar).expect("it is there"));
@@ -126,7 +133,7 @@ impl Postgres {
     #[track_caller]
     pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
         let name = database.replace('\\', "\\\\").replace('\'', "\\'");
-        let connection = format!("--dbname=host='{}' user=postgres dbname='{name}'", self.at());
+        let connection = format!("--dbname=host='{}' user={} dbname='{name}'", self.at(), self.admin);
         self.must("psql", &["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-f", "-", &connection], sql)
     }
 

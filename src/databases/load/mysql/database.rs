@@ -64,6 +64,9 @@ impl Load<'_> {
             done.notes.push("an earlier load of it did not finish: it begins again".to_owned());
         }
         let before = self.before(is_there, unfinished.as_ref(), &mut done.notes)?;
+        if matches!(before, Before::Replace | Before::Move) {
+            options.check_saved(self.target)?;
+        }
         if options.dry_run {
             return Ok(done);
         }
@@ -82,6 +85,25 @@ impl Load<'_> {
             Err(text) => return Err(Failure::Because(format!("it is not what was saved: {text}"))),
         }
         Ok(done)
+    }
+
+    /// Whether tables that are there would be replaced or moved away. If it cannot be loaded, they are not.
+    pub(crate) fn replaces(&self) -> Result<bool, Failure> {
+        let options = self.server.options;
+        if !self.server.has(self.target)? {
+            return Ok(false);
+        }
+        let line = state::last(&options.state, &options.to.shown(), self.target);
+        let line = line.filter(|line| line.snapshot == self.item.snapshot.id.to_string());
+        let is_loaded = line.as_ref().is_some_and(|line| line.event == "loaded");
+        if is_loaded && self.is_as_saved(&mut Done::default(), false)?.is_ok() {
+            return Ok(false);
+        }
+        match self.before(true, line.filter(|line| line.event == "begun").as_ref(), &mut Vec::new()) {
+            Ok(before) => Ok(matches!(before, Before::Replace | Before::Move)),
+            Err(Failure::Because(_)) => Ok(false),
+            Err(interrupted) => Err(interrupted),
+        }
     }
 
     /// What is there, compared with what was saved.

@@ -101,8 +101,23 @@ impl Load<'_> {
             ));
         }
         let oid = self.server.database(self.target)?.map(|found| found.oid).unwrap_or_default();
-        self.remember(oid)?;
+        // If it is not remembered, it is loaded all the same: a later run compares and loads again.
+        self.remember("loaded", oid)?;
         Ok(done)
+    }
+
+    /// Whether a database that is there and holds something would be replaced or given another name. If it cannot be
+    /// loaded, it is not.
+    pub(crate) fn replaces(&self) -> Result<bool, Failure> {
+        let Some(found) = self.server.database(self.target)? else { return Ok(false) };
+        if self.is_loaded(&found, &mut Done::default())? {
+            return Ok(false);
+        }
+        match self.place(Some(found), &mut Vec::new()) {
+            Ok(Place::Beside(old)) => Ok(old.is_some()),
+            Ok(Place::AsItStands) | Err(Failure::Because(_)) => Ok(false),
+            Err(interrupted) => Err(interrupted),
+        }
     }
 
     /// Says what to do if the connected role may not give things to their owners.
@@ -142,9 +157,9 @@ impl Load<'_> {
         }
     }
 
-    fn remember(&self, identity: String) -> Result<(), Failure> {
+    fn remember(&self, event: &str, identity: String) -> Result<(), Failure> {
         let line = Line {
-            event: "loaded".to_owned(),
+            event: event.to_owned(),
             to: self.server.options.to.shown(),
             database: self.target.to_owned(),
             identity,
@@ -152,7 +167,6 @@ impl Load<'_> {
             time_ms: self.stream.repository.system.now_ms(),
             made: true,
         };
-        // It is loaded all the same: a later run compares and loads again.
         state::append(&self.server.options.state, &line).map_err(|e| Failure::Because(e.to_string()))
     }
 
@@ -222,7 +236,7 @@ impl Load<'_> {
                 "the database {target} is in use ({}): end the sessions first",
                 crate::databases::load::options::counted(found.sessions, "session", "sessions")
             ))),
-            _ => Ok(Place::Beside(Some(found))),
+            _ => options.check_saved(target).map(|()| Place::Beside(Some(found))),
         }
     }
 
@@ -575,12 +589,16 @@ impl Load<'_> {
         let aside = self.free_name()?;
         let aside_name = sql::name(&aside);
         let text = format!("begin;\nalter database {target} rename to {aside_name};\n{rename}\ncommit;");
-        self.server.admin(&text).map_err(|failure| match failure {
-            Failure::Because(why) => {
-                Failure::Because(format!("it is loaded as {temporary}, and cannot be put in place: {why}"))
-            }
-            interrupted => interrupted,
-        })?;
+        self.remember("replacing", String::new())?;
+        if let Err(failure) = self.server.admin(&text) {
+            return Err(match failure {
+                Failure::Because(why) => {
+                    self.remember("kept", String::new())?;
+                    Failure::Because(format!("it is loaded as {temporary}, and cannot be put in place: {why}"))
+                }
+                interrupted => interrupted,
+            });
+        }
         match self.server.options.if_exists {
             IfExists::Replace => match self.server.admin(&format!("drop database {aside_name};")) {
                 Err(Failure::Because(why)) => notes.push(format!("the old one is left as {aside}: {why}")),
