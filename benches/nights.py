@@ -81,7 +81,7 @@ def fill(servers, rows):
 def change(servers, tree, rows, night, rng):
     for name in NAMES:
         servers.psql(name, f"update t set note = md5(note || '{night}') || note where id % 100 = {night}; "
-                           f"insert into t select g, md5(g::text), md5((g * 3)::text) from generate_series({rows + night * 100}, {rows + night * 100 + rows // 300}) g")
+                           f"insert into t select g, md5(g::text), md5((g * 3)::text) from generate_series({rows * night + 1}, {rows * night + rows // 300}) g")
     servers.mysql(f"update datahub.metadata_aspect_v2 set metadata = concat('{{\"n\":{night},', substr(metadata, 2)) "
                   f"where substring_index(urn, ':', -1) % 100 = {night}")
     files = sorted(glob.glob(tree + "/*/*"))

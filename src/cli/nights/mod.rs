@@ -165,10 +165,12 @@ fn local_ms(time: &str) -> i64 {
     time.parse::<DateTime>().unwrap().to_zoned(zone()).unwrap().timestamp().as_millisecond()
 }
 
-/// A text as it is compared: ids are `ID`, columns stand two spaces apart, and the folder of the machine has a name.
+/// A text as it is compared: ids are `ID`, columns stand two spaces apart, the folder of the machine has a name, and of a
+/// source of a run only the outcome is told.
 fn plain(text: &str, folder: &Path) -> String {
     let text = text.replace(folder.to_str().unwrap(), "FOLDER");
     let text = Regex::new(r"(?-u:\b)[0-9a-f]{8}(?-u:\b)").unwrap().replace_all(&text, "ID").into_owned();
+    let text = Regex::new("(?m), snapshot ID, .* stored$").unwrap().replace_all(&text, "").into_owned();
     Regex::new("  +").unwrap().replace_all(&text, "  ").into_owned()
 }
 
