@@ -316,6 +316,11 @@ source  dss/govern: failed
   the command of govern.sql failed with status 1
   cat: FOLDER/dumps/govern: No such file or directory",
     );
+    shown_later(machine);
+}
+
+/// The runs of the second week.
+fn shown_later(machine: &Machine) {
     assert_lines(
         &show_run(machine, "2026-11-04 01:30", "mydb", Exit::Command(3)),
         "run  ID
