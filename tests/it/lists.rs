@@ -22,6 +22,7 @@ fn paths_come_from_lists() {
     let told = with_input(&sr, 0, &["backup", "-v", "--source", "s", "--files-from", "-"], list);
     assert!(told.contains("d/a.sql") && told.contains("d/b.sql") && !told.contains("TXT"), "{told}");
     // The next list differs, and is the same source: each file is compared with what it was itself.
+    sr.write("d/a.sql", "changed since");
     let told = with_input(&sr, 0, &["backup", "-vv", "--source", "s", "--files-from", "-"], b"d/B.TXT\nd/a.sql\n");
     let line = |what: &str, name: &str| told.lines().any(|l| l.starts_with(what) && l.contains(name));
     assert!(line("new ", "d/B.TXT") && line("modified ", "d/a.sql") && !told.contains("--source"), "{told}");
