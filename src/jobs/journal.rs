@@ -57,7 +57,7 @@ pub enum Event {
         outcome: String,
         /// Its snapshot, if there is one.
         snapshot: Option<String>,
-        /// Why there is none.
+        /// Why there is none, or it is not complete.
         error: Option<String>,
         /// Bytes of its content.
         bytes: u64,
@@ -115,7 +115,7 @@ pub struct RunSource {
     pub outcome: String,
     /// Its snapshot, if there is one.
     pub snapshot: Option<String>,
-    /// Why it failed, or what is wrong.
+    /// Why it is not complete.
     pub error: Option<String>,
     /// Bytes of its content.
     pub bytes: u64,

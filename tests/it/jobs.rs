@@ -176,6 +176,19 @@ fn the_journal_tells_what_was_run_and_why_it_failed() {
     assert!(!journal.contains("hunter2") && !journal.contains("open sesame"), "{journal}");
 }
 
+/// MYDB-6: what was saved and is not complete has its reason in the journal: a backup credential could read it nowhere else.
+#[test]
+fn the_journal_tells_why_what_was_saved_is_not_complete() {
+    let sr = configured(
+        "[jobs.a.sources]\ncut = { kind = \"command\", file = \"c\", command = \"echo x\", trailer = \"-- end\" }\n\
+         [jobs.b.sources]\ntwo = { kind = \"path\", paths = [\"FOLDER/site\", \"FOLDER/gone\"] }\n",
+    );
+    run(&sr, 3, &[]);
+    let text = sr.expect(0, &["runs"]);
+    assert!(text.contains("a/cut (partial: c is not complete: its last line is not \"-- end\""), "{text}");
+    assert!(text.contains("b/two (partial: ") && text.contains("gone: no such file or directory)"), "{text}");
+}
+
 /// What is due is run once; a job that was never seen before waits for its next slot.
 #[test]
 fn a_job_that_is_due_is_run_once() {

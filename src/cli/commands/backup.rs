@@ -217,7 +217,7 @@ pub(crate) struct SourceJson {
     pub outcome: &'static str,
     /// What was read and stored.
     pub figures: FiguresJson,
-    /// Why nothing was published.
+    /// Why nothing was published, or it is not complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Exclusion rules that matched nothing.

@@ -65,7 +65,7 @@ pub(crate) struct RunSourceJson {
     pub bytes: u64,
     /// Bytes added to the repository.
     pub bytes_stored: u64,
-    /// Why it failed.
+    /// Why it is not complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

@@ -93,7 +93,8 @@ fn nights() -> Machine {
     machine
 }
 
-/// What `runs` lists, without the ids. On Wednesday, what was missed is made up: once for each job.
+/// What `runs` lists, without the ids. On Wednesday, what was missed is made up: once for each job. A cell has 120
+/// characters at the most; `show` tells all.
 const RUNS: &str = "
 2026-10-26 01:30:00  mydb  Daily  complete  0.00 s  mydb/site, mydb/crm, mydb/shop
 2026-10-26 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
@@ -115,7 +116,7 @@ const RUNS: &str = "
 2026-11-03 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
 2026-11-04 01:30:00  mydb  Daily  crashed
 2026-11-04 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
-2026-11-05 01:30:00  mydb  Daily  warnings  0.00 s  mydb/crm (warnings), mydb/site, mydb/shop, mydb/wiki
+2026-11-05 01:30:00  mydb  Daily  warnings  0.00 s  mydb/crm (warnings: mydb/crm has 800 bytes, 40 % of its usual 2000: that is less than min_ratio = 0.5 allows), mydb/s...
 2026-11-05 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
 2026-11-06 01:30:00  mydb  Daily  complete  0.00 s  mydb/site, mydb/crm, mydb/wiki
 2026-11-06 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
@@ -328,6 +329,20 @@ job  mydb (Daily)
 outcome  crashed
 began  2026-11-04 01:30:00 (America/Los_Angeles)
 due  2026-11-04 01:30:00 (America/Los_Angeles)",
+    );
+    assert_lines(
+        &show_run(machine, "2026-11-05 01:30", "mydb", Exit::Command(0)),
+        "run  ID
+job  mydb (Daily)
+outcome  warnings
+began  2026-11-05 01:30:00 (America/Los_Angeles)
+due  2026-11-05 01:30:00 (America/Los_Angeles)
+ended  2026-11-05 01:30:00 (America/Los_Angeles), after 0.00 s
+source  mydb/site: complete
+source  mydb/crm: warnings
+  mydb/crm has 800 bytes, 40 % of its usual 2000: that is less than min_ratio = 0.5 allows
+source  mydb/shop: complete
+source  mydb/wiki: complete",
     );
     let crashed = show_set(machine, "2026-11-04 01:30", Exit::Command(2));
     assert_lines(

@@ -123,6 +123,7 @@ impl PathsSource {
             findings.push(text);
         }
         let outcome = outcome.max(length);
+        let why = findings.first().filter(|_| outcome != Outcome::Complete).cloned();
         writer.run.flush()?;
         counted.add_to(writer.run, &mut figures);
         figures.duration_ms = (repository.system.now_ms() - started_ms).max(0) as u64;
@@ -141,7 +142,7 @@ impl PathsSource {
         rows.commit(repository.cache(), self.name.as_bytes(), rows_of, id).map_err(RepositoryError::from)?;
         let (rules_unmatched, rules) = (self.rules.unmatched(), self.rules.summary());
         let report = SourceReport::new(self.name.clone(), outcome, figures);
-        Ok(SourceReport { snapshot: Some(id), rules_unmatched, rules, ..report })
+        Ok(SourceReport { snapshot: Some(id), error: why, rules_unmatched, rules, ..report })
     }
 
     /// Stores the trees, and the directories that lead to them.

@@ -46,7 +46,7 @@ pub struct SourceReport {
     pub outcome: Outcome,
     /// What was read and stored.
     pub figures: Figures,
-    /// Why nothing was published.
+    /// Why nothing was published, or what was is not complete.
     pub error: Option<String>,
     /// Exclusion rules that matched nothing.
     pub rules_unmatched: Vec<String>,

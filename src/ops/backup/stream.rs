@@ -169,9 +169,8 @@ pub(super) fn store_stream(
     let len = content.len;
     let mut figures = Figures { files: 1, files_read: 1, bytes: len, bytes_read: len, ..Figures::default() };
     let mut tally = Tally::new(observer);
-    let outcome = recognize(&name, result, options, &mut tally);
-    let outcome = outcome.max(worst_of(&dumped.findings)).max(judge(&options.limits, &path, len, &mut tally));
-    dumped.findings.into_iter().for_each(|(severity, text)| tally.say(severity, format!("{path}: {text}")));
+    let recognized = recognize(&name, result, options, &mut tally);
+    let (outcome, why) = judge(recognized, &options.limits, (&path, len), dumped.findings, &mut tally);
     let root = build(writer.run, vec![file_node(&name, content, started_ms)])?;
     counted.add_to(writer.run, &mut figures);
     figures.duration_ms = since(&*repository.system, started_ms);
@@ -186,7 +185,7 @@ pub(super) fn store_stream(
     };
     let (id, cost) = writer.publish_soon(Stored { described, root, outcome, parents: Vec::new(), started_ms })?;
     figures.bytes_stored = cost.unwrap_or(figures.bytes_stored);
-    writer.report(SourceReport { snapshot: Some(id), ..report(outcome, figures) });
+    writer.report(SourceReport { snapshot: Some(id), error: why, ..report(outcome, figures) });
     Ok(Saved::Reported)
 }
 
@@ -215,11 +214,27 @@ fn since(system: &dyn System, started_ms: i64) -> u64 {
     (system.now_ms() - started_ms).max(0) as u64
 }
 
-/// Tells what is unusual about the length of a stream.
-fn judge(limits: &Limits, path: &str, len: u64, tally: &mut Tally<'_>) -> Outcome {
-    let (outcome, text) = limits.judge(path, len);
-    text.into_iter().for_each(|text| tally.say(Severity::Warning, text));
-    outcome
+/// How complete a stream is, by what was recognized in it, its length and what its dump found; and why it is not complete.
+fn judge(
+    recognized: Outcome,
+    limits: &Limits,
+    (path, len): (&str, u64),
+    found: Vec<(Severity, String)>,
+    tally: &mut Tally<'_>,
+) -> (Outcome, Option<String>) {
+    let incomplete = tally.findings.first().filter(|_| recognized != Outcome::Complete).cloned();
+    let (length, unusual) = limits.judge(path, len);
+    let outcome = recognized.max(worst_of(&found)).max(length);
+    unusual.iter().for_each(|text| tally.say(Severity::Warning, text.clone()));
+    let mut why = incomplete.or(unusual);
+    for (severity, text) in found {
+        let text = format!("{path}: {text}");
+        if severity != Severity::Note {
+            why.get_or_insert_with(|| text.clone());
+        }
+        tally.say(severity, text);
+    }
+    (outcome, why)
 }
 
 /// Reads a stream to its end; says why it is not worth to be kept, if it is not.
