@@ -79,7 +79,7 @@ impl Tools {
         })?;
         let child = group.child();
         let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (said, errors) = std::thread::scope(|scope| {
+        let (said, errors, is_late) = std::thread::scope(|scope| {
             scope.spawn(move || {
                 // A tool that does not read its input says so by its status.
                 if let Some(stdin) = &mut stdin {
@@ -92,11 +92,16 @@ impl Tools {
             while !output.is_finished() && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            if !output.is_finished() {
+            let is_late = !output.is_finished();
+            if is_late {
                 group.stop();
             }
-            (output.join().unwrap_or_default(), errors.join().unwrap_or_default())
+            (output.join().unwrap_or_default(), errors.join().unwrap_or_default(), is_late)
         });
+        // What it had printed by then is not the whole answer.
+        if is_late {
+            return Err(fail(format!("it did not answer within {} s", ANSWER_WITHIN.as_secs())));
+        }
         let status = group.wait().map_err(|e| fail(e.to_string()))?;
         match status.success() {
             true => Ok(said),

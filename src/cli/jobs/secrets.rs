@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use crate::cli::error::{CliError, Result};
 use crate::jobs::config::find::check_private;
 use crate::jobs::config::tree::Table;
+use crate::source::command::is_own;
 
 use super::texts::Texts;
 
@@ -36,7 +37,12 @@ pub(in crate::cli) fn secret(
         return texts.variable(variable).map(|text| Some(Zeroizing::new(text))).ok_or_else(missing);
     }
     let Some(line) = named("command") else { return Ok(None) };
-    let output = Command::new("bash")
+    let mut bash = Command::new("bash");
+    // A passphrase of ours and the keys of the store are none of its business.
+    for name in texts.env.variables.keys().filter(|name| is_own(name)) {
+        bash.env_remove(name);
+    }
+    let output = bash
         .args(["-o", "pipefail", "-c", line])
         .envs(texts.env.file_variables())
         .stdin(Stdio::null())
