@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
+use strongroom::format::record::Outcome;
 
 use super::servers::{Postgres, Server, load, save, save_with};
 use super::{add, small};
@@ -25,7 +26,7 @@ fn configure(sr: &Strongroom, repository: &str, keys: &str) {
 fn recorded_answers_are_asked_again_and_differences_told() {
     let (old, sr) = (small("fence", 10), Strongroom::init());
     let records = [("permissions", "alice: read\nbob: write"), ("gen3.n", "7"), ("other.n", "1")];
-    save_with(&sr, vec![("gen3", vec![old.dump("fence", "custom")])], &records);
+    save_with(&sr, vec![("gen3", vec![old.dump("fence", "custom")])], &records, Outcome::Complete);
     let (to, repository) = (old.to("postgres"), sr.at("repo").display().to_string());
     let named = |name: &str| format!("fence={name}");
     // Without a configuration a person compares.

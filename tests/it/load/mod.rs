@@ -8,9 +8,10 @@ use std::fs;
 use std::io::Read;
 
 use serde_json::Value;
+use strongroom::format::record::Outcome;
 
 use crate::program::Strongroom;
-use servers::{MariaDb, MariaDbServer, Postgres, Server, TestDump, load, save, tool};
+use servers::{MariaDb, MariaDbServer, Postgres, Server, TestDump, load, save, save_with, tool};
 
 const NINE: [&str; 9] =
     ["arborist", "audit", "fence", "indexd", "We ird; $(touch x)", "pe\"reg'rine", "requéstor", "sheepdog", "wts"];
@@ -264,7 +265,7 @@ fn what_is_named_must_be_there() {
 fn a_partial_dump_is_refused() {
     let (old, sr) = (small("fence", 10), Strongroom::init());
     let line = format!("pg_dump -h {} -U postgres fence | sed '/dump complete/,$d'", old.at());
-    save(&sr, vec![("gen3", vec![old.dump("fence", "plain").with_line(&line)])]);
+    save_with(&sr, vec![("gen3", vec![old.dump("fence", "plain").with_line(&line)])], &[], Outcome::Partial);
     old.sql("postgres", "drop database fence");
     let to = old.to("postgres");
     let text = load(&sr, 1, &to, &["--partial"]);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strongroom::format::description::{StreamDescription, TableCount};
+use strongroom::format::record::Outcome;
 use strongroom::ops::backup::{Dump, Dumped, Job, Source, StreamOptions, backup_sources, dumps_source};
 use strongroom::primitives::progress::Silent;
 use strongroom::primitives::system::OsSystem;
@@ -183,11 +184,16 @@ impl Dump for TestDump {
 
 /// Saves sources of the job `idp`, each with its dumps, as one set.
 pub(super) fn save(sr: &Strongroom, sources: Vec<(&str, Vec<TestDump>)>) {
-    save_with(sr, sources, &[]);
+    save_with(sr, sources, &[], Outcome::Complete);
 }
 
-/// As [`save`], with answers that were recorded.
-pub(super) fn save_with(sr: &Strongroom, sources: Vec<(&str, Vec<TestDump>)>, records: &[(&str, &str)]) {
+/// As [`save`], with answers that were recorded, and how each source ends.
+pub(super) fn save_with(
+    sr: &Strongroom,
+    sources: Vec<(&str, Vec<TestDump>)>,
+    records: &[(&str, &str)],
+    expected: Outcome,
+) {
     let store = Arc::new(LocalStore::open(&sr.at("repo"), 0).expect("the repository is there"));
     let home = sr.at("saver");
     let places = LocalPlaces { cache: home.join("cache"), state: home.join("state") };
@@ -205,7 +211,7 @@ pub(super) fn save_with(sr: &Strongroom, sources: Vec<(&str, Vec<TestDump>)>, re
     let options = BackupOptions { job, ..options(&[]) };
     let report =
         backup_sources(&repository, sources.into_iter().map(source).collect(), options, &Silent).expect("a backup");
-    assert!(report.sources.iter().all(|s| s.error.is_none()), "{report:?}");
+    assert!(report.sources.iter().all(|s| s.outcome == expected), "{report:?}");
 }
 
 /// Loads the newest set of the job into a server.
