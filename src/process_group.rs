@@ -12,12 +12,15 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getppid, kill_process_group, set_parent_process_death_signal, waitid,
 };
+
+use crate::primitives::flag::RaiseOnDrop;
 
 /// The groups that run.
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
@@ -213,6 +216,23 @@ impl Group {
         self.kill();
         let _ = self.reap();
     }
+}
+
+/// Calls `work`, and kills the group as soon as `is_over` says so: `work` may be waiting for the command.
+pub fn while_watched<T>(group: &Group, is_over: &(dyn Fn() -> bool + Sync), work: impl FnOnce() -> T) -> T {
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                if is_over() {
+                    return group.kill();
+                }
+                std::thread::park_timeout(LOOK_EVERY);
+            }
+        });
+        let _done = RaiseOnDrop(&is_done);
+        work()
+    })
 }
 
 impl Drop for Group {

@@ -10,20 +10,19 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdin, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::process_group::{self, Group};
+use crate::process_group::{self, Group, while_watched};
 
 use super::error::{CliError, Result};
 use super::passphrase::HIDDEN_VARIABLES;
 use super::signals::Signals;
 
+/// How often the end of a command is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
 /// Bytes that are gathered before they are written into the pipe.
 const PIPE_LEN: usize = 128 << 10;
-
-/// How often signals are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How feeding a command ended before the file did.
 #[derive(Debug)]
@@ -62,7 +61,7 @@ pub fn into_command<T>(
     let fed_well = {
         let Fed { child, input } = &mut fed;
         let input = input.as_mut().expect("it is there until it is closed");
-        while_watched(child, signals, || {
+        while_watched(child, &|| signals.interrupted(), || {
             let done = feed(input)?;
             match input.flush() {
                 Ok(()) => Ok(done),
@@ -100,32 +99,6 @@ fn spawn(command: &str) -> Result<Fed> {
     Ok(Fed { child, input })
 }
 
-/// Calls `work`, and kills the command as soon as a signal comes: `work` may be waiting for it to read.
-fn while_watched<T>(child: &Group, signals: &Signals, work: impl FnOnce() -> T) -> T {
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                if signals.interrupted() {
-                    return child.kill();
-                }
-                std::thread::park_timeout(LOOK_EVERY);
-            }
-        });
-        let _end = RaiseOnDrop(&over);
-        work()
-    })
-}
-
-/// Raises a flag also when the work panics, for the scope waits for its threads.
-struct RaiseOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for RaiseOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 impl Fed {
     /// Shows the command the end of its input and waits for its own: its status, and how many bytes nobody has read.
     fn close_and_wait(mut self, signals: &Signals) -> Result<(ExitStatus, u64)> {
@@ -146,7 +119,7 @@ impl Fed {
             match ended.map_err(|source| CliError::OsSystem { action: "learn how the command ended", source })? {
                 Some(status) => return Ok((status, unread())),
                 None if signals.interrupted() => return Err(CliError::Interrupted),
-                None => std::thread::sleep(LOOK_EVERY / 4),
+                None => std::thread::sleep(LOOK_EVERY),
             }
         }
     }

@@ -69,16 +69,30 @@ impl FrameError {
     }
 }
 
+/// What hooks need of the process that runs them.
+pub struct HookContext {
+    /// Where debts are written down.
+    pub owed: Owed,
+    /// This very program, so that commands end with it that are not owed.
+    pub launcher: Option<PathBuf>,
+    /// The clock and randomness.
+    pub system: Arc<dyn System>,
+    /// Takes secrets out of texts.
+    pub mask: fn(&str) -> String,
+}
+
+impl HookContext {
+    /// Milliseconds since `began_ms`.
+    pub(super) fn duration_ms(&self, began_ms: i64) -> u64 {
+        (self.system.now_ms() - began_ms).max(0).unsigned_abs()
+    }
+}
+
 /// The hooks around something that is saved.
 pub struct HookFrame {
     hooks: Hooks,
     subject: Subject,
-    owed: Owed,
-    /// This very program, so that `before` and `after` end with it.
-    launcher: Option<PathBuf>,
-    system: Arc<dyn System>,
-    /// Takes secrets out of texts.
-    mask: fn(&str) -> String,
+    context: HookContext,
     held: Option<Held>,
     began_ms: i64,
     /// Why nothing was saved.
@@ -89,22 +103,14 @@ pub struct HookFrame {
 
 impl HookFrame {
     /// The hooks of a job or source.
-    pub fn new(
-        hooks: Hooks,
-        subject: Subject,
-        owed: Owed,
-        launcher: Option<PathBuf>,
-        system: Arc<dyn System>,
-        mask: fn(&str) -> String,
-    ) -> Self {
-        let (held, failed) = (None, None);
-        Self { hooks, subject, owed, launcher, system, mask, held, began_ms: 0, failed, is_off: false }
+    pub fn new(hooks: Hooks, subject: Subject, context: HookContext) -> Self {
+        Self { hooks, subject, context, held: None, began_ms: 0, failed: None, is_off: false }
     }
 
     /// Writes down what is owed and runs `before`. If it fails, nothing is to be saved; [`HookFrame::leave`] is to be
     /// called all the same.
     pub fn enter(&mut self, observer: &dyn Observer) -> Result<(), FrameError> {
-        self.began_ms = self.system.now_ms();
+        self.began_ms = self.context.system.now_ms();
         let entered = self.try_enter(observer);
         if let Err(e) = &entered {
             let how = if e.is_interrupted() { How::Interrupted } else { How::Failed };
@@ -125,9 +131,9 @@ impl HookFrame {
         if let Some(line) = self.hooks.always.clone() {
             let Subject { job, source, run, debtor } = &self.subject;
             let (of, surroundings) = ((job.as_str(), source.as_deref()), self.hooks.surroundings.clone());
-            let debt = Debt::new(of, run, &line, surroundings, debtor.clone(), &*self.system);
+            let debt = Debt::new(of, run, &line, surroundings, debtor.clone(), &*self.context.system);
             let hook = Moment::Always;
-            self.held = Some(self.owed.hold(debt).map_err(|source| FrameError::Owed { hook, what, source })?);
+            self.held = Some(self.context.owed.hold(debt).map_err(|source| FrameError::Owed { hook, what, source })?);
         }
         if let Some(line) = self.hooks.before.clone() {
             self.run(Moment::Before, &line, None, observer)?;
@@ -144,8 +150,8 @@ impl HookFrame {
             Some((how, error)) => Ending::without_data(how, &error),
             None => ending,
         };
-        ending.error = (self.mask)(&ending.error);
-        ending.duration_ms = (self.system.now_ms() - self.began_ms).max(0).unsigned_abs();
+        ending.error = (self.context.mask)(&ending.error);
+        ending.duration_ms = self.context.duration_ms(self.began_ms);
         let mut problems = Vec::new();
         let (moment, line) = match ending.how {
             How::Complete | How::Warnings => (Moment::After, self.hooks.after.clone()),
@@ -154,11 +160,10 @@ impl HookFrame {
         if let Some(line) = line {
             problems.extend(self.run(moment, &line, Some(&ending), observer).err().map(|e| error_chain(&e)));
         }
-        let system = self.system.clone();
         match (self.held.take(), self.hooks.always.clone()) {
             (Some(held), _) => {
                 let id = held.debt().id.clone();
-                let paid = held.pay(&ending, observer, &|| system.now_ms(), self.mask);
+                let paid = held.pay(&ending, observer, &|| self.context.system.now_ms(), self.context.mask);
                 problems.extend(paid.err().map(|e| {
                     format!("{}; it stays owed (id {id}): `strongroom hooks --owed` runs it again", error_chain(&e))
                 }));
@@ -177,7 +182,7 @@ impl HookFrame {
     }
 
     fn hook<'a>(&'a self, what: &'a str, moment: Moment, line: &'a str, ending: Option<&'a Ending>) -> Hook<'a> {
-        let launcher = self.launcher.clone().filter(|_| moment != Moment::Always);
+        let launcher = self.context.launcher.clone().filter(|_| moment != Moment::Always);
         Hook { moment, what, line, surroundings: &self.hooks.surroundings, ending, launcher }
     }
 

@@ -4,16 +4,12 @@
 //! written to, the debt says so. A process that pays it later would otherwise start the service on a directory of which
 //! a part is old and a part is new.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
 use crate::primitives::error_chain::error_chain;
 use crate::primitives::progress::Observer;
-use crate::primitives::system::System;
 
-use super::frame::FrameError;
+use super::frame::{FrameError, HookContext};
 use super::hooks::{Ending, Hook, HookError, How, Moment, Surroundings};
-use super::owed::{Debt, Debtor, Held, Owed, OwedError, State, what_restore};
+use super::owed::{Debt, Debtor, Held, OwedError, State, what_restore};
 
 /// The commands around a restore.
 #[derive(Debug, Clone)]
@@ -35,11 +31,7 @@ pub struct ServiceOptions {
 /// A service around a restore.
 pub struct Service {
     options: ServiceOptions,
-    owed: Owed,
-    launcher: Option<PathBuf>,
-    system: Arc<dyn System>,
-    /// Takes secrets out of texts.
-    mask: fn(&str) -> String,
+    context: HookContext,
     held: Option<Held>,
     began_ms: i64,
 }
@@ -60,31 +52,26 @@ pub enum Started {
 
 impl Service {
     /// A service that is not stopped yet.
-    pub fn new(
-        options: ServiceOptions,
-        owed: Owed,
-        launcher: Option<PathBuf>,
-        system: Arc<dyn System>,
-        mask: fn(&str) -> String,
-    ) -> Self {
-        Self { options, owed, launcher, began_ms: system.now_ms(), system, mask, held: None }
+    pub fn new(options: ServiceOptions, context: HookContext) -> Self {
+        Self { options, began_ms: context.system.now_ms(), context, held: None }
     }
 
     /// Whether another process restores into the same directories now.
     pub fn is_restored_by_another(&self) -> Result<bool, OwedError> {
-        let listing = self.owed.list(&self.options.debtor)?;
+        let listing = self.context.owed.list(&self.options.debtor)?;
         let is_same = |debt: &Debt| debt.restore && debt.job == self.options.places;
         Ok(listing.entries.iter().any(|entry| entry.state == State::Held && is_same(&entry.debt)))
     }
 
     /// Writes down what is owed and stops the service. If that fails, [`Service::start`] is to be called all the same.
     pub fn stop(&mut self, observer: &dyn Observer) -> Result<(), FrameError> {
-        self.began_ms = self.system.now_ms();
+        self.began_ms = self.context.system.now_ms();
         let what = what_restore(&self.options.places);
         if let Some(line) = &self.options.start {
             let ServiceOptions { places, restore, surroundings, debtor, .. } = &self.options;
-            let debt = Debt::of_restore(places, restore, line, surroundings.clone(), debtor.clone(), &*self.system);
-            let hold = self.owed.hold(debt);
+            let debt =
+                Debt::of_restore(places, restore, line, surroundings.clone(), debtor.clone(), &*self.context.system);
+            let hold = self.context.owed.hold(debt);
             self.held = Some(hold.map_err(|source| FrameError::Owed { hook: Moment::Start, what, source })?);
         }
         match self.options.stop.clone() {
@@ -95,7 +82,7 @@ impl Service {
 
     fn run_stop(&mut self, line: &str, observer: &dyn Observer) -> Result<(), HookError> {
         let (moment, what) = (Moment::Stop, what_restore(&self.options.places));
-        let (surroundings, launcher) = (&self.options.surroundings, self.launcher.clone());
+        let (surroundings, launcher) = (&self.options.surroundings, self.context.launcher.clone());
         let hook = Hook { moment, what: &what, line, surroundings, ending: None, launcher };
         let held = &mut self.held;
         let done = hook.run(observer, &mut |group| held.iter_mut().for_each(|held| held.started(moment, group)));
@@ -122,9 +109,9 @@ impl Service {
     pub fn start(mut self, observer: &dyn Observer, how: How, error: &str) -> Started {
         let Some(held) = self.held.take() else { return Started::Done };
         let id = held.debt().id.clone();
-        let mut ending = Ending::without_data(how, &(self.mask)(error));
-        ending.duration_ms = (self.system.now_ms() - self.began_ms).max(0).unsigned_abs();
-        match held.pay(&ending, observer, &|| self.system.now_ms(), self.mask) {
+        let mut ending = Ending::without_data(how, &(self.context.mask)(error));
+        ending.duration_ms = self.context.duration_ms(self.began_ms);
+        match held.pay(&ending, observer, &|| self.context.system.now_ms(), self.context.mask) {
             Ok(()) => Started::Done,
             Err(e) => Started::Failed { error: error_chain(&e), id },
         }

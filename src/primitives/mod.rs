@@ -8,6 +8,7 @@
 pub mod codec;
 pub mod component;
 pub mod error_chain;
+pub mod flag;
 pub mod fsync;
 pub mod ids;
 pub mod padding;

@@ -13,7 +13,7 @@ use crate::cli::time::show;
 use crate::cli::values;
 use crate::jobs::config::tree::{Table, Value};
 use crate::jobs::config::{Job, Source};
-use crate::jobs::frame::{HookFrame, Hooks, Subject, stopped_by};
+use crate::jobs::frame::{HookContext, HookFrame, Hooks, Subject, stopped_by};
 use crate::jobs::hooks::{Ending, How, Moment, Surroundings};
 use crate::jobs::owed::{Debt, Debtor, Entry, Listing, Owed, State};
 use crate::jobs::service::{Service, ServiceOptions};
@@ -102,8 +102,7 @@ impl RunHooks<'_> {
         let hooks = Hooks { before, after, on_failure, always, surroundings: self.surroundings(table, source)? };
         let (job, source, run) = (self.job.name.clone(), source.map(str::to_owned), self.run.to_owned());
         let subject = Subject { job, source, run, debtor: debtor(env) };
-        let owed = owed(self.session)?;
-        Ok(Some(HookFrame::new(hooks, subject, owed, launcher(), env.system.clone(), mask)))
+        Ok(Some(HookFrame::new(hooks, subject, context(self.session)?)))
     }
 
     fn surroundings(&self, table: &Table, source: Option<&str>) -> Result<Surroundings> {
@@ -169,7 +168,12 @@ pub(in crate::cli) fn service(session: &Session, arguments: &ServiceArguments<'_
         restore: arguments.snapshots.to_owned(),
         debtor: debtor(env),
     };
-    Ok(Service::new(options, owed(session)?, launcher(), env.system.clone(), mask))
+    Ok(Service::new(options, context(session)?))
+}
+
+fn context(session: &Session) -> Result<HookContext> {
+    let system = session.env.system.clone();
+    Ok(HookContext { owed: owed(session)?, launcher: launcher(), system, mask })
 }
 
 /// How long a hook may take that these keys describe, in milliseconds.

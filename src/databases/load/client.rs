@@ -6,13 +6,11 @@
 
 use std::io::{self, Read, Write};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crate::ops::cat::{CatError, cat};
 use crate::primitives::error_chain::error_chain;
 use crate::primitives::progress::{Observer, Unit};
-use crate::process_group::{self, Group};
+use crate::process_group::{self, while_watched};
 use crate::repository::Repository;
 use crate::repository::snapshots::Snapshot;
 use crate::source::command::CommandSource;
@@ -25,8 +23,6 @@ const PIPE_LEN: usize = 128 << 10;
 const SAID_LEN_MAX: usize = 4 << 10;
 /// Bytes that a client may answer.
 const ANSWER_LEN_MAX: usize = 256 << 20;
-/// How often it is asked whether to stop.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How feeding ended before its end.
 #[derive(Debug)]
@@ -70,7 +66,7 @@ pub(super) fn run(
     let (fed, answer, said) = std::thread::scope(|scope| {
         let answer = scope.spawn(move || read_all(stdout, ANSWER_LEN_MAX));
         let said = scope.spawn(move || read_last(stderr));
-        let fed = while_watched(&group, observer, || {
+        let fed = while_watched(&group, &|| observer.interrupted(), || {
             feed(&mut input)?;
             input.flush().map_err(|e| match e.kind() {
                 io::ErrorKind::BrokenPipe => Feed::Left,
@@ -83,7 +79,9 @@ pub(super) fn run(
         }
         // What was gathered and not written, because the client takes no more, is let go.
         drop(input.into_parts());
-        while_watched(&group, observer, || (fed, answer.join().unwrap_or_default(), said.join().unwrap_or_default()))
+        while_watched(&group, &|| observer.interrupted(), || {
+            (fed, answer.join().unwrap_or_default(), said.join().unwrap_or_default())
+        })
     });
     let status = group.wait().map_err(|e| fail(e.to_string()))?;
     if observer.interrupted() {
@@ -97,32 +95,6 @@ pub(super) fn run(
             true => Err(fail("its answer is too long".to_owned())),
             false => Ok(answer),
         },
-    }
-}
-
-/// Calls `work`, and kills the client as soon as it is to stop: `work` may be waiting for it.
-fn while_watched<T>(group: &Group, observer: &dyn Observer, work: impl FnOnce() -> T) -> T {
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                if observer.interrupted() {
-                    return group.kill();
-                }
-                std::thread::park_timeout(LOOK_EVERY);
-            }
-        });
-        let _end = RaiseOnDrop(&over);
-        work()
-    })
-}
-
-/// Raises a flag also when the work panics, for the scope waits for its threads.
-struct RaiseOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for RaiseOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

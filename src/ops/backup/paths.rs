@@ -2,13 +2,14 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use crate::cache::file_cache::{FileCacheReader, FileCacheWriter};
 use crate::format::description::{DataDirectory, Figures, LeftOut, SnapshotDescription};
 use crate::format::record::{Outcome, Role};
 use crate::format::tree::{Metadata, Node};
 use crate::primitives::error_chain::error_chain;
+use crate::primitives::flag::RaiseOnDrop;
 use crate::primitives::ids::{ChunkId, SnapshotId};
 use crate::primitives::progress::{Severity, Unit};
 use crate::repository::{Repository, RepositoryError};
@@ -23,15 +24,6 @@ use super::stream::timed_out;
 use super::tally::Tally;
 use super::tree::TreeBackup;
 use super::{BackupError, PathOptions, exclude_rules};
-
-/// Raises a flag however its scope is left: threads of the scope look at it.
-struct RaiseOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for RaiseOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// All paths of a backup as a source.
 pub(super) struct PathsSource {
