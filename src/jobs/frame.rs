@@ -10,8 +10,9 @@ use crate::primitives::error_chain::error_chain;
 use crate::primitives::progress::Observer;
 use crate::primitives::system::System;
 
+use super::debt::{Debt, Debtor, what};
 use super::hooks::{Ending, Hook, HookError, How, Moment, Surroundings};
-use super::owed::{Debt, Debtor, Held, Owed, OwedError, what};
+use super::owed::{Held, Owed, OwedError};
 
 /// The hooks of a job or source.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 //! Nothing here prints: what is wrong in a file is told with its place, by [`config::ConfigError`].
 
 pub mod config;
+pub mod debt;
 pub mod frame;
 pub mod hooks;
 pub mod journal;

@@ -7,9 +7,10 @@
 use crate::primitives::error_chain::error_chain;
 use crate::primitives::progress::Observer;
 
+use super::debt::{Debt, Debtor, what_restore};
 use super::frame::{FrameError, HookContext};
 use super::hooks::{Ending, Hook, HookError, How, Moment, Surroundings};
-use super::owed::{Debt, Debtor, Held, OwedError, State, what_restore};
+use super::owed::{Held, OwedError, State};
 
 /// The commands around a restore.
 #[derive(Debug, Clone)]

@@ -10,7 +10,8 @@ use crate::cli::jobs::hooks::{Payment, discard, is_settled, list, pay};
 use crate::cli::output::text::{Side, escape, shortened};
 use crate::cli::redact::mask;
 use crate::cli::time::{heading, rfc3339, show};
-use crate::jobs::owed::{Debt, Entry, State};
+use crate::jobs::debt::Debt;
+use crate::jobs::owed::{Entry, State};
 
 /// Options of `hooks`.
 #[derive(Args)]
