@@ -390,6 +390,7 @@ fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, 
         compare: Compare { ctime: !arguments.ignore_ctime, inode: !arguments.ignore_inode },
         compression: arguments.compression.into(),
         allow_empty: arguments.allow_empty,
+        parallel: 1,
         command: argv,
     })
 }

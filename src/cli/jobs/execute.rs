@@ -16,7 +16,7 @@ use crate::source::ExcludeOptions;
 
 use super::for_each::records;
 use super::hooks::RunHooks;
-use super::plan::{PASSED_OVER, Planned, host, zone_of};
+use super::plan::{Planned, host, parallel, zone_of};
 use super::repository::{compression, repository_of};
 use super::sources::Preparing;
 use super::texts::Texts;
@@ -50,11 +50,6 @@ impl Running<'_> {
         check_hold(&repository, self.hold)?;
         if session.global.tells() {
             session.print(&format!("job {} ({})", escape(job.name.as_bytes()), escape(self.job_type.as_bytes())))?;
-        }
-        let table = |key: &str| job.table.get(key).is_some();
-        let says = |key: &str| table(key) || self.planned.sources.iter().any(|s| s.table.get(key).is_some());
-        for key in PASSED_OVER.iter().filter(|key| says(key)) {
-            inner.progress.finding(Severity::Note, &format!("`{key}` is not carried out by this version"));
         }
         // What is asked may need what `before` stops.
         let (records, mut problems) = records(job, self.planned.sources.iter(), &texts);
@@ -109,6 +104,7 @@ impl Running<'_> {
             compare: Default::default(),
             compression: compression(self.config, job),
             allow_empty: false,
+            parallel: parallel(job),
             command: self.argv.to_owned(),
         };
         inner.with(repository, |repository| {

@@ -37,11 +37,11 @@ pub(super) enum Unchanged {
 /// What rows of the file cache are called: by the path of a directory, or, for a source with a name of its own that may
 /// be mounted elsewhere each night, by the number of the root and the path below it.
 #[derive(Debug, Clone, Default)]
-pub struct RowKey(pub Option<Vec<u8>>);
+pub(super) struct RowKey(pub Option<Vec<u8>>);
 
 impl RowKey {
     /// The row of a directory.
-    pub fn of(&self, listing: &Listing) -> Vec<u8> {
+    pub(super) fn of(&self, listing: &Listing) -> Vec<u8> {
         match &self.0 {
             None => listing.path.as_os_str().as_bytes().to_vec(),
             Some(root) => [root, &b"/"[..], listing.below.as_os_str().as_bytes()].concat(),
@@ -49,7 +49,7 @@ impl RowKey {
     }
 
     /// The row of a source that is a single entry: no directory is called so.
-    pub fn of_single(&self, path: &Path) -> Vec<u8> {
+    pub(super) fn of_single(&self, path: &Path) -> Vec<u8> {
         match &self.0 {
             None => path.join(".").as_os_str().as_bytes().to_vec(),
             Some(root) => [root, &b"/."[..]].concat(),

@@ -14,8 +14,8 @@ use crate::source::{Entry, Event, ExcludeRules, FileKind, Listing, Problem, Stat
 use super::compare::{Compare, RowKey, Unchanged, compare_with_seen};
 use super::file::name_of;
 use super::paths::seen_by_last;
+use super::report::SourceReport;
 use super::roots::{plan, row_keys, source_of};
-use super::snapshot_writer::SourceReport;
 use super::{BackupError, BackupOptions, BackupReport};
 
 /// What was counted so far, and how files are compared.

@@ -4,10 +4,11 @@ use crate::format::description::Figures;
 use crate::primitives::progress::{Observer, Severity};
 
 use super::BackupError;
-use super::snapshot_writer::{SnapshotWriter, Source, SourceReport};
+use super::report::SourceReport;
+use super::snapshot_writer::{SnapshotWriter, Source};
 
 /// What is done before and after a source.
-pub trait Frame {
+pub trait Frame: Send {
     /// Is called before the source is saved. An error is why it is not saved at all.
     fn before(&mut self, observer: &dyn Observer) -> Result<(), String>;
 
@@ -71,7 +72,7 @@ impl Source for Framed {
 
     fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<(), BackupError> {
         let Self { inner, mut frame } = *self;
-        let (name, first) = (inner.name().to_owned(), writer.reports().len());
+        let name = inner.name().to_owned();
         let observer = writer.observer();
         let stored = match frame.before(observer) {
             Ok(()) => inner.store(writer),
@@ -82,9 +83,9 @@ impl Source for Framed {
                 Ok(())
             }
         };
-        for text in frame.after(observer, &writer.reports()[first..], stored.as_ref().err()) {
+        for text in frame.after(observer, &writer.reports(), stored.as_ref().err()) {
             observer.finding(Severity::Error, &format!("{name}: {text}"));
-            writer.warn_of(first, &text);
+            writer.warn_of(&text);
         }
         stored
     }

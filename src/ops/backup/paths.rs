@@ -10,17 +10,19 @@ use crate::format::record::{Outcome, Role};
 use crate::format::tree::{Metadata, Node};
 use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::{ChunkId, SnapshotId};
-use crate::primitives::progress::{Severity, Unit};
+use crate::primitives::progress::Severity;
 use crate::repository::{Repository, RepositoryError};
 use crate::source::{ExcludeOptions, ExcludeRules, FileKind, Problem, dss, stat_root};
 
 use super::ancestors::AncestorTree;
 use super::compare::RowKey;
+use super::report::SourceReport;
 use super::roots::{Planned, check_roots, plan, row_keys};
 use super::scan::{ScanOptions, count};
-use super::snapshot_writer::{CounterSnapshot, SnapshotWriter, Source, SourceReport, Stored};
+use super::snapshot_writer::{SnapshotWriter, Source};
 use super::stream::timed_out;
 use super::tally::Tally;
+use super::together::Stored;
 use super::tree::TreeBackup;
 use super::{BackupError, PathOptions, exclude_rules};
 
@@ -52,22 +54,25 @@ impl Source for PathsSource {
     fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<(), BackupError> {
         let (options, observer) = (&self.options, writer.observer);
         // It may take hours: what is done is published before.
-        writer.publish_waiting(false)?;
+        writer.publish_waiting()?;
         if let Err(missing) = check_roots(&options.paths) {
             let error = error_chain(&missing);
             observer.finding(Severity::Error, &error);
             writer.report(SourceReport::failed(self.name.clone(), Figures::default(), error));
             return Ok(());
         }
-        let read_all = options.read_all || writer.options.read_all;
+        let read_all = options.read_all || writer.common().read_all;
         // With counters of their own: what the user is told about the rules comes from the backup itself.
-        let counting = if observer.wants_total() { exclude_rules(options)? } else { None };
+        let together = writer.together();
+        // Of several at a time, no total would be right.
+        let counts = together.is_one_by_one() && observer.wants_total();
+        let counting = if counts { exclude_rules(options)? } else { None };
         let over = AtomicBool::new(false);
         let alarm = writer.alarm;
         alarm.set(options.limits.timeout);
         let done = std::thread::scope(|scope| {
             let _over = RaiseOnDrop(&over);
-            observer.phase("backing up", None, Unit::Bytes);
+            let _shown = together.show_paths(&self.name);
             if let Some(rules) = &counting {
                 let over = &over;
                 let roots: Vec<PathBuf> = plan(options)?.0.into_iter().map(|root| root.path).collect();
@@ -77,7 +82,7 @@ impl Source for PathsSource {
                 // A parent or a block was forgotten meanwhile: everything is read, and what is there is found by its ids.
                 Err(BackupError::Repository(RepositoryError::Conflict { what })) if !read_all => {
                     observer.finding(Severity::Note, &format!("{what}; everything is read again"));
-                    writer.run.forget_hits();
+                    writer.part.lock().forget_hits();
                     self.once(writer, false)
                 }
                 done => done,
@@ -100,7 +105,7 @@ impl Source for PathsSource {
 
 impl PathsSource {
     fn once(&self, writer: &mut SnapshotWriter<'_>, use_cache: bool) -> Result<SourceReport, BackupError> {
-        let repository = writer.run.repository().clone();
+        let repository = writer.repository().clone();
         let started_ms = repository.system.now_ms();
         let (planned, covered) = plan(&self.options)?;
         for (path, by) in covered {
@@ -109,7 +114,7 @@ impl PathsSource {
         }
         let rows_of = FileCacheReader::open(repository.cache(), self.name.as_bytes());
         let rows_of = rows_of.map_err(RepositoryError::from)?.map(|s| s.snapshot);
-        let counted = CounterSnapshot::of(writer.run);
+        writer.part.begin();
         let Saved { tree, root, parents, mut figures, mut findings, rows } =
             self.save(writer, &repository, &planned, use_cache)?;
         let outcome = match figures {
@@ -124,8 +129,8 @@ impl PathsSource {
         }
         let outcome = outcome.max(length);
         let why = findings.first().filter(|_| outcome != Outcome::Complete).cloned();
-        writer.run.flush()?;
-        counted.add_to(writer.run, &mut figures);
+        writer.part.flush()?;
+        writer.part.add_to(&mut figures);
         figures.duration_ms = (repository.system.now_ms() - started_ms).max(0) as u64;
         let described = SnapshotDescription {
             source: self.name.clone(),
@@ -138,7 +143,8 @@ impl PathsSource {
             data_directories: data_directories(&planned),
             ..writer.described()
         };
-        let id = writer.publish(Stored { described, root: tree, outcome, parents, started_ms })?;
+        let (id, cost) = writer.publish(Stored { described, root: tree, outcome, parents, started_ms })?;
+        figures.bytes_stored = cost;
         rows.commit(repository.cache(), self.name.as_bytes(), rows_of, id).map_err(RepositoryError::from)?;
         let (rules_unmatched, rules) = (self.rules.unmatched(), self.rules.summary());
         let report = SourceReport::new(self.name.clone(), outcome, figures);
@@ -153,11 +159,11 @@ impl PathsSource {
         planned: &[Planned],
         use_cache: bool,
     ) -> Result<Saved, BackupError> {
-        let (options, read_all) = (&self.options, self.options.read_all || writer.options.read_all);
-        let host = writer.options.host.clone();
+        let (options, read_all) = (&self.options, self.options.read_all || writer.common().read_all);
+        let host = writer.common().host.clone();
         let seen = if use_cache { seen_by_last(repository, &self.name)? } else { None };
         let scan = ScanOptions { compare: options.compare, knows_last: use_cache || !read_all };
-        let mut backup = TreeBackup::new(writer.run, writer.observer, seen, scan);
+        let mut backup = TreeBackup::new(&writer.part, writer.observer, seen, scan);
         let mut top = AncestorTree::default();
         let keys = row_keys(options, planned);
         // What hangs in another source comes before it, the deepest first.

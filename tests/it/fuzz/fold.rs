@@ -73,6 +73,7 @@ fn scene() -> Scene {
                 read_all: false,
                 compare: Default::default(),
                 allow_empty: false,
+                parallel: 1,
                 compression: Default::default(),
                 command: String::new(),
             };

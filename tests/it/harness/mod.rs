@@ -228,6 +228,7 @@ pub(crate) fn options(paths: &[&Path]) -> BackupOptions {
         read_all: false,
         compare: Default::default(),
         allow_empty: false,
+        parallel: 1,
         compression: Default::default(),
         command: "test".to_owned(),
     }

@@ -88,6 +88,7 @@ fn backup_options(session: &Session, job: &str, of: &str, argv: &str) -> BackupO
         compare: Default::default(),
         compression: Default::default(),
         allow_empty: false,
+        parallel: 1,
         command: argv.to_owned(),
     }
 }
