@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::compression::CompressionLevel;
 use crate::format::record::{Outcome, Role};
@@ -103,6 +103,9 @@ pub struct BackupArguments {
     /// Read paths from a file, each followed by a NUL character
     #[arg(long, value_name = "FILE")]
     pub files_from_raw: Vec<PathBuf>,
+    /// Read what is at PATH below each of the paths before the rest
+    #[arg(long, value_name = "PATH")]
+    pub first: Vec<PathBuf>,
     /// Create the repository if it does not exist; by default a local one with a passphrase file
     #[arg(long)]
     pub init: bool,
@@ -317,6 +320,18 @@ pub(in crate::cli) fn leave_out_own(
     Ok(())
 }
 
+/// Paths that are read first: each lies below those that are saved.
+pub(in crate::cli) fn read_first(key: &str, paths: &[PathBuf]) -> std::result::Result<Vec<PathBuf>, String> {
+    let below = |path: &PathBuf| {
+        let names: Vec<Component<'_>> = path.components().filter(|part| *part != Component::CurDir).collect();
+        match !names.is_empty() && names.iter().all(|part| matches!(part, Component::Normal(_))) {
+            true => Ok(names.iter().collect()),
+            false => Err(format!("{key}: {path:?} is not a path below the paths that are saved, such as \".shards\"")),
+        }
+    };
+    paths.iter().map(below).collect()
+}
+
 pub(in crate::cli) fn exit(outcome: Outcome) -> Exit {
     match outcome {
         Outcome::Complete => Exit::Done,
@@ -385,6 +400,7 @@ fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, 
             // Set once the sources are known.
             ..ExcludeOptions::default()
         },
+        first: read_first("--first", &arguments.first).map_err(CliError::Usage)?,
         dry_run: arguments.dry_run,
         read_all: arguments.read_all,
         compare: Compare { ctime: !arguments.ignore_ctime, inode: !arguments.ignore_inode },

@@ -99,6 +99,7 @@ impl Running<'_> {
             label: label.transpose()?,
             time_ms: None,
             exclude: ExcludeOptions::default(),
+            first: Vec::new(),
             dry_run: false,
             read_all: false,
             compare: Default::default(),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::commands::backup::{command, leave_out_own};
+use crate::cli::commands::backup::{command, leave_out_own, read_first};
 use crate::cli::context::Session;
 use crate::cli::error::{CliError, Result, error_text};
 use crate::cli::paths::on_disk;
@@ -53,7 +53,7 @@ impl Preparing<'_> {
         let name = format!("{}/{}", self.job.family, source.name);
         let made = match source.table.text("kind") {
             Some("command") => self.command(source, name),
-            Some("path") => self.paths(source, name),
+            Some("path") => self.paths(source, name).and_then(|options| Ok(paths_source(options)?)),
             Some("postgres") => self.postgres(source, name),
             Some("mysql" | "mariadb") => self.mysql(source, name),
             Some("sqlite") => {
@@ -146,7 +146,8 @@ impl Preparing<'_> {
         Ok(mysql_source(name, options, streams))
     }
 
-    fn paths(&self, source: &Source, name: String) -> Result<Box<dyn BackupSource>> {
+    /// How the paths of a source are saved.
+    pub(in crate::cli) fn paths(&self, source: &Source, name: String) -> Result<PathOptions> {
         let (table, texts) = (&source.table, self.texts);
         let paths: Vec<PathBuf> = texts.list(table, "paths", &source.name)?.into_iter().map(PathBuf::from).collect();
         if let Some(relative) = paths.iter().find(|path| !path.is_absolute()) {
@@ -159,14 +160,17 @@ impl Preparing<'_> {
             self.leave_out_of_dss(&paths, &mut exclude);
         }
         leave_out_own(self.session, self.settings, &paths, &mut exclude)?;
-        Ok(paths_source(PathOptions {
+        let first: Vec<PathBuf> = texts.list(table, "first", &source.name)?.into_iter().map(PathBuf::from).collect();
+        let wrong = |what: String| CliError::Usage(format!("source `{}/{}`: {what}", self.job.name, source.name));
+        Ok(PathOptions {
             paths,
             source: Some(name),
             exclude,
+            first: read_first("`first`", &first).map_err(wrong)?,
             read_all: false,
             compare: Default::default(),
             limits: limits(table, &self.usual)?,
-        })?)
+        })
     }
 }
 

@@ -48,6 +48,11 @@ impl RowKey {
         }
     }
 
+    /// What rows are called below a path that is walked by itself: as if it were walked with the rest.
+    pub(super) fn below(&self, path: &Path) -> Self {
+        Self(self.0.as_ref().map(|root| [root, &b"/"[..], path.as_os_str().as_bytes()].concat()))
+    }
+
     /// The row of a source that is a single entry: no directory is called so.
     pub(super) fn of_single(&self, path: &Path) -> Vec<u8> {
         match &self.0 {

@@ -15,6 +15,7 @@ mod dry_run;
 mod dump;
 mod dumps;
 mod file;
+mod first;
 mod framed;
 mod limits;
 mod links;
@@ -80,6 +81,8 @@ pub struct BackupOptions {
     pub time_ms: Option<i64>,
     /// What is left out.
     pub exclude: ExcludeOptions,
+    /// Relative paths that are read before the rest, below each of the paths.
+    pub first: Vec<PathBuf>,
     /// Says what would be read, as far as the file cache knows; reads and stores nothing.
     pub dry_run: bool,
     /// Reads every file, also those that look unchanged.
@@ -105,6 +108,8 @@ pub struct PathOptions {
     pub source: Option<String>,
     /// See [`BackupOptions::exclude`].
     pub exclude: ExcludeOptions,
+    /// See [`BackupOptions::first`].
+    pub first: Vec<PathBuf>,
     /// See [`BackupOptions::read_all`].
     pub read_all: bool,
     /// See [`BackupOptions::compare`].
@@ -117,8 +122,8 @@ impl BackupOptions {
     /// What is said of the paths.
     fn of_paths(&self) -> PathOptions {
         let (paths, source, exclude) = (self.paths.clone(), self.source.clone(), self.exclude.clone());
-        let (read_all, compare, limits) = (self.read_all, self.compare, Limits::default());
-        PathOptions { paths, source, exclude, read_all, compare, limits }
+        let (first, read_all, compare) = (self.first.clone(), self.read_all, self.compare);
+        PathOptions { paths, source, exclude, first, read_all, compare, limits: Limits::default() }
     }
 }
 

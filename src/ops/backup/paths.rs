@@ -16,6 +16,7 @@ use crate::source::{ExcludeOptions, ExcludeRules, FileKind, Problem, dss, stat_r
 
 use super::ancestors::AncestorTree;
 use super::compare::RowKey;
+use super::first::{First, plan_first, save_first, tell_missing};
 use super::report::SourceReport;
 use super::roots::{Planned, check_roots, plan, row_keys};
 use super::scan::{ScanOptions, count};
@@ -115,11 +116,11 @@ impl PathsSource {
         let rows_of = FileCacheReader::open(repository.cache(), self.name.as_bytes());
         let rows_of = rows_of.map_err(RepositoryError::from)?.map(|s| s.snapshot);
         writer.part.begin();
-        let Saved { tree, root, parents, mut figures, mut findings, rows } =
+        let Saved { tree, root, parents, mut figures, mut findings, rows, lacks_first } =
             self.save(writer, &repository, &planned, use_cache)?;
         let outcome = match figures {
             f if f.unreadable > 0 => Outcome::Partial,
-            f if f.vanished > 0 || f.changed > 0 => Outcome::Warnings,
+            f if f.vanished > 0 || f.changed > 0 || lacks_first.is_some() => Outcome::Warnings,
             _ => Outcome::Complete,
         };
         let (length, unusual) = self.options.limits.judge(&self.name, figures.bytes);
@@ -128,7 +129,8 @@ impl PathsSource {
             findings.push(text);
         }
         let outcome = outcome.max(length);
-        let why = findings.first().filter(|_| outcome != Outcome::Complete).cloned();
+        let why = lacks_first.as_ref().filter(|_| outcome == Outcome::Warnings).or(findings.first());
+        let why = why.filter(|_| outcome != Outcome::Complete).cloned();
         writer.part.flush()?;
         writer.part.add_to(&mut figures);
         figures.duration_ms = (repository.system.now_ms() - started_ms).max(0) as u64;
@@ -166,10 +168,15 @@ impl PathsSource {
         let mut backup = TreeBackup::new(&writer.part, writer.observer, seen, scan);
         let mut top = AncestorTree::default();
         let keys = row_keys(options, planned);
+        let (firsts, missing) = plan_first(options, planned)?;
+        let lacks_first = tell_missing(&mut backup, &missing);
         // What hangs in another source comes before it, the deepest first.
-        let (hanging, standing): (Vec<_>, Vec<_>) = planned.iter().zip(&keys).partition(|(root, _)| root.at.is_some());
-        for (root, key) in hanging.into_iter().rev().chain(standing) {
-            let Some(node) = one_root(&mut backup, &root.path, key, &self.rules)? else { continue };
+        let (hanging, standing): (Vec<_>, Vec<_>) = planned.iter().zip(&keys).zip(&firsts).partition(|((root, _), _)| root.at.is_some());
+        for ((root, key), first) in planned.iter().zip(&keys).zip(&firsts) {
+            save_first(&mut backup, &root.path, key, &self.rules.for_root(&root.path)?, first)?;
+        }
+        for ((root, key), first) in hanging.into_iter().rev().chain(standing) {
+            let Some(node) = one_root(&mut backup, &root.path, key, (&self.rules, first))? else { continue };
             match &root.at {
                 Some(at) => backup.hang(at.clone(), root.path.clone(), node),
                 None => top.insert(&root.path, node),
@@ -181,7 +188,8 @@ impl PathsSource {
         let (tree, root) = backup.store_ancestors(top)?;
         let (parents, rows) = (backup.parent().into_iter().collect(), backup.take_rows());
         let tally = backup.tally();
-        Ok(Saved { tree, root, parents, figures: tally.figures, findings: std::mem::take(&mut tally.findings), rows })
+        let (figures, findings) = (tally.figures, std::mem::take(&mut tally.findings));
+        Ok(Saved { tree, root, parents, figures, findings, rows, lacks_first })
     }
 }
 
@@ -197,6 +205,8 @@ struct Saved {
     findings: Vec<String>,
     /// For the file cache.
     rows: FileCacheWriter,
+    /// What was to be read first and is not there.
+    lacks_first: Option<String>,
 }
 
 /// Saves one source; `None` if it cannot be read, which was told.
@@ -204,7 +214,7 @@ fn one_root(
     backup: &mut TreeBackup,
     root: &Path,
     key: &RowKey,
-    rules: &ExcludeRules,
+    (rules, first): (&ExcludeRules, &First),
 ) -> Result<Option<Node>, BackupError> {
     let name = root.file_name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
     let stat = match stat_root(root) {
@@ -217,7 +227,7 @@ fn one_root(
         }
     };
     let what = match stat.kind {
-        FileKind::Directory => return Ok(backup.directory(root, &name, key, &rules.for_root(root)?)?),
+        FileKind::Directory => return Ok(backup.directory(root, &name, key, &first.apart(rules.for_root(root)?))?),
         FileKind::BlockDevice => Some("a block device"),
         FileKind::CharDevice => Some("a character device"),
         FileKind::Fifo => Some("a pipe"),

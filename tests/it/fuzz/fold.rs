@@ -69,6 +69,7 @@ fn scene() -> Scene {
                 label: None,
                 time_ms: None,
                 exclude: ExcludeOptions::default(),
+                first: Vec::new(),
                 dry_run: false,
                 read_all: false,
                 compare: Default::default(),

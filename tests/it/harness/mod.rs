@@ -224,6 +224,7 @@ pub(crate) fn options(paths: &[&Path]) -> BackupOptions {
         label: None,
         time_ms: None,
         exclude: ExcludeOptions::default(),
+        first: vec![],
         dry_run: false,
         read_all: false,
         compare: Default::default(),
