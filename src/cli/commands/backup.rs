@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::compression::CompressionLevel;
+use crate::format::description::Figures;
 use crate::format::record::{Outcome, Role};
 use crate::ops::backup::{BackupOptions, BackupReport, Compare, SourceReport, StreamSource, backup};
 use crate::ops::forget;
@@ -245,14 +246,14 @@ pub(crate) struct RuleJson {
     pub has_more: bool,
 }
 
+impl From<&RuleSummary> for RuleJson {
+    fn from(r: &RuleSummary) -> Self {
+        Self { rule: r.rule.clone(), matches: r.matches, bytes: r.bytes, has_more: r.has_more }
+    }
+}
+
 impl From<&SourceReport> for SourceJson {
     fn from(s: &SourceReport) -> Self {
-        let rule = |r: &RuleSummary| RuleJson {
-            rule: r.rule.clone(),
-            matches: r.matches,
-            bytes: r.bytes,
-            has_more: r.has_more,
-        };
         Self {
             source: s.source.clone(),
             member: s.member.clone(),
@@ -261,7 +262,7 @@ impl From<&SourceReport> for SourceJson {
             figures: (&s.figures).into(),
             error: s.error.clone(),
             rules_unmatched: s.rules_unmatched.clone(),
-            rules: s.rules.iter().map(rule).collect(),
+            rules: s.rules.iter().map(Into::into).collect(),
         }
     }
 }
@@ -592,7 +593,7 @@ pub(in crate::cli) fn tell(
 }
 
 /// What a rule left out, in words.
-fn left_out(rule: &RuleSummary) -> String {
+pub(in crate::cli) fn left_out(rule: &RuleSummary) -> String {
     let matches = pluralize(rule.matches, "entry", "entries");
     let bytes = match (rule.bytes, rule.has_more) {
         (0, true) => "their size was not counted".to_owned(),
@@ -602,13 +603,18 @@ fn left_out(rule: &RuleSummary) -> String {
     format!("  left out {matches}, {bytes}: {}", escape(rule.rule.as_bytes()))
 }
 
+/// What would be read of paths, in words.
+pub(in crate::cli) fn would_read(f: &Figures) -> String {
+    let (to_read, files) = (pluralize(f.files_read, "file", "files"), pluralize(f.files, "file", "files"));
+    format!("{to_read} to read, {}; {files} in all, {}", size(f.bytes_read), size(f.bytes))
+}
+
 /// What came of one source, in words.
 fn told(source: &SourceReport, dry_run: bool) -> String {
     let (name, f) = (shortened(&escape(source.path().as_bytes())), &source.figures);
     let files = pluralize(f.files, "file", "files");
     if dry_run {
-        let read = format!("{} to read, {}", pluralize(f.files_read, "file", "files"), size(f.bytes_read));
-        return format!("{name}: {read}; {files} in all, {}; nothing was stored", size(f.bytes));
+        return format!("{name}: {}; nothing was stored", would_read(f));
     }
     let Some(id) = source.snapshot else {
         return format!("{name}: failed, no snapshot");

@@ -80,7 +80,8 @@ impl Running<'_> {
         let label =
             job.table.text("label").map(|label| dated(label, env.system.now_ms(), zone.as_ref().unwrap_or(&env.zone)));
         let usual = Arc::clone(&self.usual);
-        let sources = Preparing { session: inner, settings, job, texts, usual, repository, hooks }.all(self.planned)?;
+        let preparing = Preparing { session: inner, settings, job, texts, usual, repository, hooks };
+        let sources = preparing.all(self.planned)?.into_iter().map(|(_, source)| source).collect();
         let notes = job.table.text("notes").map(|notes| texts.filled(notes, None)).transpose()?;
         let options = BackupOptions {
             paths: Vec::new(),

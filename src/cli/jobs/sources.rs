@@ -66,15 +66,15 @@ impl Preparing<'_> {
     }
 
     /// The sources, ready to be saved. One that cannot be prepared fails when its turn comes, and stops no other.
-    pub(in crate::cli) fn all(&self, planned: &Planned<'_>) -> Result<Vec<Box<dyn BackupSource>>> {
+    pub(in crate::cli) fn all(&self, planned: &Planned<'_>) -> Result<Vec<(Source, Box<dyn BackupSource>)>> {
         let or_failing = |name: &str, made: Result<Box<dyn BackupSource>>| {
             made.unwrap_or_else(|e| {
                 let why = error_text(&e);
                 dumps_source(format!("{}/{name}", self.job.family), StreamOptions::default(), Box::new(|_| Err(why)))
             })
         };
-        let mut all: Vec<Box<dyn BackupSource>> =
-            planned.sources.iter().map(|source| or_failing(&source.name, self.source(source))).collect();
+        let made = |source: &Source| (source.clone(), or_failing(&source.name, self.source(source)));
+        let mut all: Vec<(Source, Box<dyn BackupSource>)> = planned.sources.iter().map(made).collect();
         if planned.lines == Lines::None {
             return Ok(all);
         }
@@ -93,7 +93,7 @@ impl Preparing<'_> {
                     format!("job `{}`: its list names `{}`, which is a source already", self.job.name, source.name);
                 return Err(CliError::Usage(text));
             }
-            all.push(or_failing(&source.name, self.line(source)));
+            all.push((source.clone(), or_failing(&source.name, self.line(source))));
         }
         Ok(all)
     }

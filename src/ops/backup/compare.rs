@@ -3,8 +3,9 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::cache::file_cache::{NEVER, SeenFile};
+use crate::cache::file_cache::{FileCacheReader, NEVER, SeenFile};
 use crate::format::tree::NodeKind;
+use crate::repository::{Repository, RepositoryError};
 use crate::source::{FileKind, Listing, Stat};
 
 /// What a file must have in common with what the last backup saw to be taken for unchanged, beside its length and time of
@@ -83,4 +84,11 @@ pub(super) fn compare_with_seen(file: &SeenFile, stat: &Stat, compare: Compare) 
         false if compare.ctime && (file.ctime != stat.ctime || !same_links) => Unchanged::No,
         false => Unchanged::Content,
     }
+}
+
+/// The file cache of the source, if the snapshot that it belongs to is still one.
+pub(super) fn seen_by_last(repository: &Repository, source: &str) -> Result<Option<FileCacheReader>, RepositoryError> {
+    let seen = FileCacheReader::open(repository.cache(), source.as_bytes())?;
+    let state = repository.state();
+    Ok(seen.filter(|s| state.snapshots.get(&s.snapshot).is_some_and(|snapshot| !snapshot.damaged)))
 }

@@ -1,12 +1,16 @@
 //! Sources that are dumps of something: one stream, or one for each database of a server.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 
 use crate::format::description::Figures;
 use crate::primitives::progress::{Observer, Severity};
+use crate::repository::Repository;
 
 use super::BackupError;
 use super::dump::Dump;
+use super::foreseen::{ForeseenContent, ForeseenStream};
 use super::report::SourceReport;
 use super::snapshot_writer::{SnapshotWriter, Source};
 use super::stream::{Input, Saved, StreamOptions, store_stream};
@@ -63,5 +67,22 @@ impl Source for Dumps {
             failed(writer, "there is nothing left to save".to_owned());
         }
         Ok(())
+    }
+
+    fn foresee(
+        self: Box<Self>,
+        _repository: &Arc<Repository>,
+        observer: &dyn Observer,
+    ) -> Result<ForeseenContent, BackupError> {
+        let stream = |dump: &Box<dyn Dump>| ForeseenStream {
+            file: dump.file().to_owned(),
+            member: dump.member().map(str::to_owned),
+            refused: dump.refused().map(str::to_owned),
+        };
+        Ok(match (self.list)(observer) {
+            Ok(dumps) if dumps.is_empty() => ForeseenContent::Failure("there is nothing to save".to_owned()),
+            Ok(dumps) => ForeseenContent::Streams(dumps.iter().map(stream).collect()),
+            Err(why) => ForeseenContent::Failure(why),
+        })
     }
 }

@@ -3,6 +3,7 @@
 //! Each is saved as if it were a source of its own, completely. Then the walk passes it over, and it hangs where it
 //! was: the tree of the snapshot is the same.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::primitives::progress::Severity;
@@ -25,7 +26,10 @@ impl First {
 }
 
 /// What is read first below each root; and the names of those that are below none of them, or that the rules leave out.
-pub(super) fn plan_first(options: &PathOptions, planned: &[Planned]) -> Result<(Vec<First>, Vec<PathBuf>), BackupError> {
+pub(super) fn plan_first(
+    options: &PathOptions,
+    planned: &[Planned],
+) -> Result<(Vec<First>, Vec<PathBuf>), BackupError> {
     let mut firsts = vec![First::default(); planned.len()];
     if options.first.is_empty() {
         return Ok((firsts, Vec::new()));
@@ -73,7 +77,7 @@ pub(super) fn save_first(
         let node = if stat.kind == FileKind::Directory {
             // What lies below it and was saved before it hangs in it.
             let rules = rules.for_root(root)?.with_apart(&first.0[..n]).below(name);
-            let file_name = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec();
+            let file_name = path.file_name().unwrap_or_default().as_bytes().to_vec();
             backup.directory(&path, &file_name, &key, &rules)?
         } else {
             backup.single(&path, &key)?

@@ -1,9 +1,13 @@
 //! Sources in sources: with something that is done before and after, and as a line of a list.
 
+use std::sync::Arc;
+
 use crate::format::description::Figures;
 use crate::primitives::progress::{Observer, Severity};
+use crate::repository::Repository;
 
 use super::BackupError;
+use super::foreseen::ForeseenContent;
 use super::report::SourceReport;
 use super::snapshot_writer::{SnapshotWriter, Source};
 
@@ -54,6 +58,14 @@ impl Source for Line {
         writer.line = before;
         stored
     }
+
+    fn foresee(
+        self: Box<Self>,
+        repository: &Arc<Repository>,
+        observer: &dyn Observer,
+    ) -> Result<ForeseenContent, BackupError> {
+        self.inner.foresee(repository, observer)
+    }
 }
 
 struct Framed {
@@ -88,5 +100,13 @@ impl Source for Framed {
             writer.warn_of(&text);
         }
         stored
+    }
+
+    fn foresee(
+        self: Box<Self>,
+        repository: &Arc<Repository>,
+        observer: &dyn Observer,
+    ) -> Result<ForeseenContent, BackupError> {
+        self.inner.foresee(repository, observer)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cache::file_cache::{FileCacheReader, FileCacheWriter};
@@ -10,13 +11,15 @@ use crate::format::record::{Outcome, Role};
 use crate::format::tree::{Metadata, Node};
 use crate::primitives::error_chain::error_chain;
 use crate::primitives::ids::{ChunkId, SnapshotId};
-use crate::primitives::progress::Severity;
+use crate::primitives::progress::{Observer, Severity};
 use crate::repository::{Repository, RepositoryError};
 use crate::source::{ExcludeOptions, ExcludeRules, FileKind, Problem, dss, stat_root};
 
 use super::ancestors::AncestorTree;
-use super::compare::RowKey;
+use super::compare::{RowKey, seen_by_last};
+use super::dry_run::foresee_paths;
 use super::first::{First, plan_first, save_first, tell_missing};
+use super::foreseen::ForeseenContent;
 use super::report::SourceReport;
 use super::roots::{Planned, check_roots, plan, row_keys};
 use super::scan::{ScanOptions, count};
@@ -102,6 +105,18 @@ impl Source for PathsSource {
         writer.report(report);
         Ok(())
     }
+
+    fn foresee(
+        self: Box<Self>,
+        repository: &Arc<Repository>,
+        observer: &dyn Observer,
+    ) -> Result<ForeseenContent, BackupError> {
+        if let Err(missing) = check_roots(&self.options.paths) {
+            return Ok(ForeseenContent::Failure(error_chain(&missing)));
+        }
+        let report = foresee_paths(repository, &self.options, &self.rules, observer)?;
+        Ok(ForeseenContent::Paths(Box::new(report)))
+    }
 }
 
 impl PathsSource {
@@ -171,7 +186,8 @@ impl PathsSource {
         let (firsts, missing) = plan_first(options, planned)?;
         let lacks_first = tell_missing(&mut backup, &missing);
         // What hangs in another source comes before it, the deepest first.
-        let (hanging, standing): (Vec<_>, Vec<_>) = planned.iter().zip(&keys).zip(&firsts).partition(|((root, _), _)| root.at.is_some());
+        let (hanging, standing): (Vec<_>, Vec<_>) =
+            planned.iter().zip(&keys).zip(&firsts).partition(|((root, _), _)| root.at.is_some());
         for ((root, key), first) in planned.iter().zip(&keys).zip(&firsts) {
             save_first(&mut backup, &root.path, key, &self.rules.for_root(&root.path)?, first)?;
         }
@@ -277,11 +293,4 @@ fn data_directories(planned: &[Planned]) -> Option<Vec<DataDirectory>> {
 fn left_out(rules: &ExcludeRules) -> Option<LeftOut> {
     let ExcludeOptions { patterns, caches, if_present, larger_than, one_file_system, .. } = rules.recorded()?;
     Some(LeftOut { patterns, caches, if_present, larger_than, one_file_system })
-}
-
-/// The file cache of the source, if the snapshot that it belongs to is still one.
-pub(super) fn seen_by_last(repository: &Repository, source: &str) -> Result<Option<FileCacheReader>, RepositoryError> {
-    let seen = FileCacheReader::open(repository.cache(), source.as_bytes())?;
-    let state = repository.state();
-    Ok(seen.filter(|s| state.snapshots.get(&s.snapshot).is_some_and(|snapshot| !snapshot.damaged)))
 }

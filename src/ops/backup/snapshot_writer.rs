@@ -11,6 +11,7 @@ use crate::primitives::progress::{Observer, Unit};
 use crate::repository::Repository;
 
 use super::BackupError;
+use super::foreseen::ForeseenContent;
 use super::limits::Alarm;
 use super::report::SourceReport;
 use super::together::{Common, Part, Stored, Together};
@@ -32,6 +33,13 @@ pub trait Source: Send {
     /// What came of it goes to [`SnapshotWriter::report`]: of each member, if it has several. A source that cannot be
     /// saved reports [`SourceReport::failed`], and the others are saved all the same. An error ends the run.
     fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<(), BackupError>;
+
+    /// What it would save. Nothing is saved, and nothing is run that is not needed to tell.
+    fn foresee(
+        self: Box<Self>,
+        repository: &Arc<Repository>,
+        observer: &dyn Observer,
+    ) -> Result<ForeseenContent, BackupError>;
 }
 
 /// What one source, or one of its dumps, is stored and published through.

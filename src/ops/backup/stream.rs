@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,6 +13,7 @@ use crate::format::tree::{FileNode, FileTime, Metadata, Node, NodeKind, Owner};
 use crate::primitives::error_chain::error_chain;
 use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::system::System;
+use crate::repository::Repository;
 use crate::repository::write::trees::build;
 use crate::source::command::CommandSource;
 use crate::source::sniff::SNIFF_LEN;
@@ -22,6 +24,7 @@ use super::BackupError;
 use super::content::{ContentWriter, StoredContent};
 use super::cut::{Cutter, Group};
 use super::dump::{CommandDump, Dump, Dumped, Origin, path_of, worst_of};
+use super::foreseen::{ForeseenContent, ForeseenStream};
 use super::limits::Limits;
 use super::report::SourceReport;
 use super::snapshot_writer::{SnapshotWriter, Source};
@@ -125,6 +128,15 @@ impl Source for Streamed {
             StreamSource::Command(command) => Input::Dump(Box::new(CommandDump { command, described })),
         };
         store_stream(writer, &name, input, &options, &Mutex::default()).map(drop)
+    }
+
+    fn foresee(
+        self: Box<Self>,
+        _repository: &Arc<Repository>,
+        _observer: &dyn Observer,
+    ) -> Result<ForeseenContent, BackupError> {
+        let file = self.stream.name().to_owned();
+        Ok(ForeseenContent::Streams(vec![ForeseenStream { file, member: None, refused: None }]))
     }
 }
 
