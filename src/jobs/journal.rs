@@ -135,6 +135,11 @@ impl Journal {
         Ok(Self { folder })
     }
 
+    /// The journal in this state folder, for reading only: nothing is made.
+    pub fn look_at(state: &Path) -> Self {
+        Self { folder: state.join("jobs") }
+    }
+
     /// Where the journal is.
     pub fn path(&self) -> PathBuf {
         self.folder.join(JOURNAL)
@@ -184,16 +189,24 @@ impl Journal {
 
     /// Whether a process has the right to run a job.
     pub fn is_locked(&self, job: &str) -> io::Result<bool> {
-        match self.lock_file(job)?.try_lock_shared() {
+        let file = match File::open(self.lock_path(job)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        match file.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(e)) => Err(e),
         }
     }
 
+    fn lock_path(&self, job: &str) -> PathBuf {
+        self.folder.join(format!("{}.lock", crate::primitives::component::component(job)))
+    }
+
     fn lock_file(&self, job: &str) -> io::Result<File> {
-        let name = format!("{}.lock", crate::primitives::component::component(job));
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.folder.join(name))
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.lock_path(job))
     }
 }
 

@@ -5,7 +5,7 @@
 //! the chunk was not doomed. Every block that was hit is remembered: before a snapshot is published, all of
 //! them are looked up again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::format::directory::FrameDirectory;
@@ -27,10 +27,38 @@ pub struct ChunkIndex {
     finder: ChunkFinder,
     /// Chunks of this run: number of the block, number of the chunk.
     own: HashMap<ChunkId, (u32, u32)>,
-    expected: Option<Expected>,
     packs: HashMap<PackRow, Option<ObjectHash>>,
     state: Arc<State>,
+    found: Found,
+}
+
+/// What the content of one snapshot has in common with what others stored: until the snapshot is published, all of that
+/// must stay.
+///
+/// Contents that are stored at the same time have one each, which takes its place in the run with
+/// [`Run::exchange_found`](super::write::run::Run::exchange_found): what the snapshot of one is published with does not
+/// count for another.
+#[derive(Default)]
+pub struct Found {
+    expected: Option<Expected>,
     hits: Hits,
+    /// Tree nodes.
+    pub(super) nodes: HashSet<ChunkId>,
+}
+
+impl Found {
+    /// Adds what another content found.
+    pub fn add(&mut self, other: Self) {
+        for (block, ranges) in other.hits.0 {
+            self.hits.0.entry(block).or_default().extend(ranges);
+        }
+        self.nodes.extend(other.nodes);
+    }
+
+    /// Ranges of chunks.
+    pub(super) fn hits(&self) -> &Hits {
+        &self.hits
+    }
 }
 
 struct Expected {
@@ -69,10 +97,9 @@ impl ChunkIndex {
             run,
             finder: ChunkFinder::new(&repository.cache)?,
             own: HashMap::new(),
-            expected: None,
             packs: HashMap::new(),
             state: repository.state(),
-            hits: Hits::default(),
+            found: Found::default(),
         })
     }
 
@@ -88,7 +115,7 @@ impl ChunkIndex {
     }
 
     fn find_expected(&mut self, id: &ChunkId) -> Option<(BlockId, u32)> {
-        let expected = self.expected.as_mut()?;
+        let expected = self.found.expected.as_mut()?;
         if expected.directory.chunks.get(expected.next)?.id != *id {
             return None;
         }
@@ -97,7 +124,7 @@ impl ChunkIndex {
             return None;
         }
         expected.next += 1;
-        self.hits.add(block, place, place + 1);
+        self.found.hits.add(block, place, place + 1);
         Some((block, place))
     }
 
@@ -122,16 +149,16 @@ impl ChunkIndex {
             Ok(None)
         })?;
         let Some((block, place, pack, directory, at)) = found else { return Ok(None) };
-        self.hits.add(block, place, place + 1);
+        self.found.hits.add(block, place, place + 1);
         let places = directory.places().collect();
-        self.expected = Some(Expected { directory: Arc::new(directory), places, pack, next: at + 1 });
+        self.found.expected = Some(Expected { directory: Arc::new(directory), places, pack, next: at + 1 });
         Ok(Some((block, place)))
     }
 
     /// Remembers a chunk that this run stores.
     pub fn claim(&mut self, id: ChunkId, number: u32, place: u32) {
         self.own.insert(id, (number, place));
-        self.expected = None;
+        self.found.expected = None;
     }
 
     /// Chunks of this run are in the cache now: they need not be held in memory.
@@ -147,15 +174,14 @@ impl ChunkIndex {
 
     /// Forgets what was hit: it is published, or gone.
     pub fn forget_hits(&mut self, repository: &Repository) {
-        self.hits = Hits::default();
-        self.expected = None;
+        self.found = Found::default();
         self.packs.clear();
         self.state = repository.state();
     }
 
-    /// What was hit so far.
-    pub fn hits(&self) -> &Hits {
-        &self.hits
+    /// What was found so far.
+    pub(super) fn found(&mut self) -> &mut Found {
+        &mut self.found
     }
 }
 

@@ -145,6 +145,10 @@ pub struct ExcludeRules {
     set: Patterns,
     /// Of each pattern of the set, which line it is.
     lines: Arc<[usize]>,
+    /// What is walked lies so far below the root for which the rules are.
+    below: PathBuf,
+    /// Paths below the root that are passed over: they are saved apart.
+    apart: Arc<[PathBuf]>,
 }
 
 /// The rules without a root, and their counters.
@@ -193,7 +197,7 @@ impl ExcludeRules {
     pub fn new(options: &ExcludeOptions, root: &Path) -> Result<Self, ExcludeError> {
         let tally = Arc::new(Tally::gather(options)?);
         let (set, lines) = tally.compile(root)?;
-        Ok(Self { tally, set, lines })
+        Ok(Self { tally, set, lines, below: PathBuf::new(), apart: Arc::default() })
     }
 
     /// The same rules as options that need neither presets nor files, for whoever asks later; `None` if there are none.
@@ -215,18 +219,38 @@ impl ExcludeRules {
 
     /// Rules that leave nothing out.
     pub fn none() -> Self {
-        Self { tally: Arc::default(), set: Patterns::default(), lines: Arc::default() }
+        let (below, apart) = (PathBuf::new(), Arc::default());
+        Self { tally: Arc::default(), set: Patterns::default(), lines: Arc::default(), below, apart }
     }
 
     /// The same rules for another root; they count together.
     pub fn for_root(&self, root: &Path) -> Result<Self, ExcludeError> {
         let (set, lines) = self.tally.compile(root)?;
-        Ok(Self { tally: Arc::clone(&self.tally), set, lines })
+        Ok(Self { tally: Arc::clone(&self.tally), set, lines, below: PathBuf::new(), apart: Arc::default() })
     }
 
-    /// Decides about an entry by its path below the root, and counts it. Its parents were decided about before.
+    /// The same rules for a walk that begins at `path` below the root: patterns are anchored at the root as before.
+    pub fn below(self, path: &Path) -> Self {
+        Self { below: self.below.join(path), ..self }
+    }
+
+    /// The same rules, which also have the walk pass over these paths below the root. No rule counts them.
+    pub fn with_apart(self, paths: &[PathBuf]) -> Self {
+        Self { apart: paths.into(), ..self }
+    }
+
+    /// Whether the walk passes over a path below its beginning, because it is saved apart.
+    pub(super) fn is_apart(&self, path: &Path) -> bool {
+        !self.apart.is_empty() && self.apart.contains(&self.below.join(path))
+    }
+
+    /// Decides about an entry by its path below the beginning of the walk, and counts it. Its parents were decided about before.
     pub fn decide(&self, path_below_root: &Path, stat: &Stat) -> Decision {
-        if let Some(rule) = self.matched(path_below_root, stat) {
+        let matched = match self.below.as_os_str().is_empty() {
+            true => self.matched(path_below_root, stat),
+            false => self.matched(&self.below.join(path_below_root), stat),
+        };
+        if let Some(rule) = matched {
             return self.leave(rule, stat);
         }
         match self.tally.larger_than {
@@ -283,7 +307,7 @@ impl ExcludeRules {
 
     /// Whether no rule looks at paths or lengths, so that entries need not be shown to `decide`.
     pub(super) fn keeps_all(&self) -> bool {
-        self.set.is_empty() && self.tally.larger_than.is_none()
+        self.set.is_empty() && self.tally.larger_than.is_none() && self.apart.is_empty()
     }
 
     /// Names every rule that matched nothing, in order. Switches that need not match anything are not named.

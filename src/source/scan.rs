@@ -208,7 +208,11 @@ impl<'a> Scanner<'a> {
         listing.entries.retain(|entry| {
             path.truncate(parent_len);
             path.extend_from_slice(&entry.name);
-            match self.rules.decide(Path::new(OsStr::from_bytes(&path)), &entry.stat) {
+            let below = Path::new(OsStr::from_bytes(&path));
+            if self.rules.is_apart(below) {
+                return false;
+            }
+            match self.rules.decide(below, &entry.stat) {
                 Decision::Keep => true,
                 Decision::Leave { rule } => {
                     if entry.stat.kind == FileKind::Directory {

@@ -493,3 +493,95 @@ fn a_set_is_shown_with_its_members_and_state() {
     let run_id: serde_json::Value = serde_json::from_str(&run_id).unwrap();
     assert!(sr.expect(2, &["show", run_id["run"].as_str().unwrap(), "--exit-state"]).contains("status 7"));
 }
+
+/// What a run would do is told, and nothing is done: no hook, no command, no dump, and nothing is written down.
+#[test]
+fn a_dry_run_tells_what_a_run_would_do_and_does_nothing() {
+    let sr = configured(
+        "[jobs.a]\nschedule = \"every 1m\"\nparallel = 2\nhosts = [\"*\"]\nbefore = \"touch FOLDER/hook\"\n\
+         always = \"touch FOLDER/hook\"\nrecord = { users = \"touch FOLDER/hook\" }\n[jobs.a.sources]\n\
+         site = { kind = \"path\", paths = [\"FOLDER/site\"], exclude = [\"cache/\"], after = \"touch FOLDER/hook\" }\n\
+         dump = { kind = \"command\", file = \"d\", command = \"touch FOLDER/hook; echo --password=hunter2\" }\n\
+         [jobs.b.sources]\ngone = { kind = \"path\", paths = [\"FOLDER/gone\"] }\n\
+         [jobs.c.sources]\nx = { kind = \"command\", file = \"x\", command = \"echo x\", before = \"echo --password=hunter2\" }\n\
+         gone = { kind = \"path\", paths = [\"FOLDER/gone\"] }\n",
+    );
+    let before = sr.expect(0, &["log", "--json"]);
+    let text = run(&sr, 0, &["--dry-run", "a"]);
+    let folder = sr.folder.path().display().to_string();
+    for part in [
+        "job a (Daily): would be run\n",
+        "  hosts      *\n",
+        "  record     users\n",
+        "  parallel   2 dumps at a time\n",
+        &format!("  before     touch {folder}/hook\n"),
+        "  source     a/site: 1 file to read, 5 B; 1 file in all, 5 B\n",
+        "  left out 1 entry",
+        &format!("  after      of a/site: touch {folder}/hook\n"),
+        "  source     a/dump: 1 dump: d\n",
+        &format!("  always     touch {folder}/hook\n"),
+        "nothing was run and nothing was stored",
+    ] {
+        assert!(text.contains(part.trim_start_matches("  left")), "{part}: {text}");
+    }
+    assert!(text.find("before ").unwrap() < text.find("a/site").unwrap(), "{text}");
+    assert!(text.find("a/dump").unwrap() < text.find("always ").unwrap(), "{text}");
+    assert!(run(&sr, 1, &["--dry-run", "b"]).contains("a/gone: would fail: cannot read ".replace("a/", "b/").as_str()));
+    let text = run(&sr, 3, &["--dry-run", "c"]);
+    assert!(text.contains("c/x: 1 dump: x") && text.contains("c/gone: would fail"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(run(&sr, 1, &["-n"]).contains("job b (Daily): would be run"));
+    let text = run(&sr, 0, &["--dry-run", "--due", "a"]);
+    assert!(text.contains("job a (Daily): not due, would not be run"), "{text}");
+    assert!(!sr.at("hook").exists(), "something was run");
+    assert!(!sr.at("home/.local/state/strongroom/jobs").exists(), "something was written down");
+    assert_eq!(sr.expect(0, &["log", "--json"]), before);
+    let json: serde_json::Value = serde_json::from_str(&run(&sr, 0, &["--dry-run", "a", "--json"])).unwrap();
+    assert_eq!((json["type"].as_str(), json["state"].as_str()), (Some("job"), Some("would_run")));
+    assert_eq!(json["hooks"][0]["hook"], "before");
+    assert_eq!(json["sources"][0]["figures"]["files_read"], 1);
+    assert_eq!(json["sources"][1]["dumps"], serde_json::json!([{ "file": "d" }]));
+}
+
+/// A job that is due is told with its slot, by the journal, which stays as it is; so is one that another process runs.
+#[test]
+fn a_dry_run_tells_what_is_due_and_what_is_being_run() {
+    let sr = configured(
+        "[jobs.a]\nschedule = \"every 1m\"\nsources = { site = { kind = \"path\", paths = [\"FOLDER/site\"] } }\n",
+    );
+    let seen = "{\"event\":\"seen\",\"job\":\"a\",\"time_ms\":1000}\n";
+    let journal = sr.write("home/.local/state/strongroom/jobs/journal.jsonl", seen);
+    let text = run(&sr, 0, &["--dry-run", "--due"]);
+    assert!(text.contains("job a (Daily): would be run, for its slot "), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&run(&sr, 0, &["--dry-run", "--due", "--json"])).unwrap();
+    assert!(json["slot"].is_string(), "{json}");
+    assert_eq!(fs::read_to_string(&journal).unwrap(), seen);
+    assert_eq!(fs::read_dir(journal.parent().unwrap()).unwrap().count(), 1, "only the journal is there");
+    let lock = fs::File::create(journal.with_file_name("a.lock")).unwrap();
+    lock.lock().unwrap();
+    let text = run(&sr, 1, &["--dry-run"]);
+    assert!(text.contains("is being run by another process, would not be run"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&run(&sr, 0, &["--dry-run", "--due", "--json"])).unwrap();
+    assert_eq!(json["state"], "running");
+}
+
+/// CC-13: what is to be read first is read first; a name that is nowhere is a warning, and one that cannot be is refused.
+#[test]
+fn a_source_of_paths_says_what_is_read_first() {
+    let sr = configured(
+        "[jobs.a.sources]\nx = { kind = \"path\", paths = [\"FOLDER/site\"], first = [\"z\", \"none\"] }\n\
+         [jobs.b.sources]\nx = { kind = \"path\", paths = [\"FOLDER/site\"], first = [\"../z\"] }\n",
+    );
+    sr.write("site/z/index", "index");
+    let text = run(&sr, 3, &["a"]);
+    assert!(
+        text.contains("none was to be read first, and is below none of the paths, or left out by a rule"),
+        "{text}"
+    );
+    assert!(!text.contains("not carried out"), "{text}");
+    assert!(sr.expect(0, &["runs"]).contains("none was to be read first"));
+    let text = sr.expect(0, &["ls", "latest"]);
+    assert!(text.contains("z/index") && text.contains("index.html"), "{text}");
+    let text = run(&sr, 1, &["b"]);
+    assert!(text.contains("`first`: \"../z\" is not a path below the paths that are saved"), "{text}");
+}

@@ -41,6 +41,7 @@ mod nightly;
 mod nightly_job;
 mod nonces;
 mod one_machine;
+mod parallel;
 mod patterns_git;
 mod postgres;
 mod prune;

@@ -5,14 +5,16 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use serde_json::Value;
 use strongroom::format::record::Outcome;
-use strongroom::ops::backup::backup;
-use strongroom::primitives::progress::{Observer, Silent};
+use strongroom::ops::backup::{BackupOptions, backup};
+use strongroom::primitives::progress::{Change, Observer, Silent};
+use strongroom::source::exclude::ExcludeOptions;
 use strongroom::store::list_all;
 
-use crate::harness::{Bench, difference, far_system, options, text};
+use crate::harness::{Bench, difference, far_system, files, options, text};
 use crate::program::{Strongroom, noise, said};
 
 /// The objects that a command prints, one a line.
@@ -385,6 +387,66 @@ fn of_a_file_that_grew_its_end_is_stored() {
     sr.restore(0, "out", &[]);
     assert!(fs::read(sr.at("out/shards/x/forms.couch")).unwrap() == bytes);
     assert!(!sr.at("out/shards/x/commcarehq__synclogs.2024.couch").exists());
+}
+
+/// Writes down which files were read, in their order, and changes one as soon as another one was read.
+struct Changes<'a> {
+    after: &'a Path,
+    changed: &'a Path,
+    read: Mutex<Vec<PathBuf>>,
+}
+
+impl Observer for Changes<'_> {
+    fn file(&self, _: Change, path: &dyn Fn() -> PathBuf, _: u64) {
+        let path = path();
+        if path == self.after {
+            fs::write(self.changed, "newer data").unwrap();
+        }
+        self.read.lock().unwrap().push(path);
+    }
+}
+
+/// CC-13: indexes are read before the data: what is written to the data once they were read is saved. Patterns mean what
+/// they mean otherwise, the tree is the same, and the next night reads nothing.
+#[test]
+fn what_is_to_be_read_first_is_read_before_all_else() {
+    let (bench, folder) = (Bench { system: far_system(2), ..Bench::new() }, tempfile::tempdir().unwrap());
+    let root = folder.path().join("couch");
+    let names = ["a/data.couch", "m/data.couch", "m/views/x/v", "z/deep/w", "z/skip/s", "z/v"];
+    for name in names {
+        fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+        fs::write(root.join(name), name).unwrap();
+    }
+    let first = ["z/deep", "z", "m/views", "z/deep/w"].map(PathBuf::from).to_vec();
+    let exclude = ExcludeOptions { patterns: vec!["/z/skip/".to_owned()], ..ExcludeOptions::default() };
+    let save = |observer: &dyn Observer| {
+        let options = BackupOptions {
+            first: first.clone(),
+            exclude: exclude.clone(),
+            source: Some("c".to_owned()),
+            ..options(&[&root])
+        };
+        let repository = bench.open();
+        let report = backup(&repository, options, observer).expect("the backup succeeds");
+        repository.save_cache().unwrap();
+        assert_eq!(report.outcome, Outcome::Complete);
+        report.sources[0].figures
+    };
+    let changes =
+        Changes { after: &root.join("m/views/x/v"), changed: &root.join("a/data.couch"), read: Mutex::default() };
+    save(&changes);
+    let read: Vec<PathBuf> = changes.read.into_inner().unwrap();
+    let read: Vec<&str> = read.iter().map(|path| path.strip_prefix(&root).unwrap().to_str().unwrap()).collect();
+    assert_eq!(read, ["z/deep/w", "z/v", "m/views/x/v", "a/data.couch", "m/data.couch"]);
+    let out = tempfile::tempdir().unwrap();
+    bench.restore(&bench.latest(&bench.open()), out.path(), Some(&root));
+    fs::remove_dir_all(root.join("z/skip")).unwrap();
+    let restored = out.path().join("couch");
+    assert_eq!(fs::read_to_string(restored.join("a/data.couch")).unwrap(), "newer data");
+    let of = |root: &Path| files(root).into_keys().collect::<Vec<_>>();
+    assert_eq!(of(&restored), of(&root));
+    let figures = save(&Silent);
+    assert_eq!((figures.files, figures.files_read), (5, 0));
 }
 
 fn blobs(root: &Path, numbers: std::ops::Range<u64>) {

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::compression::CompressionLevel;
+use crate::format::description::Figures;
 use crate::format::record::{Outcome, Role};
 use crate::ops::backup::{BackupOptions, BackupReport, Compare, SourceReport, StreamSource, backup};
 use crate::ops::forget;
@@ -103,6 +104,9 @@ pub struct BackupArguments {
     /// Read paths from a file, each followed by a NUL character
     #[arg(long, value_name = "FILE")]
     pub files_from_raw: Vec<PathBuf>,
+    /// Read what is at PATH below each of the paths before the rest
+    #[arg(long, value_name = "PATH")]
+    pub first: Vec<PathBuf>,
     /// Create the repository if it does not exist; by default a local one with a passphrase file
     #[arg(long)]
     pub init: bool,
@@ -242,14 +246,14 @@ pub(crate) struct RuleJson {
     pub has_more: bool,
 }
 
+impl From<&RuleSummary> for RuleJson {
+    fn from(r: &RuleSummary) -> Self {
+        Self { rule: r.rule.clone(), matches: r.matches, bytes: r.bytes, has_more: r.has_more }
+    }
+}
+
 impl From<&SourceReport> for SourceJson {
     fn from(s: &SourceReport) -> Self {
-        let rule = |r: &RuleSummary| RuleJson {
-            rule: r.rule.clone(),
-            matches: r.matches,
-            bytes: r.bytes,
-            has_more: r.has_more,
-        };
         Self {
             source: s.source.clone(),
             member: s.member.clone(),
@@ -258,7 +262,7 @@ impl From<&SourceReport> for SourceJson {
             figures: (&s.figures).into(),
             error: s.error.clone(),
             rules_unmatched: s.rules_unmatched.clone(),
-            rules: s.rules.iter().map(rule).collect(),
+            rules: s.rules.iter().map(Into::into).collect(),
         }
     }
 }
@@ -315,6 +319,18 @@ pub(in crate::cli) fn leave_out_own(
         }
     }
     Ok(())
+}
+
+/// Paths that are read first: each lies below those that are saved.
+pub(in crate::cli) fn read_first(key: &str, paths: &[PathBuf]) -> std::result::Result<Vec<PathBuf>, String> {
+    let below = |path: &PathBuf| {
+        let names: Vec<Component<'_>> = path.components().filter(|part| *part != Component::CurDir).collect();
+        match !names.is_empty() && names.iter().all(|part| matches!(part, Component::Normal(_))) {
+            true => Ok(names.iter().collect()),
+            false => Err(format!("{key}: {path:?} is not a path below the paths that are saved, such as \".shards\"")),
+        }
+    };
+    paths.iter().map(below).collect()
 }
 
 pub(in crate::cli) fn exit(outcome: Outcome) -> Exit {
@@ -385,11 +401,13 @@ fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, 
             // Set once the sources are known.
             ..ExcludeOptions::default()
         },
+        first: read_first("--first", &arguments.first).map_err(CliError::Usage)?,
         dry_run: arguments.dry_run,
         read_all: arguments.read_all,
         compare: Compare { ctime: !arguments.ignore_ctime, inode: !arguments.ignore_inode },
         compression: arguments.compression.into(),
         allow_empty: arguments.allow_empty,
+        parallel: 1,
         command: argv,
     })
 }
@@ -575,7 +593,7 @@ pub(in crate::cli) fn tell(
 }
 
 /// What a rule left out, in words.
-fn left_out(rule: &RuleSummary) -> String {
+pub(in crate::cli) fn left_out(rule: &RuleSummary) -> String {
     let matches = pluralize(rule.matches, "entry", "entries");
     let bytes = match (rule.bytes, rule.has_more) {
         (0, true) => "their size was not counted".to_owned(),
@@ -585,13 +603,18 @@ fn left_out(rule: &RuleSummary) -> String {
     format!("  left out {matches}, {bytes}: {}", escape(rule.rule.as_bytes()))
 }
 
+/// What would be read of paths, in words.
+pub(in crate::cli) fn would_read(f: &Figures) -> String {
+    let (to_read, files) = (pluralize(f.files_read, "file", "files"), pluralize(f.files, "file", "files"));
+    format!("{to_read} to read, {}; {files} in all, {}", size(f.bytes_read), size(f.bytes))
+}
+
 /// What came of one source, in words.
 fn told(source: &SourceReport, dry_run: bool) -> String {
     let (name, f) = (shortened(&escape(source.path().as_bytes())), &source.figures);
     let files = pluralize(f.files, "file", "files");
     if dry_run {
-        let read = format!("{} to read, {}", pluralize(f.files_read, "file", "files"), size(f.bytes_read));
-        return format!("{name}: {read}; {files} in all, {}; nothing was stored", size(f.bytes));
+        return format!("{name}: {}; nothing was stored", would_read(f));
     }
     let Some(id) = source.snapshot else {
         return format!("{name}: failed, no snapshot");

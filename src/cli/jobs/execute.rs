@@ -16,7 +16,7 @@ use crate::source::ExcludeOptions;
 
 use super::for_each::records;
 use super::hooks::RunHooks;
-use super::plan::{PASSED_OVER, Planned, host, zone_of};
+use super::plan::{Planned, host, parallel, zone_of};
 use super::repository::{compression, repository_of};
 use super::sources::Preparing;
 use super::texts::Texts;
@@ -51,11 +51,6 @@ impl Running<'_> {
         if session.global.tells() {
             session.print(&format!("job {} ({})", escape(job.name.as_bytes()), escape(self.job_type.as_bytes())))?;
         }
-        let table = |key: &str| job.table.get(key).is_some();
-        let says = |key: &str| table(key) || self.planned.sources.iter().any(|s| s.table.get(key).is_some());
-        for key in PASSED_OVER.iter().filter(|key| says(key)) {
-            inner.progress.finding(Severity::Note, &format!("`{key}` is not carried out by this version"));
-        }
         // What is asked may need what `before` stops.
         let (records, mut problems) = records(job, self.planned.sources.iter(), &texts);
         problems.iter().for_each(|text| inner.progress.finding(Severity::Error, text));
@@ -85,7 +80,8 @@ impl Running<'_> {
         let label =
             job.table.text("label").map(|label| dated(label, env.system.now_ms(), zone.as_ref().unwrap_or(&env.zone)));
         let usual = Arc::clone(&self.usual);
-        let sources = Preparing { session: inner, settings, job, texts, usual, repository, hooks }.all(self.planned)?;
+        let preparing = Preparing { session: inner, settings, job, texts, usual, repository, hooks };
+        let sources = preparing.all(self.planned)?.into_iter().map(|(_, source)| source).collect();
         let notes = job.table.text("notes").map(|notes| texts.filled(notes, None)).transpose()?;
         let options = BackupOptions {
             paths: Vec::new(),
@@ -104,11 +100,13 @@ impl Running<'_> {
             label: label.transpose()?,
             time_ms: None,
             exclude: ExcludeOptions::default(),
+            first: Vec::new(),
             dry_run: false,
             read_all: false,
             compare: Default::default(),
             compression: compression(self.config, job),
             allow_empty: false,
+            parallel: parallel(job),
             command: self.argv.to_owned(),
         };
         inner.with(repository, |repository| {

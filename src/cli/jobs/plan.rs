@@ -6,10 +6,8 @@ use jiff::tz::TimeZone;
 
 use crate::cli::env::Env;
 use crate::cli::error::{CliError, Result};
+use crate::jobs::config::tree::Value;
 use crate::jobs::config::{Config, Job, Source, runs_here};
-
-/// Keys that this version does not carry out, and without which a run means the same.
-pub(in crate::cli) const PASSED_OVER: [&str; 2] = ["first", "parallel"];
 
 /// What is to be run of a job.
 pub(in crate::cli) struct Planned<'c> {
@@ -35,6 +33,14 @@ pub(in crate::cli) enum Lines {
 pub(in crate::cli) fn zone_of(config: &Config, job: &Job) -> Result<Option<TimeZone>> {
     let zone = job.table.text("time_zone").or(config.table.text("time_zone"));
     zone.map(TimeZone::get).transpose().map_err(|e| CliError::Usage(e.to_string()))
+}
+
+/// How many dumps of a job are made at a time.
+pub(in crate::cli) fn parallel(job: &Job) -> usize {
+    match job.table.get("parallel").map(|node| &node.value) {
+        Some(Value::Integer(count)) => usize::try_from(*count).unwrap_or(1).max(1),
+        _ => 1,
+    }
 }
 
 pub(in crate::cli) fn host(env: &Env) -> String {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::commands::backup::{command, leave_out_own};
+use crate::cli::commands::backup::{command, leave_out_own, read_first};
 use crate::cli::context::Session;
 use crate::cli::error::{CliError, Result, error_text};
 use crate::cli::paths::on_disk;
@@ -53,7 +53,7 @@ impl Preparing<'_> {
         let name = format!("{}/{}", self.job.family, source.name);
         let made = match source.table.text("kind") {
             Some("command") => self.command(source, name),
-            Some("path") => self.paths(source, name),
+            Some("path") => self.paths(source, name).and_then(|options| Ok(paths_source(options)?)),
             Some("postgres") => self.postgres(source, name),
             Some("mysql" | "mariadb") => self.mysql(source, name),
             Some("sqlite") => {
@@ -66,15 +66,15 @@ impl Preparing<'_> {
     }
 
     /// The sources, ready to be saved. One that cannot be prepared fails when its turn comes, and stops no other.
-    pub(in crate::cli) fn all(&self, planned: &Planned<'_>) -> Result<Vec<Box<dyn BackupSource>>> {
+    pub(in crate::cli) fn all(&self, planned: &Planned<'_>) -> Result<Vec<(Source, Box<dyn BackupSource>)>> {
         let or_failing = |name: &str, made: Result<Box<dyn BackupSource>>| {
             made.unwrap_or_else(|e| {
                 let why = error_text(&e);
                 dumps_source(format!("{}/{name}", self.job.family), StreamOptions::default(), Box::new(|_| Err(why)))
             })
         };
-        let mut all: Vec<Box<dyn BackupSource>> =
-            planned.sources.iter().map(|source| or_failing(&source.name, self.source(source))).collect();
+        let made = |source: &Source| (source.clone(), or_failing(&source.name, self.source(source)));
+        let mut all: Vec<(Source, Box<dyn BackupSource>)> = planned.sources.iter().map(made).collect();
         if planned.lines == Lines::None {
             return Ok(all);
         }
@@ -93,7 +93,7 @@ impl Preparing<'_> {
                     format!("job `{}`: its list names `{}`, which is a source already", self.job.name, source.name);
                 return Err(CliError::Usage(text));
             }
-            all.push(or_failing(&source.name, self.line(source)));
+            all.push((source.clone(), or_failing(&source.name, self.line(source))));
         }
         Ok(all)
     }
@@ -146,7 +146,8 @@ impl Preparing<'_> {
         Ok(mysql_source(name, options, streams))
     }
 
-    fn paths(&self, source: &Source, name: String) -> Result<Box<dyn BackupSource>> {
+    /// How the paths of a source are saved.
+    pub(in crate::cli) fn paths(&self, source: &Source, name: String) -> Result<PathOptions> {
         let (table, texts) = (&source.table, self.texts);
         let paths: Vec<PathBuf> = texts.list(table, "paths", &source.name)?.into_iter().map(PathBuf::from).collect();
         if let Some(relative) = paths.iter().find(|path| !path.is_absolute()) {
@@ -159,14 +160,17 @@ impl Preparing<'_> {
             self.leave_out_of_dss(&paths, &mut exclude);
         }
         leave_out_own(self.session, self.settings, &paths, &mut exclude)?;
-        Ok(paths_source(PathOptions {
+        let first: Vec<PathBuf> = texts.list(table, "first", &source.name)?.into_iter().map(PathBuf::from).collect();
+        let wrong = |what: String| CliError::Usage(format!("source `{}/{}`: {what}", self.job.name, source.name));
+        Ok(PathOptions {
             paths,
             source: Some(name),
             exclude,
+            first: read_first("`first`", &first).map_err(wrong)?,
             read_all: false,
             compare: Default::default(),
             limits: limits(table, &self.usual)?,
-        })?)
+        })
     }
 }
 

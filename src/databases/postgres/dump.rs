@@ -243,6 +243,10 @@ impl Dump for Refused {
         Some(&self.name)
     }
 
+    fn refused(&self) -> Option<&str> {
+        Some(&self.why)
+    }
+
     fn begin(&mut self) -> Result<CommandSource, String> {
         Err(self.why.clone())
     }

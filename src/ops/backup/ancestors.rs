@@ -16,7 +16,7 @@ use super::file::name_of;
 use super::tally::Tally;
 
 /// What the directories that lead to a source are stored with.
-pub struct Ancestors<'r, 'o> {
+pub(super) struct Ancestors<'r, 'o> {
     /// Where they are stored.
     pub run: &'r mut Run,
     /// Names of owners.
@@ -53,7 +53,7 @@ impl Ancestors<'_, '_> {
 
 /// The directories that lead from `/` to the roots.
 #[derive(Default)]
-pub struct AncestorTree {
+pub(super) struct AncestorTree {
     nodes: BTreeMap<Vec<u8>, Node>,
     below: BTreeMap<Vec<u8>, AncestorTree>,
     /// The root of everything was a source itself.
@@ -61,7 +61,7 @@ pub struct AncestorTree {
 }
 
 impl AncestorTree {
-    pub fn insert(&mut self, root: &Path, node: Node) {
+    pub(super) fn insert(&mut self, root: &Path, node: Node) {
         let names: Vec<&[u8]> = root
             .components()
             .filter_map(|c| if let Component::Normal(name) = c { Some(name.as_bytes()) } else { None })
@@ -77,7 +77,7 @@ impl AncestorTree {
     }
 
     /// What `/` was: no directory holds it.
-    pub fn root(&self, ancestors: &mut Ancestors<'_, '_>) -> Metadata {
+    pub(super) fn root(&self, ancestors: &mut Ancestors<'_, '_>) -> Metadata {
         match &self.whole {
             Some((_, meta)) => meta.clone(),
             None => Metadata { mtime: self.newest(), ..ancestors.metadata(Path::new("/")) },
@@ -89,7 +89,7 @@ impl AncestorTree {
         here.chain(self.below.values().map(AncestorTree::newest)).max().unwrap_or_default()
     }
 
-    pub fn store(self, ancestors: &mut Ancestors<'_, '_>, path: &Path) -> Result<ChunkId, RepositoryError> {
+    pub(super) fn store(self, ancestors: &mut Ancestors<'_, '_>, path: &Path) -> Result<ChunkId, RepositoryError> {
         if let Some((id, _)) = self.whole {
             return Ok(id);
         }
@@ -98,7 +98,7 @@ impl AncestorTree {
     }
 
     /// What the directory at `path` holds, by name.
-    pub fn entries(
+    pub(super) fn entries(
         self,
         ancestors: &mut Ancestors<'_, '_>,
         path: &Path,

@@ -14,13 +14,14 @@ use crate::repository::{Repository, RepositoryError};
 
 use super::Stop;
 use super::cut::{Cutter, Group, Piece};
+use super::together::Part;
 
 /// Groups of chunks that are read ahead of what is stored.
 const GROUPS_AHEAD: usize = 3;
 
 /// A content that was stored.
 #[derive(Debug, Clone)]
-pub struct StoredContent {
+pub(super) struct StoredContent {
     /// Where its chunks are.
     pub content: Content,
     /// Its id.
@@ -30,7 +31,7 @@ pub struct StoredContent {
 }
 
 /// Stores chunks of one content after the other.
-pub struct ContentWriter {
+pub(super) struct ContentWriter {
     cutter: Cutter,
     list: ListBuilder,
     hasher: ContentHasher,
@@ -39,13 +40,13 @@ pub struct ContentWriter {
 
 impl ContentWriter {
     /// For contents of this repository, cut by `cutter`.
-    pub fn new(repository: &Repository, cutter: Cutter) -> Self {
+    pub(super) fn new(repository: &Repository, cutter: Cutter) -> Self {
         let hasher = ContentHasher::new(repository.domain_keys());
         Self { cutter, list: ListBuilder::default(), hasher, len: 0 }
     }
 
     /// Stores consecutive chunks.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         run: &mut Run,
         class: ChunkClass,
@@ -66,10 +67,10 @@ impl ContentWriter {
     }
 
     /// Stores what `produce` reads and cuts on a thread of its own. What it read before it failed is stored, too:
-    /// [`ContentWriter::take`] gives it up.
-    pub fn store<T: Send>(
+    /// [`ContentWriter::take`] gives it up. The run is held for one group at a time.
+    pub(super) fn store<T: Send>(
         &mut self,
-        run: &mut Run,
+        part: &Part<'_>,
         observer: &dyn Observer,
         produce: impl FnOnce(&Cutter, &mut dyn FnMut(Group) -> bool) -> io::Result<T> + Send,
     ) -> Result<io::Result<T>, Stop> {
@@ -83,7 +84,7 @@ impl ContentWriter {
                     outcome = Err(Stop::Interrupted);
                     break;
                 }
-                if let Err(e) = self.add(run, group.class, &group.pieces, &group.bytes) {
+                if let Err(e) = self.add(&mut part.lock(), group.class, &group.pieces, &group.bytes) {
                     outcome = Err(Stop::Repository(e));
                     break;
                 }
@@ -99,12 +100,12 @@ impl ContentWriter {
     }
 
     /// Bytes that were stored since the last content was taken.
-    pub fn stored_len(&self) -> u64 {
+    pub(super) fn stored_len(&self) -> u64 {
         self.len
     }
 
     /// What was stored since the last time.
-    pub fn take(&mut self, run: &mut Run) -> Result<StoredContent, RepositoryError> {
+    pub(super) fn take(&mut self, run: &mut Run) -> Result<StoredContent, RepositoryError> {
         let content = self.list.take(run)?;
         Ok(StoredContent { content, id: self.hasher.take(), len: std::mem::take(&mut self.len) })
     }

@@ -11,12 +11,11 @@ use crate::primitives::progress::{Change, Observer, Severity, Unit};
 use crate::repository::Repository;
 use crate::source::{Entry, Event, ExcludeRules, FileKind, Listing, Problem, Stat, WalkOptions, stat_root, walk};
 
-use super::compare::{Compare, RowKey, Unchanged, compare_with_seen};
+use super::compare::{Compare, RowKey, Unchanged, compare_with_seen, seen_by_last};
 use super::file::name_of;
-use super::paths::seen_by_last;
+use super::report::SourceReport;
 use super::roots::{plan, row_keys, source_of};
-use super::snapshot_writer::SourceReport;
-use super::{BackupError, BackupOptions, BackupReport};
+use super::{BackupError, BackupOptions, BackupReport, PathOptions};
 
 /// What was counted so far, and how files are compared.
 struct Count<'a> {
@@ -34,27 +33,37 @@ pub(super) fn dry_run(
     rules: &Option<ExcludeRules>,
     observer: &dyn Observer,
 ) -> Result<BackupReport, BackupError> {
-    let planned = plan(&options.of_paths())?.0;
-    let source = source_of(&options.of_paths());
-    let seen = if options.read_all { None } else { seen_by_last(repository, &source)? };
-    observer.phase("looking", None, Unit::Items);
     let mut sources = Vec::new();
     if let Some(rules) = rules {
-        let mut count = Count { repository, seen, compare: options.compare, observer, figures: Figures::default() };
-        for (root, key) in planned.iter().zip(row_keys(&options.of_paths(), &planned)) {
-            match stat_root(&root.path) {
-                Ok(stat) if stat.kind == FileKind::Directory => {
-                    count.directory(&root.path, &key, &rules.for_root(&root.path)?)?;
-                }
-                Ok(stat) => count.single(&root.path, &key, &stat),
-                Err(e) => count.problem(Severity::Error, &Problem::reading(&root.path, &e)),
-            }
-        }
-        let (rules_unmatched, rules) = (rules.unmatched(), rules.summary());
-        let report = SourceReport::new(source, Outcome::Complete, count.figures);
-        sources.push(SourceReport { rules_unmatched, rules, ..report });
+        sources.push(foresee_paths(repository, &options.of_paths(), rules, observer)?);
     }
     Ok(BackupReport { run: None, sources, resumed: (0, 0), damage: Vec::new(), outcome: Outcome::Complete })
+}
+
+/// Walks the paths and counts what would be read.
+pub(super) fn foresee_paths(
+    repository: &Repository,
+    options: &PathOptions,
+    rules: &ExcludeRules,
+    observer: &dyn Observer,
+) -> Result<SourceReport, BackupError> {
+    let planned = plan(options)?.0;
+    let source = source_of(options);
+    let seen = if options.read_all { None } else { seen_by_last(repository, &source)? };
+    observer.phase("looking", None, Unit::Items);
+    let mut count = Count { repository, seen, compare: options.compare, observer, figures: Figures::default() };
+    for (root, key) in planned.iter().zip(row_keys(options, &planned)) {
+        match stat_root(&root.path) {
+            Ok(stat) if stat.kind == FileKind::Directory => {
+                count.directory(&root.path, &key, &rules.for_root(&root.path)?)?;
+            }
+            Ok(stat) => count.single(&root.path, &key, &stat),
+            Err(e) => count.problem(Severity::Error, &Problem::reading(&root.path, &e)),
+        }
+    }
+    let (rules_unmatched, rules) = (rules.unmatched(), rules.summary());
+    let report = SourceReport::new(source, Outcome::Complete, count.figures);
+    Ok(SourceReport { rules_unmatched, rules, ..report })
 }
 
 impl Count<'_> {

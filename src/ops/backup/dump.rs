@@ -21,6 +21,11 @@ pub trait Dump: Send {
         None
     }
 
+    /// Why it is known that it will fail, if it is.
+    fn refused(&self) -> Option<&str> {
+        None
+    }
+
     /// Gets ready, and says what to run. An error is why it cannot be run.
     fn begin(&mut self) -> Result<CommandSource, String> {
         Err("it is not written by a command".to_owned())

@@ -1,17 +1,25 @@
 //! Sources that are dumps of something: one stream, or one for each database of a server.
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
 use crate::format::description::Figures;
 use crate::primitives::progress::{Observer, Severity};
+use crate::repository::Repository;
 
 use super::BackupError;
 use super::dump::Dump;
-use super::snapshot_writer::{SnapshotWriter, Source, SourceReport};
+use super::foreseen::{ForeseenContent, ForeseenStream};
+use super::report::SourceReport;
+use super::snapshot_writer::{SnapshotWriter, Source};
 use super::stream::{Input, Saved, StreamOptions, store_stream};
 
 /// Lists the dumps of a source when its turn has come. An error is why nothing can be saved of it.
-pub type ListDumps = Box<dyn FnOnce(&dyn Observer) -> Result<Vec<Box<dyn Dump>>, String>>;
+pub type ListDumps = Box<dyn FnOnce(&dyn Observer) -> Result<Vec<Box<dyn Dump>>, String> + Send>;
 
-/// A source that consists of dumps. They are listed when its turn comes; one that fails stops no other.
+/// A source that consists of dumps. They are listed when its turn comes, and several are made at a time if the options
+/// say so; one that fails stops no other.
 pub fn dumps_source(name: String, options: StreamOptions, list: ListDumps) -> Box<dyn Source> {
     Box::new(Dumps { name, options, list })
 }
@@ -45,19 +53,36 @@ impl Source for Dumps {
             failed(writer, "there is nothing to save".to_owned());
             return Ok(());
         }
-        let mut members: Vec<String> = dumps.iter().filter_map(|dump| dump.member().map(str::to_owned)).collect();
-        let (mut left, reported) = (dumps.len(), writer.reports().len());
-        for dump in dumps {
+        // Those that turn out to be gone are taken out.
+        let members = Mutex::new(dumps.iter().filter_map(|dump| dump.member().map(str::to_owned)).collect());
+        writer.each(dumps, &|writer: &mut SnapshotWriter<'_>, dump: Box<dyn Dump>| {
             let member = dump.member().map(str::to_owned);
-            left -= 1;
             if store_stream(writer, &name, Input::Dump(dump), &options, &members)? == Saved::Gone {
-                members.retain(|known| Some(known) != member.as_ref());
+                members.lock().retain(|known: &String| Some(known) != member.as_ref());
                 member.into_iter().for_each(|member| writer.lacks(&name, &member));
-                if left == 0 && writer.reports().len() == reported {
-                    failed(writer, "there is nothing left to save".to_owned());
-                }
             }
+            Ok(())
+        })?;
+        if writer.reports().is_empty() {
+            failed(writer, "there is nothing left to save".to_owned());
         }
         Ok(())
+    }
+
+    fn foresee(
+        self: Box<Self>,
+        _repository: &Arc<Repository>,
+        observer: &dyn Observer,
+    ) -> Result<ForeseenContent, BackupError> {
+        let stream = |dump: &Box<dyn Dump>| ForeseenStream {
+            file: dump.file().to_owned(),
+            member: dump.member().map(str::to_owned),
+            refused: dump.refused().map(str::to_owned),
+        };
+        Ok(match (self.list)(observer) {
+            Ok(dumps) if dumps.is_empty() => ForeseenContent::Failure("there is nothing to save".to_owned()),
+            Ok(dumps) => ForeseenContent::Streams(dumps.iter().map(stream).collect()),
+            Err(why) => ForeseenContent::Failure(why),
+        })
     }
 }

@@ -1,13 +1,18 @@
 //! Sources in sources: with something that is done before and after, and as a line of a list.
 
+use std::sync::Arc;
+
 use crate::format::description::Figures;
 use crate::primitives::progress::{Observer, Severity};
+use crate::repository::Repository;
 
 use super::BackupError;
-use super::snapshot_writer::{SnapshotWriter, Source, SourceReport};
+use super::foreseen::ForeseenContent;
+use super::report::SourceReport;
+use super::snapshot_writer::{SnapshotWriter, Source};
 
 /// What is done before and after a source.
-pub trait Frame {
+pub trait Frame: Send {
     /// Is called before the source is saved. An error is why it is not saved at all.
     fn before(&mut self, observer: &dyn Observer) -> Result<(), String>;
 
@@ -53,6 +58,14 @@ impl Source for Line {
         writer.line = before;
         stored
     }
+
+    fn foresee(
+        self: Box<Self>,
+        repository: &Arc<Repository>,
+        observer: &dyn Observer,
+    ) -> Result<ForeseenContent, BackupError> {
+        self.inner.foresee(repository, observer)
+    }
 }
 
 struct Framed {
@@ -71,7 +84,7 @@ impl Source for Framed {
 
     fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<(), BackupError> {
         let Self { inner, mut frame } = *self;
-        let (name, first) = (inner.name().to_owned(), writer.reports().len());
+        let name = inner.name().to_owned();
         let observer = writer.observer();
         let stored = match frame.before(observer) {
             Ok(()) => inner.store(writer),
@@ -82,10 +95,18 @@ impl Source for Framed {
                 Ok(())
             }
         };
-        for text in frame.after(observer, &writer.reports()[first..], stored.as_ref().err()) {
+        for text in frame.after(observer, &writer.reports(), stored.as_ref().err()) {
             observer.finding(Severity::Error, &format!("{name}: {text}"));
-            writer.warn_of(first, &text);
+            writer.warn_of(&text);
         }
         stored
+    }
+
+    fn foresee(
+        self: Box<Self>,
+        repository: &Arc<Repository>,
+        observer: &dyn Observer,
+    ) -> Result<ForeseenContent, BackupError> {
+        self.inner.foresee(repository, observer)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::format::record::Outcome;
@@ -58,9 +58,10 @@ impl Limits {
     }
 }
 
-/// An observer that also asks to stop when a time is over.
+/// An observer that also asks to stop when a time is over, or when a flag is raised.
 pub(super) struct Alarm<'a> {
     inner: &'a dyn Observer,
+    stopped: &'a AtomicBool,
     began: Instant,
     /// In milliseconds after `began`; [`NEVER`] if none is set.
     deadline: AtomicU64,
@@ -70,8 +71,8 @@ const NEVER: u64 = u64::MAX;
 
 impl<'a> Alarm<'a> {
     /// Without a deadline.
-    pub(super) fn new(inner: &'a dyn Observer) -> Self {
-        Self { inner, began: Instant::now(), deadline: AtomicU64::new(NEVER) }
+    pub(super) fn new(inner: &'a dyn Observer, stopped: &'a AtomicBool) -> Self {
+        Self { inner, stopped, began: Instant::now(), deadline: AtomicU64::new(NEVER) }
     }
 
     /// From now on, this long; `None`: for ever.
@@ -84,7 +85,11 @@ impl<'a> Alarm<'a> {
     /// Whether the time is over, and nobody asked to stop.
     pub(super) fn is_over(&self) -> bool {
         let deadline = self.deadline.load(Ordering::Relaxed);
-        deadline != NEVER && self.began.elapsed().as_millis() >= u128::from(deadline) && !self.inner.interrupted()
+        deadline != NEVER && self.began.elapsed().as_millis() >= u128::from(deadline) && !self.is_stopped()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed) || self.inner.interrupted()
     }
 }
 
@@ -111,7 +116,7 @@ impl Observer for Alarm<'_> {
         self.inner.finding(severity, text);
     }
     fn interrupted(&self) -> bool {
-        self.inner.interrupted() || self.is_over()
+        self.is_stopped() || self.is_over()
     }
 }
 
@@ -133,12 +138,16 @@ mod tests {
 
     #[test]
     fn an_alarm_asks_to_stop_when_its_time_is_over() {
-        let alarm = Alarm::new(&Silent);
+        let stopped = AtomicBool::new(false);
+        let alarm = Alarm::new(&Silent, &stopped);
         assert!(!alarm.interrupted());
         alarm.set(Some(Duration::from_secs(1000)));
         assert!(!alarm.interrupted());
         alarm.set(Some(Duration::ZERO));
         assert!(alarm.interrupted() && alarm.is_over());
+        stopped.store(true, Ordering::Relaxed);
+        assert!(alarm.interrupted() && !alarm.is_over(), "that is not because of the time");
+        stopped.store(false, Ordering::Relaxed);
         alarm.set(None);
         assert!(!alarm.interrupted());
     }

@@ -9,24 +9,30 @@
 mod ancestors;
 mod assemble;
 mod compare;
-pub mod content;
+mod content;
 pub mod cut;
 mod dry_run;
 mod dump;
 mod dumps;
 mod file;
+mod first;
+mod foresee;
+mod foreseen;
 mod framed;
 mod limits;
 mod links;
 mod paths;
 mod pipeline;
+mod report;
 mod roots;
 mod scan;
 mod snapshot_writer;
 mod sources;
 mod stream;
 mod tally;
-pub mod tree;
+mod together;
+mod tree;
+mod turns;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,14 +48,18 @@ use crate::repository::{Repository, RepositoryError};
 use crate::source::ExcludeRules;
 use crate::source::exclude::ExcludeOptions;
 
-use limits::Alarm;
+use snapshot_writer::save_all;
+use together::Together;
 
 pub use compare::Compare;
 pub use dump::{Dump, Dumped, Origin};
 pub use dumps::{ListDumps, dumps_source};
+pub use foresee::foresee;
+pub use foreseen::{Foreseen, ForeseenContent, ForeseenStream};
 pub use framed::{Frame, framed_source, line_source};
 pub use limits::{Limits, UsualLength};
-pub use snapshot_writer::{SnapshotWriter, Source, SourceReport};
+pub use report::SourceReport;
+pub use snapshot_writer::{SnapshotWriter, Source};
 pub use sources::{paths_source, stream_source};
 pub use stream::{StreamOptions, StreamSource};
 
@@ -75,6 +85,8 @@ pub struct BackupOptions {
     pub time_ms: Option<i64>,
     /// What is left out.
     pub exclude: ExcludeOptions,
+    /// Relative paths that are read before the rest, below each of the paths.
+    pub first: Vec<PathBuf>,
     /// Says what would be read, as far as the file cache knows; reads and stores nothing.
     pub dry_run: bool,
     /// Reads every file, also those that look unchanged.
@@ -85,6 +97,8 @@ pub struct BackupOptions {
     pub compression: CompressionLevel,
     /// A stream of no bytes is saved; else it fails.
     pub allow_empty: bool,
+    /// How many sources, or dumps of sources, are saved at a time; at least one.
+    pub parallel: usize,
     /// What was asked, without secrets: kept with the run.
     pub command: String,
 }
@@ -98,6 +112,8 @@ pub struct PathOptions {
     pub source: Option<String>,
     /// See [`BackupOptions::exclude`].
     pub exclude: ExcludeOptions,
+    /// See [`BackupOptions::first`].
+    pub first: Vec<PathBuf>,
     /// See [`BackupOptions::read_all`].
     pub read_all: bool,
     /// See [`BackupOptions::compare`].
@@ -110,8 +126,8 @@ impl BackupOptions {
     /// What is said of the paths.
     fn of_paths(&self) -> PathOptions {
         let (paths, source, exclude) = (self.paths.clone(), self.source.clone(), self.exclude.clone());
-        let (read_all, compare, limits) = (self.read_all, self.compare, Limits::default());
-        PathOptions { paths, source, exclude, read_all, compare, limits }
+        let (first, read_all, compare) = (self.first.clone(), self.read_all, self.compare);
+        PathOptions { paths, source, exclude, first, read_all, compare, limits: Limits::default() }
     }
 }
 
@@ -215,7 +231,7 @@ pub fn backup(
     backup_sources(repository, sources, options, observer)
 }
 
-/// Backs up the sources one after the other in one run, with what the options say of all of them.
+/// Backs up the sources in one run, as many at a time as the options say. What comes of them is reported in their order.
 pub fn backup_sources(
     repository: &Arc<Repository>,
     sources: Vec<Box<dyn Source>>,
@@ -234,15 +250,15 @@ pub fn backup_sources(
     let mut run = repository.begin_run(RunKind::Backup, &options.host, &begun, PackerThreads::default())?;
     run.compress_at(options.compression);
     let (id, started_ms) = (run.id(), repository.system.now_ms());
-    let alarm = Alarm::new(observer);
-    let mut writer = SnapshotWriter::new(&mut run, &options, &alarm, &begun);
-    let done = writer.store(sources);
-    let reports = writer.into_reports();
+    let names = sources.iter().map(|source| source.name().to_owned()).collect();
+    let together = Together::new(run, &options, observer, &begun, names);
+    save_all(&together, sources);
+    let (run, reports, done) = together.finish();
     if let Err(error) = done {
         end_failed(run, &error, begun, observer);
         return Err(error);
     }
-    let outcome = worst(&reports);
+    let outcome = worst(reports.iter().map(|report| report.outcome));
     // With a snapshot published last, its record ended the run already.
     let ended = repository.state().runs.get(&id).is_some_and(|r| r.over.is_some());
     if !ended {
@@ -293,10 +309,10 @@ fn exclude_rules(options: &PathOptions) -> Result<Option<ExcludeRules>, BackupEr
     options.paths.first().map(|root| ExcludeRules::new(&exclude, root)).transpose().map_err(BackupError::from)
 }
 
-fn worst(reports: &[SourceReport]) -> Outcome {
-    let failed = reports.iter().filter(|r| r.outcome == Outcome::Failed).count();
-    match reports.iter().map(|r| r.outcome).max() {
-        Some(Outcome::Failed) if failed < reports.len() => Outcome::Partial,
+fn worst(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
+    let outcomes: Vec<Outcome> = outcomes.collect();
+    match outcomes.iter().copied().max() {
+        Some(Outcome::Failed) if outcomes.iter().any(|o| *o != Outcome::Failed) => Outcome::Partial,
         Some(outcome) => outcome,
         None => Outcome::Complete,
     }

@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::cache::file_cache::{FileCacheReader, FileCacheWriter};
@@ -11,17 +12,22 @@ use crate::format::tree::{Metadata, Node};
 use crate::primitives::error_chain::error_chain;
 use crate::primitives::flag::RaiseOnDrop;
 use crate::primitives::ids::{ChunkId, SnapshotId};
-use crate::primitives::progress::{Severity, Unit};
+use crate::primitives::progress::{Observer, Severity};
 use crate::repository::{Repository, RepositoryError};
 use crate::source::{ExcludeOptions, ExcludeRules, FileKind, Problem, dss, stat_root};
 
 use super::ancestors::AncestorTree;
-use super::compare::RowKey;
+use super::compare::{RowKey, seen_by_last};
+use super::dry_run::foresee_paths;
+use super::first::{First, plan_first, save_first, tell_missing};
+use super::foreseen::ForeseenContent;
+use super::report::SourceReport;
 use super::roots::{Planned, check_roots, plan, row_keys};
 use super::scan::{ScanOptions, count};
-use super::snapshot_writer::{CounterSnapshot, SnapshotWriter, Source, SourceReport, Stored};
+use super::snapshot_writer::{SnapshotWriter, Source};
 use super::stream::timed_out;
 use super::tally::Tally;
+use super::together::Stored;
 use super::tree::TreeBackup;
 use super::{BackupError, PathOptions, exclude_rules};
 
@@ -44,22 +50,25 @@ impl Source for PathsSource {
     fn store(self: Box<Self>, writer: &mut SnapshotWriter<'_>) -> Result<(), BackupError> {
         let (options, observer) = (&self.options, writer.observer);
         // It may take hours: what is done is published before.
-        writer.publish_waiting(false)?;
+        writer.publish_waiting()?;
         if let Err(missing) = check_roots(&options.paths) {
             let error = error_chain(&missing);
             observer.finding(Severity::Error, &error);
             writer.report(SourceReport::failed(self.name.clone(), Figures::default(), error));
             return Ok(());
         }
-        let read_all = options.read_all || writer.options.read_all;
+        let read_all = options.read_all || writer.common().read_all;
         // With counters of their own: what the user is told about the rules comes from the backup itself.
-        let counting = if observer.wants_total() { exclude_rules(options)? } else { None };
+        let together = writer.together();
+        // Of several at a time, no total would be right.
+        let counts = together.is_one_by_one() && observer.wants_total();
+        let counting = if counts { exclude_rules(options)? } else { None };
         let over = AtomicBool::new(false);
         let alarm = writer.alarm;
         alarm.set(options.limits.timeout);
         let done = std::thread::scope(|scope| {
             let _over = RaiseOnDrop(&over);
-            observer.phase("backing up", None, Unit::Bytes);
+            let _shown = together.show_paths(&self.name);
             if let Some(rules) = &counting {
                 let over = &over;
                 let roots: Vec<PathBuf> = plan(options)?.0.into_iter().map(|root| root.path).collect();
@@ -69,7 +78,7 @@ impl Source for PathsSource {
                 // A parent or a block was forgotten meanwhile: everything is read, and what is there is found by its ids.
                 Err(BackupError::Repository(RepositoryError::Conflict { what })) if !read_all => {
                     observer.finding(Severity::Note, &format!("{what}; everything is read again"));
-                    writer.run.forget_hits();
+                    writer.part.lock().forget_hits();
                     self.once(writer, false)
                 }
                 done => done,
@@ -88,11 +97,23 @@ impl Source for PathsSource {
         writer.report(report);
         Ok(())
     }
+
+    fn foresee(
+        self: Box<Self>,
+        repository: &Arc<Repository>,
+        observer: &dyn Observer,
+    ) -> Result<ForeseenContent, BackupError> {
+        if let Err(missing) = check_roots(&self.options.paths) {
+            return Ok(ForeseenContent::Failure(error_chain(&missing)));
+        }
+        let report = foresee_paths(repository, &self.options, &self.rules, observer)?;
+        Ok(ForeseenContent::Paths(Box::new(report)))
+    }
 }
 
 impl PathsSource {
     fn once(&self, writer: &mut SnapshotWriter<'_>, use_cache: bool) -> Result<SourceReport, BackupError> {
-        let repository = writer.run.repository().clone();
+        let repository = writer.repository().clone();
         let started_ms = repository.system.now_ms();
         let (planned, covered) = plan(&self.options)?;
         for (path, by) in covered {
@@ -101,12 +122,12 @@ impl PathsSource {
         }
         let rows_of = FileCacheReader::open(repository.cache(), self.name.as_bytes());
         let rows_of = rows_of.map_err(RepositoryError::from)?.map(|s| s.snapshot);
-        let counted = CounterSnapshot::of(writer.run);
-        let Saved { tree, root, parents, mut figures, mut findings, rows } =
+        writer.part.begin();
+        let Saved { tree, root, parents, mut figures, mut findings, rows, lacks_first } =
             self.save(writer, &repository, &planned, use_cache)?;
         let outcome = match figures {
             f if f.unreadable > 0 => Outcome::Partial,
-            f if f.vanished > 0 || f.changed > 0 => Outcome::Warnings,
+            f if f.vanished > 0 || f.changed > 0 || lacks_first.is_some() => Outcome::Warnings,
             _ => Outcome::Complete,
         };
         let (length, unusual) = self.options.limits.judge(&self.name, figures.bytes);
@@ -115,9 +136,10 @@ impl PathsSource {
             findings.push(text);
         }
         let outcome = outcome.max(length);
-        let why = findings.first().filter(|_| outcome != Outcome::Complete).cloned();
-        writer.run.flush()?;
-        counted.add_to(writer.run, &mut figures);
+        let why = lacks_first.as_ref().filter(|_| outcome == Outcome::Warnings).or(findings.first());
+        let why = why.filter(|_| outcome != Outcome::Complete).cloned();
+        writer.part.flush()?;
+        writer.part.add_to(&mut figures);
         figures.duration_ms = (repository.system.now_ms() - started_ms).max(0) as u64;
         let described = SnapshotDescription {
             source: self.name.clone(),
@@ -130,7 +152,8 @@ impl PathsSource {
             data_directories: data_directories(&planned),
             ..writer.described()
         };
-        let id = writer.publish(Stored { described, root: tree, outcome, parents, started_ms })?;
+        let (id, cost) = writer.publish(Stored { described, root: tree, outcome, parents, started_ms })?;
+        figures.bytes_stored = cost;
         rows.commit(repository.cache(), self.name.as_bytes(), rows_of, id).map_err(RepositoryError::from)?;
         let (rules_unmatched, rules) = (self.rules.unmatched(), self.rules.summary());
         let report = SourceReport::new(self.name.clone(), outcome, figures);
@@ -145,17 +168,23 @@ impl PathsSource {
         planned: &[Planned],
         use_cache: bool,
     ) -> Result<Saved, BackupError> {
-        let (options, read_all) = (&self.options, self.options.read_all || writer.options.read_all);
-        let host = writer.options.host.clone();
+        let (options, read_all) = (&self.options, self.options.read_all || writer.common().read_all);
+        let host = writer.common().host.clone();
         let seen = if use_cache { seen_by_last(repository, &self.name)? } else { None };
         let scan = ScanOptions { compare: options.compare, knows_last: use_cache || !read_all };
-        let mut backup = TreeBackup::new(writer.run, writer.observer, seen, scan);
+        let mut backup = TreeBackup::new(&writer.part, writer.observer, seen, scan);
         let mut top = AncestorTree::default();
         let keys = row_keys(options, planned);
+        let (firsts, missing) = plan_first(options, planned)?;
+        let lacks_first = tell_missing(&mut backup, &missing);
         // What hangs in another source comes before it, the deepest first.
-        let (hanging, standing): (Vec<_>, Vec<_>) = planned.iter().zip(&keys).partition(|(root, _)| root.at.is_some());
-        for (root, key) in hanging.into_iter().rev().chain(standing) {
-            let Some(node) = one_root(&mut backup, &root.path, key, &self.rules)? else { continue };
+        let (hanging, standing): (Vec<_>, Vec<_>) =
+            planned.iter().zip(&keys).zip(&firsts).partition(|((root, _), _)| root.at.is_some());
+        for ((root, key), first) in planned.iter().zip(&keys).zip(&firsts) {
+            save_first(&mut backup, &root.path, key, &self.rules.for_root(&root.path)?, first)?;
+        }
+        for ((root, key), first) in hanging.into_iter().rev().chain(standing) {
+            let Some(node) = one_root(&mut backup, &root.path, key, (&self.rules, first))? else { continue };
             match &root.at {
                 Some(at) => backup.hang(at.clone(), root.path.clone(), node),
                 None => top.insert(&root.path, node),
@@ -167,7 +196,8 @@ impl PathsSource {
         let (tree, root) = backup.store_ancestors(top)?;
         let (parents, rows) = (backup.parent().into_iter().collect(), backup.take_rows());
         let tally = backup.tally();
-        Ok(Saved { tree, root, parents, figures: tally.figures, findings: std::mem::take(&mut tally.findings), rows })
+        let (figures, findings) = (tally.figures, std::mem::take(&mut tally.findings));
+        Ok(Saved { tree, root, parents, figures, findings, rows, lacks_first })
     }
 }
 
@@ -183,6 +213,8 @@ struct Saved {
     findings: Vec<String>,
     /// For the file cache.
     rows: FileCacheWriter,
+    /// What was to be read first and is not there.
+    lacks_first: Option<String>,
 }
 
 /// Saves one source; `None` if it cannot be read, which was told.
@@ -190,7 +222,7 @@ fn one_root(
     backup: &mut TreeBackup,
     root: &Path,
     key: &RowKey,
-    rules: &ExcludeRules,
+    (rules, first): (&ExcludeRules, &First),
 ) -> Result<Option<Node>, BackupError> {
     let name = root.file_name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
     let stat = match stat_root(root) {
@@ -203,7 +235,7 @@ fn one_root(
         }
     };
     let what = match stat.kind {
-        FileKind::Directory => return Ok(backup.directory(root, &name, key, &rules.for_root(root)?)?),
+        FileKind::Directory => return Ok(backup.directory(root, &name, key, &first.apart(rules.for_root(root)?))?),
         FileKind::BlockDevice => Some("a block device"),
         FileKind::CharDevice => Some("a character device"),
         FileKind::Fifo => Some("a pipe"),
@@ -253,11 +285,4 @@ fn data_directories(planned: &[Planned]) -> Option<Vec<DataDirectory>> {
 fn left_out(rules: &ExcludeRules) -> Option<LeftOut> {
     let ExcludeOptions { patterns, caches, if_present, larger_than, one_file_system, .. } = rules.recorded()?;
     Some(LeftOut { patterns, caches, if_present, larger_than, one_file_system })
-}
-
-/// The file cache of the source, if the snapshot that it belongs to is still one.
-pub(super) fn seen_by_last(repository: &Repository, source: &str) -> Result<Option<FileCacheReader>, RepositoryError> {
-    let seen = FileCacheReader::open(repository.cache(), source.as_bytes())?;
-    let state = repository.state();
-    Ok(seen.filter(|s| state.snapshots.get(&s.snapshot).is_some_and(|snapshot| !snapshot.damaged)))
 }

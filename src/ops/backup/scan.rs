@@ -66,7 +66,7 @@ pub(super) struct SingleEntry {
 
 /// How entries are compared with what the last backup saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScanOptions {
+pub(super) struct ScanOptions {
     /// What an unchanged file has in common with what was seen.
     pub compare: Compare,
     /// Whether it is known which files the last backup had. If not, no file is called new.

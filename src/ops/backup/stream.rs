@@ -2,14 +2,18 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::format::description::{Figures, SnapshotDescription, StreamDescription};
 use crate::format::record::Outcome;
 use crate::format::tree::{FileNode, FileTime, Metadata, Node, NodeKind, Owner};
 use crate::primitives::error_chain::error_chain;
-use crate::primitives::progress::{Observer, Severity, Unit};
+use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::system::System;
+use crate::repository::Repository;
 use crate::repository::write::trees::build;
 use crate::source::command::CommandSource;
 use crate::source::sniff::SNIFF_LEN;
@@ -20,9 +24,12 @@ use super::BackupError;
 use super::content::{ContentWriter, StoredContent};
 use super::cut::{Cutter, Group};
 use super::dump::{CommandDump, Dump, Dumped, Origin, path_of, worst_of};
+use super::foreseen::{ForeseenContent, ForeseenStream};
 use super::limits::Limits;
-use super::snapshot_writer::{CounterSnapshot, SnapshotWriter, Source, SourceReport, Stored};
+use super::report::SourceReport;
+use super::snapshot_writer::{SnapshotWriter, Source};
 use super::tally::Tally;
+use super::together::Stored;
 
 /// A stream to back up as a file.
 pub enum StreamSource {
@@ -120,7 +127,16 @@ impl Source for Streamed {
             StreamSource::Reader { name, reader } => Input::Reader(name, reader),
             StreamSource::Command(command) => Input::Dump(Box::new(CommandDump { command, described })),
         };
-        store_stream(writer, &name, input, &options, &[]).map(drop)
+        store_stream(writer, &name, input, &options, &Mutex::default()).map(drop)
+    }
+
+    fn foresee(
+        self: Box<Self>,
+        _repository: &Arc<Repository>,
+        _observer: &dyn Observer,
+    ) -> Result<ForeseenContent, BackupError> {
+        let file = self.stream.name().to_owned();
+        Ok(ForeseenContent::Streams(vec![ForeseenStream { file, member: None, refused: None }]))
     }
 }
 
@@ -133,20 +149,21 @@ pub(super) enum Saved {
     Gone,
 }
 
-/// Saves a stream as a snapshot with one file, and reports what came of it. `members` are all those of its source.
+/// Saves a stream as a snapshot with one file, and reports what came of it. `members` are all those of its source, as far as it
+/// is known.
 pub(super) fn store_stream(
     writer: &mut SnapshotWriter<'_>,
     source: &str,
     mut input: Input,
     options: &StreamOptions,
-    members: &[String],
+    members: &Mutex<Vec<String>>,
 ) -> Result<Saved, BackupError> {
-    let (observer, repository) = (writer.observer, writer.run.repository().clone());
+    let (observer, repository) = (writer.observer, writer.repository().clone());
     let started_ms = repository.system.now_ms();
     let (name, member) = input.names();
     let path = path_of(source, member.as_deref());
-    observer.phase(&format!("backing up {}", if member.is_some() { &path } else { &name }), None, Unit::Bytes);
-    let counted = CounterSnapshot::of(writer.run);
+    let _shown = writer.together().show_stream(if member.is_some() { &path } else { &name });
+    writer.part.begin();
     let (done, gone) = with_retries(writer, &name, &mut input, options)?;
     if let Some(text) = gone {
         observer.finding(Severity::Note, &format!("{path}: {text}"));
@@ -161,7 +178,7 @@ pub(super) fn store_stream(
         Err(failure) => {
             observer.finding(Severity::Error, &failure.what);
             let mut figures = Figures { duration_ms: since(&*repository.system, started_ms), ..Figures::default() };
-            counted.add_to(writer.run, &mut figures);
+            writer.part.add_to(&mut figures);
             writer.report(SourceReport { error: Some(failure.in_full()), ..report(Outcome::Failed, figures) });
             return Ok(Saved::Reported);
         }
@@ -171,10 +188,10 @@ pub(super) fn store_stream(
     let mut tally = Tally::new(observer);
     let recognized = recognize(&name, result, options, &mut tally);
     let (outcome, why) = judge(recognized, &options.limits, (&path, len), dumped.findings, &mut tally);
-    let root = build(writer.run, vec![file_node(&name, content, started_ms)])?;
-    counted.add_to(writer.run, &mut figures);
+    let root = build(&mut writer.part.lock(), vec![file_node(&name, content, started_ms)])?;
+    writer.part.add_to(&mut figures);
     figures.duration_ms = since(&*repository.system, started_ms);
-    let stream = dumped.described.map(|stream| StreamDescription { members: members.to_vec(), ..stream });
+    let stream = dumped.described.map(|stream| StreamDescription { members: members.lock().clone(), ..stream });
     let described = SnapshotDescription {
         source: source.to_owned(),
         paths: vec![name.as_bytes().to_vec().into()],
@@ -183,9 +200,8 @@ pub(super) fn store_stream(
         stream,
         ..writer.described()
     };
-    let (id, cost) = writer.publish_soon(Stored { described, root, outcome, parents: Vec::new(), started_ms })?;
-    figures.bytes_stored = cost.unwrap_or(figures.bytes_stored);
-    writer.report(SourceReport { snapshot: Some(id), error: why, ..report(outcome, figures) });
+    let stored = Stored { described, root, outcome, parents: Vec::new(), started_ms };
+    writer.publish_soon(stored, SourceReport { error: why, ..report(outcome, figures) })?;
     Ok(Saved::Reported)
 }
 
@@ -287,7 +303,7 @@ fn attempt(
         Ok(StreamResult { said: Err(failure), .. }) => return Ok(Err(failure)),
         Ok(result) => result,
     };
-    if content.len == 0 && !options.allow_empty && !writer.options.allow_empty && !observer.interrupted() {
+    if content.len == 0 && !options.allow_empty && !writer.common().allow_empty && !observer.interrupted() {
         return fail("the stream is empty, so it was not saved; --allow-empty saves it nevertheless".to_owned());
     }
     if let Some(least) = options.min_len.filter(|least| content.len < *least) {
@@ -341,15 +357,15 @@ fn read(
     input: &mut Input,
     origin: Option<Origin>,
 ) -> Result<(io::Result<StreamResult>, StoredContent), BackupError> {
-    let (run, observer) = (&mut *writer.run, writer.observer);
-    let mut content = ContentWriter::new(run.repository(), Cutter::new(run.repository()));
-    let folder = run.folder();
+    let (part, observer, repository) = (&writer.part, writer.observer, writer.repository());
+    let mut content = ContentWriter::new(repository, Cutter::new(repository));
+    let folder = part.lock().folder();
     // Nothing but the end of a command that outlives a killed process depends on it.
     let note = |child: &str| drop(folder.as_ref().map(|folder| folder.keep_child(child)));
     let drain =
         |cutter: &Cutter, emit: &mut dyn FnMut(Group) -> bool| drain(input, origin, (observer, &note), cutter, emit);
-    let read = content.store(run, observer, drain)?;
-    Ok((read, content.take(run)?))
+    let read = content.store(part, observer, drain)?;
+    Ok((read, content.take(&mut part.lock())?))
 }
 
 /// Says what is to be noticed of a stream that ended well: whether it lacks its end, whether it arrives compressed, and

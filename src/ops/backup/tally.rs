@@ -8,7 +8,7 @@ use crate::source::{Problem, ProblemKind};
 const FINDINGS_MAX: usize = 100;
 
 /// Counts and findings of one source.
-pub struct Tally<'a> {
+pub(super) struct Tally<'a> {
     /// Who is told at once.
     pub observer: &'a dyn Observer,
     /// Counts.
@@ -19,12 +19,12 @@ pub struct Tally<'a> {
 
 impl<'a> Tally<'a> {
     /// Of a source that was not begun.
-    pub fn new(observer: &'a dyn Observer) -> Self {
+    pub(super) fn new(observer: &'a dyn Observer) -> Self {
         Self { observer, figures: Figures::default(), findings: Vec::new() }
     }
 
     /// Counts and tells what is wrong with an entry.
-    pub fn problem(&mut self, problem: &Problem) {
+    pub(super) fn problem(&mut self, problem: &Problem) {
         let severity = match problem.what {
             ProblemKind::Vanished => {
                 self.figures.vanished += 1;
@@ -39,12 +39,12 @@ impl<'a> Tally<'a> {
     }
 
     /// Counts and tells each of them.
-    pub fn problems<'p>(&mut self, problems: impl IntoIterator<Item = &'p Problem>) {
+    pub(super) fn problems<'p>(&mut self, problems: impl IntoIterator<Item = &'p Problem>) {
         problems.into_iter().for_each(|problem| self.problem(problem));
     }
 
     /// Tells the observer, and keeps the first findings for the snapshot.
-    pub fn say(&mut self, severity: Severity, text: String) {
+    pub(super) fn say(&mut self, severity: Severity, text: String) {
         self.observer.finding(severity, &text);
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(text);
@@ -52,7 +52,7 @@ impl<'a> Tally<'a> {
     }
 
     /// Counts a file of this size.
-    pub fn file(&mut self, size: u64) {
+    pub(super) fn file(&mut self, size: u64) {
         self.figures.files += 1;
         self.figures.bytes = self.figures.bytes.saturating_add(size);
     }

@@ -14,7 +14,6 @@ use crate::format::tree::{FileNode, Metadata, Node, NodeKind};
 use crate::primitives::ids::{ChunkId, SnapshotId};
 use crate::primitives::progress::{Change, Observer, Severity};
 use crate::primitives::system::System;
-use crate::repository::write::run::Run;
 use crate::source::{
     Directory, Event, ExcludeRules, Listing, OwnerNames, Problem, Stat, WalkOptions, read_metadata, walk,
 };
@@ -29,16 +28,17 @@ use super::file::{BATCHED_LEN_MAX, FileContent, FileJob, LongFile, Outcome, Read
 use super::pipeline::{ReadPipeline, Step, job};
 use super::scan::{DirectoryDiff, EntryState, ScanOptions, Scanner, SingleEntry, counted_len};
 use super::tally::Tally;
+use super::together::Part;
 
 /// One source of paths, being backed up.
-pub struct TreeBackup<'a> {
+pub(super) struct TreeBackup<'a> {
     scanner: Scanner,
     writer: TreeWriter<'a>,
 }
 
 /// What stores what the walk finds.
 struct TreeWriter<'a> {
-    run: &'a mut Run,
+    part: &'a Part<'a>,
     tally: Tally<'a>,
     pipeline: ReadPipeline,
     tree: TreeAssembler,
@@ -60,18 +60,18 @@ struct Root<'r> {
 
 impl<'a> TreeBackup<'a> {
     /// Prepares to back up roots of one source; `seen` is what its last backup saw.
-    pub fn new(
-        run: &'a mut Run,
+    pub(super) fn new(
+        part: &'a Part<'a>,
         observer: &'a dyn Observer,
         seen: Option<FileCacheReader>,
         options: ScanOptions,
     ) -> Self {
-        let repository = run.repository().clone();
+        let repository = part.lock().repository().clone();
         let scanner = Scanner::new(&repository, seen, options);
         let cutter = Cutter::new(&repository);
         let (owners, system) = (scanner.owners().clone(), repository.system.clone());
         let writer = TreeWriter {
-            run,
+            part,
             tally: Tally::new(observer),
             pipeline: ReadPipeline::new(cutter.clone(), owners.clone(), system.clone()),
             tree: TreeAssembler::default(),
@@ -84,35 +84,36 @@ impl<'a> TreeBackup<'a> {
     }
 
     /// Counts and findings so far.
-    pub fn tally(&mut self) -> &mut Tally<'a> {
+    pub(super) fn tally(&mut self) -> &mut Tally<'a> {
         &mut self.writer.tally
     }
 
     /// Rows for the file cache, once all is stored.
-    pub fn take_rows(&mut self) -> FileCacheWriter {
+    pub(super) fn take_rows(&mut self) -> FileCacheWriter {
         std::mem::take(&mut self.writer.tree.rows)
     }
 
     /// Has `node`, which was saved from `path`, hang below the directory `at` when that is walked.
-    pub fn hang(&mut self, at: PathBuf, path: PathBuf, node: Node) {
+    pub(super) fn hang(&mut self, at: PathBuf, path: PathBuf, node: Node) {
         self.writer.tree.hang(at, path, node);
     }
 
     /// The snapshot whose content may be reused unread, if any was.
-    pub fn parent(&self) -> Option<SnapshotId> {
+    pub(super) fn parent(&self) -> Option<SnapshotId> {
         self.scanner.last().filter(|_| self.writer.reused)
     }
 
     /// Stores the directories that lead to the roots; answers with the snapshot's root, and what `/` was.
-    pub fn store_ancestors(&mut self, tree: AncestorTree) -> Result<(ChunkId, Metadata), Stop> {
+    pub(super) fn store_ancestors(&mut self, tree: AncestorTree) -> Result<(ChunkId, Metadata), Stop> {
         let writer = &mut self.writer;
-        let mut ancestors = Ancestors { run: writer.run, owners: &writer.owners, tally: &mut writer.tally };
+        let run = &mut *writer.part.lock();
+        let mut ancestors = Ancestors { run, owners: &writer.owners, tally: &mut writer.tally };
         let root = tree.root(&mut ancestors);
         Ok((tree.store(&mut ancestors, Path::new("/"))?, root))
     }
 
     /// Backs up the directory at `root`; returns its node, named as `name`. `None` if it cannot be read, which was told.
-    pub fn directory(
+    pub(super) fn directory(
         &mut self,
         root: &Path,
         name: &[u8],
@@ -148,7 +149,7 @@ impl<'a> TreeBackup<'a> {
     }
 
     /// Backs up a source that is a single entry and no directory. `None` if it cannot be read, which was told.
-    pub fn single(&mut self, path: &Path, key: &RowKey) -> Result<Option<Node>, Stop> {
+    pub(super) fn single(&mut self, path: &Path, key: &RowKey) -> Result<Option<Node>, Stop> {
         let writer = &mut self.writer;
         let read_ms = writer.system.now_ms();
         let SingleEntry { parent, name, stat, state, problems } = match self.scanner.single(key, path) {
@@ -259,7 +260,8 @@ impl TreeWriter<'_> {
             Some(Step::Long(job, root)) => self.store_long(job, &root)?,
             Some(Step::Again(job, root, stat)) => self.store_again(job, &root, &stat)?,
             Some(Step::Leave(directory)) => {
-                let mut ancestors = Ancestors { run: self.run, owners: &self.owners, tally: &mut self.tally };
+                let run = &mut *self.part.lock();
+                let mut ancestors = Ancestors { run, owners: &self.owners, tally: &mut self.tally };
                 let root = self.tree.store(directory, &mut ancestors)?;
                 at.node = root.or(at.node.take());
             }
@@ -277,7 +279,7 @@ impl TreeWriter<'_> {
                 Ok(Outcome::Read(read)) => {
                     let len = stored_len(read.stat.size, read.sparse.as_deref());
                     let bytes = &batch.bytes[read.at..read.at + len];
-                    self.content.add(self.run, read.class, &read.pieces, bytes)?;
+                    self.content.add(&mut self.part.lock(), read.class, &read.pieces, bytes)?;
                     self.file_done(file.directory, file.name, file.change, *read)?;
                 }
             }
@@ -286,7 +288,7 @@ impl TreeWriter<'_> {
     }
 
     fn file_done(&mut self, directory: u64, name: Vec<u8>, change: Change, read: FileContent) -> Result<(), Stop> {
-        let stored = self.content.take(self.run)?;
+        let stored = self.content.take(&mut self.part.lock())?;
         let FileContent { stat, read_ms, meta, sparse, changed, .. } = read;
         self.tally.file(stat.size);
         self.tally.figures.files_read += 1;
@@ -337,7 +339,7 @@ impl TreeWriter<'_> {
             Ok(read) => self.file_done(job.directory, job.name, job.change, read),
             Err(e) => {
                 // What was read of it is given up.
-                self.content.take(self.run)?;
+                self.content.take(&mut self.part.lock())?;
                 self.tally.problem(&Problem::reading(&path, &e));
                 Ok(())
             }
@@ -360,13 +362,13 @@ impl TreeWriter<'_> {
                     emit(group)
                 })
             };
-            let verdict = match self.content.store(self.run, observer, produce)? {
+            let verdict = match self.content.store(self.part, observer, produce)? {
                 Ok(read) => file.judge(read, self.content.stored_len()),
                 Err(e) => Err(e),
             };
             match verdict {
                 Ok(Some(changed)) => break changed,
-                Ok(None) => drop(self.content.take(self.run)?),
+                Ok(None) => drop(self.content.take(&mut self.part.lock())?),
                 Err(e) => return Ok(Err(e)),
             }
         };

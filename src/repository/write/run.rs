@@ -26,7 +26,7 @@ use crate::process_group;
 use super::packer::{NewFrame, Packer, PackerThreads};
 use crate::repository::Repository;
 use crate::repository::create::put;
-use crate::repository::dedup::{ChunkIndex, Hits};
+use crate::repository::dedup::{ChunkIndex, Found};
 use crate::repository::error::{RepositoryError, Result};
 use crate::repository::keyring::RunSecret;
 use crate::repository::state_dir::RunFolder;
@@ -67,8 +67,6 @@ pub struct Run {
     next_block: u32,
     /// Meta nodes of this run.
     own_nodes: std::collections::HashSet<ChunkId>,
-    /// Meta nodes of others that this run refers to.
-    node_hits: std::collections::HashSet<ChunkId>,
     unpublished: Vec<PackSummary>,
     /// Bytes of chunks that were new.
     pub bytes_new: u64,
@@ -109,7 +107,6 @@ impl Repository {
             open: Default::default(),
             next_block: 0,
             own_nodes: Default::default(),
-            node_hits: Default::default(),
             unpublished: Vec::new(),
             bytes_new: 0,
             bytes_stored: 0,
@@ -321,11 +318,11 @@ impl Run {
     /// Stores a tree or list node unless it is there already; says its id.
     pub fn node(&mut self, bytes: &[u8]) -> Result<ChunkId> {
         let id = self.repository.keys.domain_keys.chunk(bytes);
-        if self.own_nodes.contains(&id) || self.node_hits.contains(&id) {
+        if self.own_nodes.contains(&id) || self.index.found().nodes.contains(&id) {
             return Ok(id);
         }
         if self.repository.node_is_usable(&id, false)? {
-            self.node_hits.insert(id);
+            self.index.found().nodes.insert(id);
             return Ok(id);
         }
         let full = self.repository.config.parameters.meta_block_len as usize;
@@ -438,7 +435,7 @@ impl Run {
         let appended = repository.append(&mut |state| {
             let alone = state.number == began;
             if !alone {
-                check_hits(&repository, self.index.hits(), &self.node_hits)?;
+                check_found(&repository, self.index.found())?;
             }
             Ok(std::iter::once(publish.clone()).chain(end.clone()).collect())
         });
@@ -483,7 +480,12 @@ impl Run {
     /// read again.
     pub fn forget_hits(&mut self) {
         self.index.forget_hits(&self.repository);
-        self.node_hits.clear();
+    }
+
+    /// Puts what a content found so far in the place of what the one before it had found, and the other way round. To be
+    /// called before and after each step of a content that is stored at the same time as others.
+    pub fn exchange_found(&mut self, found: &mut Found) {
+        std::mem::swap(self.index.found(), found);
     }
 
     /// A fresh id for a snapshot.
@@ -499,9 +501,9 @@ fn description_of(operation: &Operation) -> &[u8] {
     }
 }
 
-fn check_hits(repository: &Repository, hits: &Hits, nodes: &std::collections::HashSet<ChunkId>) -> Result<()> {
-    repository.check_covered(hits.references())?;
-    for id in nodes {
+fn check_found(repository: &Repository, found: &Found) -> Result<()> {
+    repository.check_covered(found.hits().references())?;
+    for id in &found.nodes {
         if !repository.node_is_usable(id, true)? {
             let what = format!("tree node {id} was removed by another machine meanwhile");
             return Err(RepositoryError::Conflict { what });

@@ -69,10 +69,12 @@ fn scene() -> Scene {
                 label: None,
                 time_ms: None,
                 exclude: ExcludeOptions::default(),
+                first: Vec::new(),
                 dry_run: false,
                 read_all: false,
                 compare: Default::default(),
                 allow_empty: false,
+                parallel: 1,
                 compression: Default::default(),
                 command: String::new(),
             };

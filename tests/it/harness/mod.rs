@@ -224,10 +224,12 @@ pub(crate) fn options(paths: &[&Path]) -> BackupOptions {
         label: None,
         time_ms: None,
         exclude: ExcludeOptions::default(),
+        first: vec![],
         dry_run: false,
         read_all: false,
         compare: Default::default(),
         allow_empty: false,
+        parallel: 1,
         compression: Default::default(),
         command: "test".to_owned(),
     }

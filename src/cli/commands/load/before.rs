@@ -83,11 +83,13 @@ fn backup_options(session: &Session, job: &str, of: &str, argv: &str) -> BackupO
         job: Some(Job { name, job_type, notes: None, records: Vec::new(), alone: false }),
         time_ms: None,
         exclude: ExcludeOptions::default(),
+        first: Vec::new(),
         dry_run: false,
         read_all: false,
         compare: Default::default(),
         compression: Default::default(),
         allow_empty: false,
+        parallel: 1,
         command: argv.to_owned(),
     }
 }

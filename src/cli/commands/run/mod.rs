@@ -1,5 +1,7 @@
 //! `run`: jobs of the configuration file, now.
 
+mod dry;
+
 use std::path::PathBuf;
 
 use clap::Args;
@@ -13,19 +15,19 @@ use crate::primitives::ids::SetId;
 use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::system::random;
 
-use super::super::context::Session;
-use super::super::error::{CliError, Result, error_text};
-use super::super::exit::Exit;
-use super::super::output::json::outcome;
-use super::super::redact::mask;
-use super::super::settings::places;
-use super::super::time::show;
-use super::super::values;
 use crate::cli::config_file::{ConfigFileArgument, load, open_log};
+use crate::cli::context::Session;
+use crate::cli::error::{CliError, Result, error_text};
+use crate::cli::exit::Exit;
 use crate::cli::jobs::execute::Running;
 use crate::cli::jobs::hooks::pay_before_run;
 use crate::cli::jobs::limits::usual_lengths;
 use crate::cli::jobs::plan::{Planned, check_supported, host, plan, zone_of};
+use crate::cli::output::json::outcome;
+use crate::cli::redact::mask;
+use crate::cli::settings::places;
+use crate::cli::time::show;
+use crate::cli::values;
 
 /// Options of `run`.
 #[derive(Args)]
@@ -36,8 +38,11 @@ pub struct RunArguments {
     /// Run only jobs that are owed a run by their schedule
     #[arg(long)]
     pub due: bool,
+    /// Show what would be done; run no hook and no dump, and store nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
     /// Protect the snapshots from being forgotten, as `hold` does
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     pub hold: bool,
     /// The type of the run, in place of the job's own
     #[arg(long = "type", value_name = "TYPE")]
@@ -50,7 +55,9 @@ pub struct RunArguments {
 /// Runs jobs, one after the other.
 pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Result<Exit> {
     let config = load(session, &arguments.file)?;
-    open_log(session, &config)?;
+    if !arguments.dry_run {
+        open_log(session, &config)?;
+    }
     let planned = plan(&config, &arguments.jobs, &host(session.env))?;
     // Before the first begins.
     for planned in &planned {
@@ -60,6 +67,9 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Re
         session.progress.finding(Severity::Note, "no job of the configuration is run on this machine");
     }
     session.listen()?;
+    if arguments.dry_run {
+        return dry::run(session, &config, &planned, arguments);
+    }
     let runner =
         Runner { session, config: &config, journal: Journal::open(&state(session)?).map_err(journal_failed)?, argv };
     let mut worst = if pay_before_run(session)? { Exit::Done } else { Exit::Problems };
@@ -87,8 +97,30 @@ fn state(session: &Session) -> Result<PathBuf> {
     Ok(places(session.global, session.env)?.state)
 }
 
-pub(super) fn journal_failed(source: std::io::Error) -> CliError {
+pub(in crate::cli) fn journal_failed(source: std::io::Error) -> CliError {
     CliError::OsSystem { action: "use the journal of jobs in the state folder", source }
+}
+
+/// When a job is due.
+fn schedule(job: &Job) -> Option<Schedule> {
+    job.table.text("schedule")?.parse().ok()
+}
+
+/// The slot for which a job is owed a run now, after these events.
+fn slot_owed(session: &Session, config: &Config, job: &Job, events: &[Event]) -> Result<Option<i64>> {
+    let env = session.env;
+    let Some(schedule) = schedule(job) else { return Ok(None) };
+    // By so much the start differs from that of other hosts and jobs, each time by the same.
+    let jitter_ms = job.table.text("jitter").map(values::duration_ms).transpose().map_err(CliError::Usage)?;
+    let hash = blake3::hash(format!("{}\n{}", host(env), job.name).as_bytes());
+    let hash =
+        i64::from(u32::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1], hash.as_bytes()[2], hash.as_bytes()[3]]));
+    let later_ms = jitter_ms.filter(|ms| *ms > 0).map_or(0, |ms| hash % ms);
+    let zone = zone_of(config, job)?.unwrap_or(env.zone.clone());
+    let now =
+        Timestamp::from_millisecond(env.system.now_ms() - later_ms).map_err(|e| CliError::Usage(e.to_string()))?;
+    let latest = schedule.latest(&now.to_zoned(zone));
+    Ok(latest.and_then(|slot| owed(events, &job.name, slot.timestamp().as_millisecond())))
 }
 
 /// What runs jobs and writes down what it does.
@@ -102,30 +134,16 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// The slot for which a job is owed a run now.
     fn owed(&self, job: &Job) -> Result<Option<i64>> {
-        let env = self.session.env;
-        let Some(schedule) = job.table.text("schedule").and_then(|text| text.parse::<Schedule>().ok()) else {
+        if schedule(job).is_none() {
             return Ok(None);
-        };
+        }
         let events = self.journal.events().map_err(journal_failed)?;
-        let now_ms = env.system.now_ms();
+        let now_ms = self.session.env.system.now_ms();
         if !events.iter().any(|event| matches!(event, Event::Seen { job: known, .. } if *known == job.name)) {
             let seen = Event::Seen { job: job.name.clone(), time_ms: now_ms };
             self.journal.append(&seen).map_err(journal_failed)?;
         }
-        // By so much the start differs from that of other hosts and jobs, each time by the same.
-        let jitter_ms = job.table.text("jitter").map(values::duration_ms).transpose().map_err(CliError::Usage)?;
-        let hash = blake3::hash(format!("{}\n{}", host(env), job.name).as_bytes());
-        let hash = i64::from(u32::from_le_bytes([
-            hash.as_bytes()[0],
-            hash.as_bytes()[1],
-            hash.as_bytes()[2],
-            hash.as_bytes()[3],
-        ]));
-        let later_ms = jitter_ms.filter(|ms| *ms > 0).map_or(0, |ms| hash % ms);
-        let zone = zone_of(self.config, job)?.unwrap_or(env.zone.clone());
-        let now = Timestamp::from_millisecond(now_ms - later_ms).map_err(|e| CliError::Usage(e.to_string()))?;
-        let latest = schedule.latest(&now.to_zoned(zone));
-        Ok(latest.and_then(|slot| owed(&events, &job.name, slot.timestamp().as_millisecond())))
+        slot_owed(self.session, self.config, job, &events)
     }
 
     /// Runs a job unless another process does, and writes down what came of it.
