@@ -16,6 +16,7 @@ use crate::primitives::system::random;
 use super::super::context::Session;
 use super::super::error::{CliError, Result, error_text};
 use super::super::exit::Exit;
+use super::super::hints::with_hint;
 use super::super::output::json::outcome;
 use super::super::redact::mask;
 use super::super::settings::places;
@@ -71,7 +72,7 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Re
             Ok(exit) => exit,
             // A job that fails stops no other; whoever interrupts one means all.
             Err(e) if Exit::of(&e) != Exit::Interrupted => {
-                session.progress.finding(Severity::Error, &format!("job {}: {}", planned.job.name, error_text(&e)));
+                session.progress.finding(Severity::Error, &format!("job {}: {}", planned.job.name, with_hint(&e)));
                 Exit::Failed
             }
             Err(e) => return Err(e),
@@ -136,8 +137,10 @@ impl Runner<'_> {
             let since = runs.iter().rfind(|run| run.job == job.name && run.ended_ms.is_none());
             let since = since.map(|run| format!(" since {}", show(run.begun_ms, &session.env.zone)));
             let text = format!("job {} is being run by another process{}", job.name, since.unwrap_or_default());
-            session.progress.finding(Severity::Note, &text);
-            return Ok(if arguments.due { Exit::Done } else { Exit::Failed });
+            let (severity, exit) =
+                if arguments.due { (Severity::Note, Exit::Done) } else { (Severity::Error, Exit::Failed) };
+            session.progress.finding(severity, &text);
+            return Ok(exit);
         };
         // Another process may have served the slot before this one had the lock.
         let slot_ms = if arguments.due { self.owed(job)? } else { None };
