@@ -164,7 +164,7 @@ fn restore_over(bench: &Bench, target: &Path, act: impl FnMut() -> bool + Send) 
     let options = RestoreOptions {
         target: target.to_owned(),
         target_options: TargetOptions { overwrite: Overwrite::Always, ..TargetOptions::default() },
-        subtree: Some(target.to_str().unwrap()[1..].as_bytes().to_vec()),
+        subtree: Some(target.to_str().unwrap().as_bytes()[1..].to_vec()),
         ..RestoreOptions::default()
     };
     let at =
