@@ -54,6 +54,12 @@ pub enum CliError {
         /// The file.
         path: PathBuf,
     },
+    /// There is a configuration file already.
+    #[error("{} is there already", path.display())]
+    ConfigExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// Something of the system failed.
     #[error("cannot {action} {}", path.display())]
     File {

@@ -11,7 +11,7 @@ use crate::repository::RepositoryError;
 use crate::repository::snapshots::ChoiceError;
 use crate::store::StoreError;
 
-use super::error::CliError;
+use super::error::{CliError, error_text};
 
 /// The hint for an error, if there is something to be done that its text does not say.
 pub fn hint(error: &CliError) -> Option<String> {
@@ -26,6 +26,7 @@ pub fn hint(error: &CliError) -> Option<String> {
         CliError::CommandLeft => {
             "let the command read its standard input to the end; if it stops early on purpose, as `pg_restore --list` does, add --allow-partial-read"
         }
+        CliError::ConfigExists { .. } => "edit it, or name another file with --config",
         CliError::Exists { .. } => "say what to do with it: --overwrite never, if-changed or always",
         CliError::Restore(RestoreError::Full { .. }) => {
             "make room, then run it again with --overwrite if-changed: what is there already is kept"
@@ -67,6 +68,12 @@ pub fn hint(error: &CliError) -> Option<String> {
         e => return e.repository().and_then(of_repository),
     };
     Some(text.to_owned())
+}
+
+/// An error in words, with its hint, where other findings come before and after it.
+pub fn with_hint(error: &CliError) -> String {
+    let text = error_text(error);
+    hint(error).map_or_else(|| text.clone(), |hint| format!("{text}; {hint}"))
 }
 
 fn of_choice(error: &ChoiceError) -> Option<&'static str> {

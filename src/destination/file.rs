@@ -7,12 +7,12 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use crate::format::tree::Metadata;
@@ -36,6 +36,28 @@ pub struct FileToken {
     temporary: Option<u64>,
     device: u64,
     inode: u64,
+    /// It began as a clone of the file that it replaces.
+    is_clone: bool,
+}
+
+impl FileToken {
+    /// Whether the file began as a clone of the one that it replaces.
+    pub fn is_clone(&self) -> bool {
+        self.is_clone
+    }
+
+    pub(super) fn as_clone(self) -> Self {
+        Self { is_clone: true, ..self }
+    }
+
+    pub(super) fn temporary(&self) -> Option<u64> {
+        self.temporary
+    }
+
+    /// Whether it is this file.
+    pub(super) fn names(&self, stat: &Stat) -> bool {
+        (stat.st_dev, stat.st_ino) == (self.device, self.inode)
+    }
 }
 
 /// A file being restored, open. May be written from several threads.
@@ -85,7 +107,7 @@ impl Target {
             answer => answer.map_err(TargetError::io("open", path))?,
         };
         let stat = rustix::fs::fstat(&fd).map_err(TargetError::io("look at", path))?;
-        if (stat.st_dev, stat.st_ino) != (token.device, token.inode) {
+        if !token.names(&stat) {
             return Err(TargetError::Replaced { path: path.clone() });
         }
         let (dir, path, temporary) = (place.dir, path.clone(), token.temporary);
@@ -171,7 +193,7 @@ impl TargetFile {
     /// What opens this file again after it is closed by dropping it.
     pub fn token(&self) -> Result<FileToken, TargetError> {
         let stat = rustix::fs::fstat(&self.file).map_err(TargetError::io("look at", &self.path))?;
-        Ok(FileToken { temporary: self.temporary, device: stat.st_dev, inode: stat.st_ino })
+        Ok(FileToken { temporary: self.temporary, device: stat.st_dev, inode: stat.st_ino, is_clone: false })
     }
 
     /// Sets length and attributes and gives the file its name. Nothing may be written afterwards.
@@ -192,14 +214,22 @@ impl TargetFile {
         let name = self.shared.name_on_disk(name, self.temporary);
         let ours = self.token()?;
         let there = stat_at(self.dir.as_fd(), &name).map_err(TargetError::io("look at", &self.path))?;
-        if there.is_none_or(|stat| (stat.st_dev, stat.st_ino) != (ours.device, ours.inode)) {
+        if there.is_none_or(|stat| !ours.names(&stat)) {
             return Ok(());
         }
         rustix::fs::unlinkat(&self.dir, name.as_ref(), AtFlags::empty()).map_err(TargetError::io("remove", &self.path))
     }
 
-    fn set_len(&self, size: u64) -> Result<(), TargetError> {
+    pub(super) fn set_len(&self, size: u64) -> Result<(), TargetError> {
         rustix::fs::ftruncate(&self.file, size).map_err(TargetError::io("set the length of", &self.path))
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    pub(super) fn path(&self) -> &RelativePath {
+        &self.path
     }
 
     fn rename(&self, temporary: u64) -> Result<(), TargetError> {

@@ -16,9 +16,11 @@ mod error;
 mod exchange;
 mod extras;
 mod file;
+mod lock;
 mod look;
 mod owner;
 mod path;
+mod reuse;
 #[cfg(test)]
 mod tests;
 
@@ -44,9 +46,11 @@ pub use entries::{DirectoryMade, Made};
 pub use error::{Problem, ProblemKind, TargetError};
 pub use exchange::{Exchange, ExchangeError, Leftover, sync_tree};
 pub use file::{FileToken, TargetFile};
+pub use lock::DirectoryLocks;
 pub use look::{Found, Room, room_above};
 pub use owner::{BadOwnerMap, OwnerMap, Ownership};
 pub use path::RelativePath;
+pub use reuse::Existing;
 
 /// What is done with entries that are there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -54,6 +54,12 @@ impl FrameDirectory {
         None
     }
 
+    /// The chunks of a reference, if the frame holds them in a row.
+    pub fn entries(&self, reference: &Reference) -> Option<&[ChunkEntry]> {
+        let at = self.position(reference.block, reference.first)?;
+        self.chunks.get(at..at.checked_add(reference.count as usize)?)
+    }
+
     /// Block and number of each chunk, in order.
     pub fn places(&self) -> impl Iterator<Item = (BlockId, u32)> + '_ {
         self.spans.iter().flat_map(|s| (s.first..s.end()).map(move |n| (s.block, n)))

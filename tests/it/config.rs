@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::program::Strongroom;
+use crate::program::{Strongroom, said};
 use strongroom::jobs::config::Config;
 
 fn write(sr: &Strongroom, name: &str, text: &str) {
@@ -82,6 +82,11 @@ fn what_is_in_force_is_shown_with_where_it_comes_from_and_no_secret() {
     ] {
         assert!(text.contains(&line), "{line}\n{text}");
     }
+    // The name that jobs are run under.
+    let elsewhere =
+        sr.command(&["config", "show", "--config", "main.toml"]).env("STRONGROOM_HOST", "elsewhere").output();
+    let elsewhere = said(0, &["config", "show"], &elsewhere.unwrap());
+    assert!(elsewhere.contains("[jobs.b.sources.d]\n") && !elsewhere.contains("not run on"), "{elsewhere}");
     let json: serde_json::Value =
         serde_json::from_str(&sr.expect(0, &["config", "show", "b", "--json", "--config", "main.toml"])).unwrap();
     assert_eq!(json["config"]["jobs"]["b"]["sources"]["d"]["paths"][0], "/d");

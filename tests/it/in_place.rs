@@ -175,7 +175,7 @@ fn what_differs_is_replaced_while_the_service_is_stopped() {
     let scene = Scene::new(None);
     let same = fs::metadata(scene.sr.at("d/same")).unwrap();
     let before = scene.expect(0, &["restore", "latest", "--in-place", "--dry-run", "--stop", "false", "--start", "x"]);
-    assert!(before.contains("delete extra") && before.contains("stop : false"), "{before}");
+    assert!(before.contains("delete extra") && before.contains("stop:  false"), "{before}");
     assert!(scene.is_old("d") && scene.seen().is_empty());
     let text = scene.restore(0, &[]);
     assert!(text.contains("2 files") && text.contains("extra deleted"), "{text}");
@@ -202,6 +202,25 @@ fn it_asks_before_anything_is_stopped_or_changed() {
         assert!(text.contains("nothing was changed: it was not agreed to") && text.contains("--yes"), "{text}");
         assert!(scene.is_old("d") && scene.seen().is_empty() && scene.debts().is_empty() && scene.beside().is_empty());
     }
+}
+
+/// Two restores into one directory would each take for extras what the other one writes, and start the service while the
+/// other one goes on. Without a start command, nothing that is owed tells of the first one.
+#[test]
+fn a_directory_is_restored_by_one_process_at_a_time() {
+    let scene = Scene::new(None);
+    let held = fs::File::open(scene.sr.at("d")).unwrap();
+    held.lock().unwrap();
+    for more in [&[][..], &["--keep-old"]] {
+        let text = scene.restore(1, more);
+        assert!(text.contains("another restore of ") && text.contains("nothing was changed"), "{text}");
+        assert!(scene.is_old("d") && scene.seen().is_empty() && scene.debts().is_empty() && scene.beside().is_empty());
+    }
+    // Who only looks is not in the way.
+    scene.expect(0, &["restore", "latest", "--in-place", "--dry-run"]);
+    drop(held);
+    scene.expect(0, &["restore", "latest", "--in-place", "--yes"]);
+    assert!(scene.is_restored("d"));
 }
 
 /// CC-10: "no free-space check". It is made before the service is stopped.

@@ -233,8 +233,8 @@ fn a_job_is_run_by_one_process_at_a_time_and_one_that_was_killed_is_shown() {
     let id = json["run"].as_str().unwrap().to_owned();
     sr.expect(1, &["show", &id, "--exit-state"]);
     assert!(sr.expect(1, &["show", &id, "--wait=10ms", "--exit-state"]).contains("outcome    running"));
-    let text = run(&sr, 1, &["a"]);
-    assert!(text.contains("job a is being run by another process since "), "{text}");
+    let text = run(&sr, 1, &["a", "--quiet"]);
+    assert!(text.contains("error: job a is being run by another process since "), "{text}");
     first.kill().unwrap();
     first.wait().unwrap();
     let text = sr.expect(0, &["runs"]);
@@ -267,7 +267,30 @@ fn a_configuration_is_tried_against_its_repositories_and_sources() {
     let text = check(1, &[]);
     assert!(text.contains("repository main: ") && text.contains("source web/site: cannot read"), "{text}");
     assert_eq!(text.matches("repository main: ").count(), 1, "{text}");
+    fs::rename(sr.at("repo"), sr.at("away")).unwrap();
+    let init = format!("make a repository with `strongroom -r {} init`", sr.at("repo").display());
+    let (checked, ran) = (check(1, &[]), run(&sr, 1, &["web"]));
+    assert!(checked.contains(&init) && ran.contains("error: job web: ") && ran.contains(&init), "{checked}{ran}");
     assert!(check(0, &["--file-only"]).contains("no errors found"));
+}
+
+/// `config check` gave the tools of a source neither its variables nor those of `env_file`, as `run` does, and took a path
+/// for one that `run` refuses.
+#[test]
+fn a_source_is_tried_with_what_it_is_run_with() {
+    let sr = configured(
+        "[jobs.a.sources]\npg = { kind = \"postgres\", bin = \"FOLDER/bin\", env = { SEEN = \"FOLDER/seen\" } }\n\
+         site = { kind = \"path\", paths = [\"site\"] }\n",
+    );
+    let psql = sr.write("bin/psql", "#!/bin/sh\necho asked > \"$SEEN\"\nexit 1\n");
+    fs::set_permissions(psql, fs::Permissions::from_mode(0o755)).unwrap();
+    for tool in ["pg_dump", "pg_dumpall"] {
+        let tool = sr.write(&format!("bin/{tool}"), "#!/bin/sh\necho \"$0 (PostgreSQL) 15.1\"\n");
+        fs::set_permissions(tool, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let text = sr.expect(1, &["config", "check", "--config", "strongroom.toml"]);
+    assert!(sr.at("seen").exists(), "{text}");
+    assert!(text.contains("source a/site: ") && text.contains("`site` is not an absolute path"), "{text}");
 }
 
 /// MYDB-3, MYDB-7: whatever the list names tonight is saved, a source a line; one line can be run alone.

@@ -49,6 +49,7 @@ mod races;
 mod repair;
 mod restore_cases;
 mod restore_oracle;
+mod reuse;
 mod round_trip;
 mod rows;
 mod sets;

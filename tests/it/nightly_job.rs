@@ -96,7 +96,8 @@ fn a_night_of_all_sources_comes_back_from_url_and_passphrase() {
     let text = own.says(0, &["config", "init", "--config", &shown, "--credential", &credential], false);
     assert!(text.contains("strongroom config check --config"), "{text}");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    own.says(1, &["config", "init", "--config", &shown], false);
+    let again = own.says(1, &["config", "init", "--config", &shown], false);
+    assert!(again.contains("hint: edit it, or name another file with --config"), "{again}");
     let dss = own.sr.at("dss data");
     data_directory(&dss);
     let begun = fs::read_to_string(&file).unwrap();

@@ -414,7 +414,8 @@ fn a_target_without_room_is_refused_before_anything_is_written() {
     sr.expect(0, &["backup", "d"]);
     let _mounted = Mounted::new(sr.at("m"), "5m");
     let text = sr.restore(1, "m/t", &[]);
-    assert!(text.contains("not enough space in ") && text.contains("5.72 MiB are to be written"), "{text}");
+    let at = sr.at("m/t").display().to_string();
+    assert!(text.contains(&format!("not enough space in {at}: 5.72 MiB are to be written")), "{text}");
     assert!(text.contains("--no-space-check"), "{text}");
     assert!(!sr.at("m/t").exists(), "no empty directory is left");
     let dry = sr.restore(0, "m/t", &["-n"]);

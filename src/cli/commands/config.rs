@@ -14,6 +14,7 @@ use super::super::output::text::{escape, pluralize};
 use super::super::redact::{mask, quote};
 use crate::cli::config_file::{ConfigFileArgument, load};
 use crate::cli::jobs::check::tried;
+use crate::cli::jobs::plan::host;
 use crate::jobs::config::tree::{Node, Table, Value};
 use crate::jobs::config::{Config, find, keys, runs_here, schema};
 use crate::jobs::starter;
@@ -93,7 +94,7 @@ fn init(session: &Session, argument: &ConfigFileArgument) -> Result<()> {
     let written = new.and_then(|mut new| new.write_all(text.as_bytes()).and_then(|()| new.sync_all()));
     match written {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(CliError::Exists { path: file });
+            return Err(CliError::ConfigExists { path: file });
         }
         written => written.map_err(CliError::file("write", &file))?,
     }
@@ -166,16 +167,16 @@ fn show(session: &Session, config: &Config, only: &[String]) -> Result<()> {
         rest.insert("jobs".to_owned(), Json::Object(all));
         return session.print_object(json!({ "type": "config", "files": files(config), "config": rest }));
     }
-    let mut lines = Vec::new();
+    let (host, mut lines) = (host(session.env), Vec::new());
     if only.is_empty() {
         table_lines("", &rest, &mut lines);
     }
     for job in jobs() {
-        let here = if runs_here(&job.table, &session.env.host) { "" } else { "   # not run on this machine" };
+        let here = if runs_here(&job.table, &host) { "" } else { "   # not run on this machine" };
         lines.push(format!("[jobs.{}]{here}", job.name));
         table_lines("", &job.table, &mut lines);
         for source in &job.sources {
-            let here = if runs_here(&source.table, &session.env.host) { "" } else { "   # not run on this machine" };
+            let here = if runs_here(&source.table, &host) { "" } else { "   # not run on this machine" };
             lines.push(format!("[jobs.{}.sources.{}]{here}", job.name, source.name));
             table_lines("", &source.table, &mut lines);
         }

@@ -166,6 +166,8 @@ pub(crate) struct RestoreJson {
     pub files: u64,
     /// Bytes of content written.
     pub bytes: u64,
+    /// Of these, bytes that stood in the files that were replaced and were not read from the repository.
+    pub reused: u64,
     /// Directories made or found.
     pub directories: u64,
     /// Links, pipes and devices made.
@@ -490,6 +492,7 @@ pub(super) fn tell(
             target: PathJson::new(target.as_os_str().as_bytes()),
             files: report.files,
             bytes: report.bytes,
+            reused: report.reused,
             directories: report.directories,
             others: report.others,
             kept: report.kept,
@@ -533,6 +536,9 @@ pub(super) fn tell(
 /// What a report counts, in words.
 pub(super) fn counted(report: &RestoreReport) -> String {
     let mut parts = vec![format!("{}, {}", pluralize(report.files, "file", "files"), size(report.bytes))];
+    if report.reused > 0 {
+        parts.push(format!("{} taken from the files that were replaced", size(report.reused)));
+    }
     for (n, one, many) in [
         (report.directories, "directory", "directories"),
         (report.others, "link or device", "links and devices"),

@@ -89,7 +89,11 @@ fn shown(session: &Session, arguments: &ShowArguments) -> Result<String> {
             Ok(outcome(snapshot.state.outcome).to_owned())
         }
         ([], []) => {
-            let text = format!("there is no run of this machine, no set and no snapshot `{}`", arguments.id);
+            let text = format!(
+                "there is no run of this machine, no set and no snapshot `{}`: `strongroom runs` and `strongroom snapshots` \
+                 list them",
+                arguments.id
+            );
             Err(CliError::Usage(text))
         }
         _ => Err(CliError::Usage(format!("`{}` is not enough: several sets or snapshots begin so", arguments.id))),

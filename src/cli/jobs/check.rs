@@ -1,10 +1,10 @@
 //! What stands in the way of jobs, before the first night.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use crate::cli::context::Session;
 use crate::cli::error::{Result, error_text};
+use crate::cli::hints::with_hint;
 use crate::cli::settings::Settings;
 use crate::databases;
 use crate::jobs::config::{Config, Job, Source};
@@ -33,7 +33,7 @@ pub(in crate::cli) fn tried(session: &Session, config: &Config) -> Result<Vec<St
                 Settings::find(&global, env, false)?.open(&global, env)?;
                 Ok(())
             };
-            let failed = open().err().map(|e| format!("repository {repository}: {}", error_text(&e)));
+            let failed = open().err().map(|e| format!("repository {repository}: {}", with_hint(&e)));
             problems.extend(failed);
         }
         let mut sources = planned.sources.clone();
@@ -55,9 +55,9 @@ pub(in crate::cli) fn tried(session: &Session, config: &Config) -> Result<Vec<St
 fn of_source(job: &Job, source: &Source, texts: &Texts<'_>) -> Result<Vec<String>> {
     Ok(match source.table.text("kind") {
         Some("path") => {
-            let paths = texts.list(&source.table, "paths", &source.name)?;
-            let missing = paths.iter().filter_map(|path| Some((path, Path::new(path).symlink_metadata().err()?)));
-            missing.map(|(path, e)| format!("cannot read {path}: {e}")).collect()
+            let paths = texts.paths(source)?;
+            let missing = paths.iter().filter_map(|path| Some((path, path.symlink_metadata().err()?)));
+            missing.map(|(path, e)| format!("cannot read {}: {e}", path.display())).collect()
         }
         Some("postgres") => {
             let name = format!("{}/{}", job.family, source.name);

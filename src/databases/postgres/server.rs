@@ -184,7 +184,8 @@ impl Server {
         if self.facts.number < CHECKS_CLIENTS {
             return;
         }
-        let known = self.tools.env.iter().find(|(name, _)| name == "PGOPTIONS").map(|(_, value)| value.clone());
+        // Of several, the last one counts.
+        let known = self.tools.env.iter().rfind(|(name, _)| name == "PGOPTIONS").map(|(_, value)| value.clone());
         let mut options: OsString = known.or_else(|| std::env::var_os("PGOPTIONS")).unwrap_or_default();
         if !options.is_empty() {
             options.push(" ");

@@ -1,6 +1,7 @@
 //! Carrying a plan out: each frame is fetched, opened and decompressed once, and its bytes go where they belong.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::cache::locations::PackRow;
 use crate::crypto::keys::ContentHasher;
-use crate::destination::{Problem, RelativePath, Target, TargetError};
+use crate::destination::{FileToken, Problem, RelativePath, Target, TargetError};
 use crate::format::tree::DataRun;
 use crate::parallel::{self, cores};
 use crate::primitives::error_chain::error_chain;
@@ -20,6 +21,7 @@ use crate::repository::{Repository, RepositoryError};
 
 use super::links::LinkKey;
 use super::plan::{FileItem, Piece, Plan, content_id};
+use super::reuse::read_existing;
 use super::{RestoreError, RestoreReport};
 
 /// Neighbouring frames are fetched by one request up to this many bytes.
@@ -73,6 +75,7 @@ pub(super) fn execute(
     let told = work.told.into_inner();
     report.files += told.files;
     report.bytes += told.bytes;
+    report.reused += told.reused;
     report.archived.extend(told.archived);
     told.problems.into_iter().for_each(|p| report.problem(observer, p));
     match (told.fatal, told.full) {
@@ -99,6 +102,7 @@ fn group(frames: std::collections::BTreeMap<(PackRow, u32), Vec<Piece>>) -> Vec<
 struct Told {
     files: u64,
     bytes: u64,
+    reused: u64,
     problems: Vec<String>,
     /// Files that further names may be linked to.
     named: Vec<(LinkKey, RelativePath)>,
@@ -135,7 +139,8 @@ impl Work<'_> {
             }
             Err(e) => return Err(e),
         };
-        let mut rest = &fetch.frames[..];
+        let frames = self.reuse(&pack, fetch.frames);
+        let mut rest = &frames[..];
         while !rest.is_empty() {
             let count = self.run_len(&pack, rest)?;
             let (now, later) = rest.split_at(count);
@@ -143,6 +148,39 @@ impl Work<'_> {
             rest = later;
         }
         Ok(())
+    }
+
+    /// Writes the pieces whose bytes stand in the files that they replace. Answers with what is to be fetched.
+    fn reuse(&self, pack: &OpenPack, frames: Vec<(u32, Vec<Piece>)>) -> Vec<(u32, Vec<Piece>)> {
+        let left = frames.into_iter().map(|(frame, mut pieces)| {
+            pieces.retain(|piece| !self.reuse_piece(pack, frame, piece));
+            (frame, pieces)
+        });
+        left.filter(|(_, pieces)| !pieces.is_empty()).collect()
+    }
+
+    /// False if a piece is to be fetched. Errors are those of a fetched piece too, and are told then.
+    fn reuse_piece(&self, pack: &OpenPack, frame: u32, piece: &Piece) -> bool {
+        let file = &self.files[piece.file as usize];
+        if !file.reuses || file.failed.load(Ordering::Relaxed) || self.observer.interrupted() {
+            return false;
+        }
+        let Some(chunks) = pack.directory.frames.get(frame as usize).and_then(|f| f.entries(&piece.reference)) else {
+            return false;
+        };
+        let len = chunks.iter().map(|chunk| chunk.len as usize).sum();
+        let Some(ranges) = spread(file.file.sparse.as_deref(), piece.at, len) else { return false };
+        let Ok(token) = self.token(file) else { return false };
+        let Some(existing) = self.target.open_existing(&file.path, &token) else { return false };
+        let Some(bytes) = read_existing(&existing, self.repository.domain_keys(), chunks, &ranges) else {
+            return false;
+        };
+        file.reused.fetch_add(len as u64, Ordering::Relaxed);
+        // A clone has them already.
+        let ranges = if token.is_clone() { Vec::new() } else { ranges };
+        let ranges: Vec<_> = ranges.into_iter().map(|(offset, part)| (offset, &bytes[part])).collect();
+        self.write_piece(file, &ranges, len as u64);
+        true
     }
 
     /// How many of the frames are fetched by one request.
@@ -232,11 +270,10 @@ impl Work<'_> {
         if count != piece.reference.count {
             return self.fail(file, format!("block {} is not complete", piece.reference.block));
         }
-        self.observer.advance(bytes.len() as u64);
-        let mut ranges = Vec::with_capacity(1);
-        if !spread(file.file.sparse.as_deref(), piece.at, bytes, &mut |offset, part| ranges.push((offset, part))) {
+        let Some(ranges) = spread(file.file.sparse.as_deref(), piece.at, bytes.len()) else {
             return self.fail(file, "its content does not fit its holes".to_owned());
-        }
+        };
+        let ranges: Vec<_> = ranges.into_iter().map(|(offset, part)| (offset, &bytes[part])).collect();
         if bytes.len() as u64 == file.stored {
             let mut hasher = ContentHasher::new(self.repository.domain_keys());
             let entries = frame.entries(&piece.reference, count).unwrap_or_default();
@@ -244,25 +281,39 @@ impl Work<'_> {
             if hasher.take() != file.file.content_id {
                 return self.fail(file, WRONG_CONTENT.to_owned());
             }
+            self.observer.advance(bytes.len() as u64);
             return self.written(file, self.target.write_file(&file.path, &file.meta, file.file.size, &ranges));
         }
-        let written = self.write_part(file, &ranges, bytes.len() as u64);
+        self.write_piece(file, &ranges, bytes.len() as u64);
+    }
+
+    /// Writes a piece of a file that has several, at these offsets, and finishes the file with its last one.
+    fn write_piece(&self, file: &FileItem, ranges: &[(u64, &[u8])], len: u64) {
+        self.observer.advance(len);
+        let written = self.write_part(file, ranges, len);
         if let Err(e) = written.or_else(|e| self.unless_full(e)) {
             self.fail(file, error_chain(&e));
         }
     }
 
-    fn write_part(&self, file: &FileItem, ranges: &[(u64, &[u8])], len: u64) -> Result<(), TargetError> {
-        let token = {
-            let mut token = file.token.lock();
-            match *token {
-                Some(token) => token,
-                None => {
-                    let created = self.target.create_file(&file.path, file.file.size)?;
-                    *token.insert(created.token()?)
-                }
+    /// Names the new file, which is made for its first piece.
+    fn token(&self, file: &FileItem) -> Result<FileToken, TargetError> {
+        let mut token = file.token.lock();
+        match *token {
+            Some(token) => Ok(token),
+            None if file.reuses => {
+                let (_, made) = self.target.create_file_from_existing(&file.path, &file.file)?;
+                Ok(*token.insert(made))
             }
-        };
+            None => {
+                let created = self.target.create_file(&file.path, file.file.size)?;
+                Ok(*token.insert(created.token()?))
+            }
+        }
+    }
+
+    fn write_part(&self, file: &FileItem, ranges: &[(u64, &[u8])], len: u64) -> Result<(), TargetError> {
+        let token = self.token(file)?;
         for (offset, part) in ranges {
             self.target.write_at(&file.path, &token, *offset, part)?;
         }
@@ -292,6 +343,7 @@ impl Work<'_> {
             Ok(problems) => {
                 told.files += 1;
                 told.bytes += file.file.size;
+                told.reused += file.reused.load(Ordering::Relaxed);
                 told.named.extend(file.key.clone().map(|key| (key, file.path.clone())));
                 told.problems.extend(problems.iter().map(|p| error_chain(p)));
             }
@@ -314,27 +366,24 @@ impl Work<'_> {
     }
 }
 
-/// Calls `each` with the file offsets of stored bytes that begin at `at`. False if they do not fit the runs.
-fn spread<'b>(sparse: Option<&[DataRun]>, at: u64, bytes: &'b [u8], each: &mut dyn FnMut(u64, &'b [u8])) -> bool {
-    let Some(runs) = sparse else {
-        each(at, bytes);
-        return true;
-    };
-    let (mut stored, mut offset, mut rest, mut at) = (0, 0, bytes, at);
+/// The file offsets of `len` stored bytes that begin at `at`, with the part of them that goes there. `None` if they do not
+/// fit the runs.
+fn spread(sparse: Option<&[DataRun]>, at: u64, len: usize) -> Option<Vec<(u64, Range<usize>)>> {
+    let Some(runs) = sparse else { return Some(vec![(at, 0..len)]) };
+    let (mut stored, mut offset, mut done) = (0, 0, 0);
+    let mut parts = Vec::with_capacity(1);
     for run in runs {
         offset += run.hole;
-        let end = stored + run.data;
-        if at < end && !rest.is_empty() {
-            let n = usize::try_from(end - at).unwrap_or(usize::MAX).min(rest.len());
-            let (part, after) = rest.split_at(n);
-            each(offset + (at - stored), part);
-            at += n as u64;
-            rest = after;
+        let (end, from) = (stored + run.data, at + done as u64);
+        if from >= stored && from < end && done < len {
+            let n = usize::try_from(end - from).unwrap_or(usize::MAX).min(len - done);
+            parts.push((offset + (from - stored), done..done + n));
+            done += n;
         }
         stored = end;
         offset += run.data;
     }
-    rest.is_empty()
+    (done == len).then_some(parts)
 }
 
 #[cfg(test)]
@@ -344,9 +393,9 @@ mod tests {
     #[test]
     fn stored_bytes_go_back_between_the_holes() {
         let runs = [DataRun { hole: 10, data: 4 }, DataRun { hole: 100, data: 6 }];
-        let mut parts = Vec::new();
-        assert!(spread(Some(&runs), 2, b"cdEFG", &mut |offset, part| parts.push((offset, part.to_vec()))));
-        assert_eq!(parts, [(12, b"cd".to_vec()), (114, b"EFG".to_vec())]);
-        assert!(!spread(Some(&runs), 8, b"abc", &mut |_, _| {}));
+        assert_eq!(spread(Some(&runs), 2, 5), Some(vec![(12, 0..2), (114, 2..5)]));
+        assert_eq!(spread(Some(&runs), 4, 6), Some(vec![(114, 0..6)]));
+        assert_eq!(spread(Some(&runs), 8, 3), None);
+        assert_eq!(spread(None, 7, 3), Some(vec![(7, 0..3)]));
     }
 }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::destination::RelativePath;
 use crate::format::tree::{Node, NodeKind};
@@ -273,6 +273,11 @@ fn compile(patterns: &[String]) -> Result<Patterns, RestoreError> {
     }
     let compiled = Patterns::new(patterns.iter().map(String::as_str));
     compiled.map_err(|e| RestoreError::Pattern { pattern: patterns.join(", "), why: e.to_string() })
+}
+
+/// An entry of the target, from where the target itself is.
+pub(super) fn below(target: &Path, path: &RelativePath) -> PathBuf {
+    if path.is_root() { target.to_owned() } else { target.join(as_path(path)) }
 }
 
 /// A path of the target for those that take paths.

@@ -10,7 +10,7 @@ use crate::primitives::progress::{Observer, Unit};
 use crate::repository::Repository;
 use crate::repository::snapshots::Snapshot;
 
-use super::filter::{Filter, as_path};
+use super::filter::{Filter, below};
 use super::survey::survey;
 use super::{RestoreError, RestoreOptions, RestoreReport, Work, extras, root_of};
 
@@ -100,7 +100,7 @@ impl Work<'_> {
         }
         let mut needs = Vec::new();
         for (device, need) in found.needs {
-            let at = options.target.join(as_path(&need.at));
+            let at = below(&options.target, &need.at);
             let room = match &target {
                 Some(target) => target.room(&need.at).ok(),
                 None => room_above(&at),

@@ -10,6 +10,7 @@ mod filter;
 mod foresee;
 mod links;
 mod plan;
+mod reuse;
 mod survey;
 mod walk;
 
@@ -71,6 +72,8 @@ pub struct RestoreReport {
     pub files: u64,
     /// Bytes of content written.
     pub bytes: u64,
+    /// Of these, bytes that stood in the files that were replaced and were not read from the repository.
+    pub reused: u64,
     /// Directories made or found.
     pub directories: u64,
     /// Links, pipes and devices made.
@@ -134,6 +137,12 @@ pub enum RestoreError {
     /// A restore in place was not agreed to.
     #[error("nothing was changed: it was not agreed to")]
     NotConfirmed,
+    /// Two restores into one directory would destroy what the other one writes.
+    #[error("another restore of {places} goes on; nothing was changed: try again when it has ended")]
+    Busy {
+        /// The directories.
+        places: String,
+    },
     /// There is no room left in the target.
     #[error("there is no space left: the target is incomplete after {files} files")]
     Full {
@@ -153,10 +162,11 @@ pub enum RestoreError {
 impl RestoreError {
     /// Whether it is known that nothing was changed in the target.
     pub fn changed_nothing(&self) -> bool {
-        use RestoreError::{NoRoom, NotADirectory, NotAgreed, NotConfirmed, NothingMatches, Pattern, Rules};
+        use RestoreError::{Busy, NoRoom, NotADirectory, NotAgreed, NotConfirmed, NothingMatches, Pattern, Rules};
         matches!(
             self,
-            NoRoom { .. }
+            Busy { .. }
+                | NoRoom { .. }
                 | NotADirectory { .. }
                 | NotAgreed
                 | NotConfirmed
@@ -381,7 +391,7 @@ impl Work<'_> {
             }
             let freed = freed.get_or_insert_with(|| extras::freed(target.0, extras));
             if !need.fits(&room, freed.get(&device).copied().unwrap_or(0)) {
-                let at = options.target.join(filter::as_path(&need.at));
+                let at = filter::below(&options.target, &need.at);
                 return Err(RestoreError::NoRoom { target: at, needed: (need.bytes, need.entries), room });
             }
         }

@@ -36,6 +36,10 @@ pub(super) struct FileItem {
     pub left: AtomicU64,
     /// Names the file between writes.
     pub token: Mutex<Option<FileToken>>,
+    /// Whether the file that has its name is read for bytes of it.
+    pub reuses: bool,
+    /// Bytes of it that were there.
+    pub reused: AtomicU64,
     /// Something of it could not be restored.
     pub failed: AtomicBool,
 }
@@ -68,14 +72,13 @@ impl Plan {
         self.files.len() >= FILES_MAX || self.pieces >= PIECES_MAX
     }
 
-    /// Adds a file.
+    /// Adds a file. `reuses`: bytes of it may be in the file that has its name.
     pub(super) fn add(
         &mut self,
         repository: &Repository,
-        path: RelativePath,
-        meta: Metadata,
-        file: FileNode,
+        (path, meta, file): (RelativePath, Metadata, FileNode),
         key: Option<LinkKey>,
+        reuses: bool,
     ) -> Result<(), RepositoryError> {
         let number = self.files.len() as u32;
         let mut pieces = Vec::new();
@@ -97,8 +100,11 @@ impl Plan {
             Ok(())
         })?;
         resolve_offsets(repository, &mut pieces)?;
-        let (left, token, failed) = (AtomicU64::new(at), Mutex::new(None), AtomicBool::new(false));
-        self.files.push(FileItem { path, meta, file, key, stored: at, left, token, failed });
+        // What is one piece is written in one step.
+        let reuses = reuses && pieces.len() > 1;
+        let (left, reused, token, failed) =
+            (AtomicU64::new(at), AtomicU64::new(0), Mutex::new(None), AtomicBool::new(false));
+        self.files.push(FileItem { path, meta, file, key, stored: at, left, token, reuses, reused, failed });
         self.pieces += pieces.len();
         for (frame, piece) in pieces {
             self.frames.entry(frame).or_default().push(piece);

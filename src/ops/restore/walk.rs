@@ -13,6 +13,7 @@ use crate::repository::Repository;
 use super::filter::Filter;
 use super::links::{LinkKey, Links};
 use super::plan::Plan;
+use super::reuse::REUSE_LEN_MIN;
 use super::{RestoreError, RestoreReport, fetch};
 
 /// How often names that cannot be linked wait for another name of theirs, before each is written by itself.
@@ -225,7 +226,8 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        if let Err(e) = self.plan.add(self.repository, path.clone(), meta, file, key) {
+        let reuses = file.size >= REUSE_LEN_MIN && self.target.replaces_file(&path);
+        if let Err(e) = self.plan.add(self.repository, (path.clone(), meta, file), key, reuses) {
             if !e.is_damage() {
                 return Err(e.into());
             }

@@ -64,8 +64,7 @@ impl OpenFrame {
 
     /// The first `count` chunks of `reference`, in order.
     pub fn entries(&self, reference: &Reference, count: u32) -> Option<&[ChunkEntry]> {
-        let at = self.directory.position(reference.block, reference.first)?;
-        self.directory.chunks.get(at..at.checked_add(count as usize)?)
+        self.directory.entries(&Reference { count, ..*reference })
     }
 
     /// The bytes of those chunks of `reference` that the frame holds in one piece starting at its first one,

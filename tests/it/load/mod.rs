@@ -415,3 +415,25 @@ fn databases_of_mariadb_come_back_into_another_server() {
         "0"
     );
 }
+
+/// A load that could not make its database remembered that it had begun to: the next one removed what somebody else had
+/// made under the name meanwhile, as if it were its own half.
+#[test]
+fn a_database_of_somebody_else_is_not_taken_for_the_half_of_a_load_that_failed() {
+    let (server, sr) = (MariaDb::start(), Strongroom::init());
+    server.sql("create database shop; create table shop.t(a int); insert into shop.t values (1)");
+    server.sql("create user app@localhost");
+    let dump = server.dump("shop", &["shop"], &[("t", 1)]);
+    save(&sr, vec![("my", vec![dump.with_line("echo 'create table t(a int); insert into t values (1); nonsense;'")])]);
+    server.sql("drop database shop");
+    // It may not make databases; and then the dump fails at its end.
+    for user in ["app", "root"] {
+        load(&sr, 1, &server.to(user), &[]);
+        assert_eq!(server.sql("select count(*) from information_schema.schemata where schema_name = 'shop'"), "0");
+        server.sql("create database shop; create table shop.t(a int); insert into shop.t values (7)");
+        let text = load(&sr, 1, &server.to("root"), &[]);
+        assert!(text.contains("the database shop is there already"), "{text}");
+        assert_eq!(server.sql("select a from shop.t"), "7");
+        server.sql("drop database shop");
+    }
+}

@@ -20,7 +20,7 @@ use crate::cli::exit::Exit;
 use crate::cli::jobs::hooks::{ServiceArguments, service};
 use crate::cli::output::text::{count, escape};
 use crate::cli::redact::mask;
-use crate::destination::{Exchange, Leftover, RelativePath, sync_tree};
+use crate::destination::{DirectoryLocks, Exchange, Leftover, RelativePath, sync_tree};
 use crate::jobs::hooks::How;
 use crate::jobs::service::{Service, Started};
 use crate::ops::restore::{Foreseen, RestoreError, RestoreReport, foresee, no_room_for_all, restore};
@@ -52,10 +52,7 @@ pub(crate) fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exi
             return Err(RestoreError::NotConfirmed.into());
         }
         let service = work.service()?;
-        if service.is_restored_by_another()? {
-            let text = format!("another restore of {} goes on", work.places());
-            return Err(CliError::Usage(text));
-        }
+        let _locks = work.lock(&service)?;
         let exit = if arguments.in_place.keep_old { work.exchange(service)? } else { work.replace(service)? };
         tell_notes(session, parts[0].chosen.snapshot.described.set.as_ref())?;
         Ok(exit)
@@ -130,8 +127,8 @@ impl InPlace<'_> {
             lines.extend((rest > 0).then(|| format!("    and {} more", count(rest as u64))));
         }
         let (stop, start) = (&self.arguments.in_place.stop, &self.arguments.in_place.start);
-        for (what, line) in [("stop ", stop), ("start", start)] {
-            lines.extend(line.iter().map(|line| format!("  {what}: {}", escape(mask(line).as_bytes()))));
+        for (what, line) in [("stop:", stop), ("start:", start)] {
+            lines.extend(line.iter().map(|line| format!("  {what:6} {}", escape(mask(line).as_bytes()))));
         }
         lines
     }
@@ -156,6 +153,19 @@ impl InPlace<'_> {
             self.plan(foreseen).iter().for_each(|line| env.eprint_line(line));
             yes || env.confirm("go on? [y/N]")
         })
+    }
+
+    /// Sees that nobody else restores into the same directories meanwhile.
+    fn lock(&self, service: &Service) -> Result<DirectoryLocks> {
+        let mut locks = DirectoryLocks::default();
+        let mut is_free = !service.is_restored_by_another()?;
+        for part in self.parts {
+            is_free &= locks.add(&part.place).map_err(CliError::file("lock", &part.place))?;
+        }
+        match is_free {
+            true => Ok(locks),
+            false => Err(RestoreError::Busy { places: self.places() }.into()),
+        }
     }
 
     fn service(&self) -> Result<Service> {

@@ -19,6 +19,7 @@ use crate::cli::config_file::{ConfigFileArgument, load, open_log};
 use crate::cli::context::Session;
 use crate::cli::error::{CliError, Result, error_text};
 use crate::cli::exit::Exit;
+use crate::cli::hints::with_hint;
 use crate::cli::jobs::execute::Running;
 use crate::cli::jobs::hooks::pay_before_run;
 use crate::cli::jobs::limits::usual_lengths;
@@ -81,7 +82,7 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Re
             Ok(exit) => exit,
             // A job that fails stops no other; whoever interrupts one means all.
             Err(e) if Exit::of(&e) != Exit::Interrupted => {
-                session.progress.finding(Severity::Error, &format!("job {}: {}", planned.job.name, error_text(&e)));
+                session.progress.finding(Severity::Error, &format!("job {}: {}", planned.job.name, with_hint(&e)));
                 Exit::Failed
             }
             Err(e) => return Err(e),
@@ -154,8 +155,10 @@ impl Runner<'_> {
             let since = runs.iter().rfind(|run| run.job == job.name && run.ended_ms.is_none());
             let since = since.map(|run| format!(" since {}", show(run.begun_ms, &session.env.zone)));
             let text = format!("job {} is being run by another process{}", job.name, since.unwrap_or_default());
-            session.progress.finding(Severity::Note, &text);
-            return Ok(if arguments.due { Exit::Done } else { Exit::Failed });
+            let (severity, exit) =
+                if arguments.due { (Severity::Note, Exit::Done) } else { (Severity::Error, Exit::Failed) };
+            session.progress.finding(severity, &text);
+            return Ok(exit);
         };
         // Another process may have served the slot before this one had the lock.
         let slot_ms = if arguments.due { self.owed(job)? } else { None };

@@ -71,12 +71,19 @@ impl Load<'_> {
             return Ok(done);
         }
         self.remember("begun", matches!(before, Before::Make | Before::MakeAnew))?;
-        self.prepare(before, &mut done.notes)?;
+        let prepared = self.prepare(before, &mut done.notes);
+        if prepared.is_err() && before == Before::Make {
+            self.forget_begun()?;
+        }
+        prepared?;
         let is_whole = matches!(before, Before::Make | Before::MakeAnew);
         if let Err(failure) = self.feed() {
-            if is_whole && matches!(failure, Failure::Because(_)) {
-                // Half a database is worth nothing. If it stays, this machine remembers that it is not loaded.
-                let _ = self.server.ask(&format!("drop database {};", name(self.target)));
+            // Half a database is worth nothing. If it stays, this machine remembers that it is not loaded.
+            if is_whole
+                && matches!(failure, Failure::Because(_))
+                && self.server.ask(&format!("drop database {};", name(self.target))).is_ok()
+            {
+                self.forget_begun()?;
             }
             return Err(failure);
         }
@@ -115,6 +122,15 @@ impl Load<'_> {
         Ok(self.server.check(self.target, saved, is_whole)?.map(|(tables, rows)| {
             (done.tables, done.rows) = (Some(tables), rows);
         }))
+    }
+
+    /// Remembers that there is no database that a load made: one that is there later is somebody else's, and not to be
+    /// made anew. If an interrupted statement may have made it, that is looked for.
+    fn forget_begun(&self) -> Result<(), Failure> {
+        match self.server.has(self.target) {
+            Ok(false) => self.remember("kept", false),
+            _ => Ok(()),
+        }
     }
 
     fn remember(&self, event: &str, made: bool) -> Result<(), Failure> {
