@@ -111,6 +111,29 @@ impl Postgres {
         server
     }
 
+    /// A server that is to begin with a data directory that is brought to [`Postgres::data`].
+    pub(crate) fn beside(&self) -> Self {
+        Self { folder: folder(), bin: self.bin.clone(), admin: self.admin.clone() }
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> String {
+        self.at() + "/data"
+    }
+
+    /// Starts it on its data directory.
+    pub(crate) fn start_on_data(&self) {
+        self.up(&self.data());
+    }
+
+    /// An empty directory that the server may fill.
+    pub(crate) fn directory(&self, name: &str) -> String {
+        let path = format!("{}/{name}", self.at());
+        let made = as_server(Path::new("/bin/mkdir"), &["-m", "700", &path], "");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        path
+    }
+
     fn up(&self, data: &str) {
         let options = format!("-c listen_addresses= -k {} -c fsync=off", self.at());
         self.must("pg_ctl", &["-D", data, "-o", &options, "-l", &(self.at() + "/log"), "-w", "start"], "");
