@@ -117,7 +117,7 @@ fn a_damaged_base_backup_is_refused_by_pg_verifybackup() {
     assert!(!said.contains("to start it") && sr.at("back/PG_VERSION").exists(), "{said}");
 }
 
-/// MYDB-4's sister for PostgreSQL: the command that `restore` prints for a dump in directory format loads it.
+/// MYDB-3: the command that `restore` prints for a dump in directory format loads it.
 #[test]
 fn the_command_that_restore_prints_loads_a_dump_in_directory_format() {
     let (server, sr) = (Postgres::start(), Strongroom::init());

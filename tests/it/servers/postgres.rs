@@ -12,6 +12,19 @@ pub(crate) struct Postgres {
     pub admin: String,
 }
 
+/// The directory of the programs of the server; else it is the newest that is installed.
+const BIN: &str = "STRONGROOM_TEST_POSTGRES";
+
+fn newest() -> PathBuf {
+    let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .expect("PostgreSQL is installed (bash .ci/test installs it)")
+        .map(|entry| entry.expect("readable").path().join("bin"))
+        .filter(|bin| bin.join("initdb").exists())
+        .collect();
+    versions.sort();
+    versions.pop().expect("a PostgreSQL server is installed (bash .ci/test installs it)")
+}
+
 /// Runs a program as the server's user if we are root: the server refuses to be root's.
 fn as_server(program: &Path, arguments: &[&str], input: &str) -> Output {
     as_server_fed(program, arguments, input.as_bytes())
@@ -70,13 +83,7 @@ impl Postgres {
     }
 
     fn start_with(admin: &str, options: &[&str], password: Option<&str>) -> Self {
-        let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
-            .expect("PostgreSQL is installed (bash .ci/test installs it)")
-            .map(|entry| entry.expect("readable").path().join("bin"))
-            .filter(|bin| bin.join("initdb").exists())
-            .collect();
-        versions.sort();
-        let bin = versions.pop().expect("a PostgreSQL server is installed (bash .ci/test installs it)");
+        let bin = std::env::var_os(BIN).map_or_else(newest, PathBuf::from);
         let server = Self { folder: folder(), bin, admin: admin.to_owned() };
         let data = server.at() + "/data";
         let mut words = vec!["-D", &data, "-U", admin, "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"];

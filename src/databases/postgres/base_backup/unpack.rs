@@ -163,7 +163,6 @@ pub fn unpack(mut input: impl Read, options: &UnpackOptions) -> Result<Unpacking
             work.data_entry(&name, &header, &mut entry)?;
         }
     }
-    drop(archive);
     // Whoever sends the archive is to come to its end.
     io::copy(&mut input, &mut io::sink())?;
     work.end()
@@ -478,6 +477,9 @@ mod tests {
             header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
             header.set_entry_type(*kind);
             header.set_mode(0o4700);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
             let is_link = matches!(kind, EntryType::Symlink | EntryType::Link);
             header.set_size(if is_link { 0 } else { content.len() as u64 });
             if is_link {
