@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::databases::load::options::LoadError;
+use crate::databases::postgres::base_backup::UnpackError;
 use crate::destination::{BadOwnerMap, ExchangeError};
 use crate::format::envelope::FormatError;
 use crate::jobs::frame::FrameError;
@@ -117,6 +118,9 @@ pub enum CliError {
     /// A file was not streamed.
     #[error(transparent)]
     Cat(#[from] CatError),
+    /// A base backup was not unpacked.
+    #[error(transparent)]
+    BaseBackup(#[from] UnpackError),
     /// A hook failed, and nothing was saved.
     #[error(transparent)]
     Hook(#[from] FrameError),

@@ -1,6 +1,7 @@
 //! What the user can do about an error: said once, and here.
 
 use crate::databases::load::options::LoadError;
+use crate::databases::postgres::base_backup::UnpackError;
 use crate::destination::ExchangeError;
 use crate::format::names;
 use crate::ops::backup::BackupError;
@@ -33,6 +34,15 @@ pub fn hint(error: &CliError) -> Option<String> {
         }
         CliError::Restore(RestoreError::NoRoom { .. }) => {
             "make room, or restore a part with --include; --no-space-check begins all the same"
+        }
+        CliError::BaseBackup(UnpackError::NotEmpty(_)) => {
+            "name another directory, or restore the tar file with --no-unpack"
+        }
+        CliError::BaseBackup(UnpackError::NoRoom { .. }) => {
+            "make room, or name other directories with --target and --tablespace-mapping"
+        }
+        CliError::BaseBackup(_) => {
+            "no server starts with what was unpacked: delete it; `strongroom cat` writes the tar file as it is"
         }
         CliError::Exchange(ExchangeError::Root { .. } | ExchangeError::MountedBelow { .. }) => {
             "without --keep-old, what differs is replaced in the directory itself"

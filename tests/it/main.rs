@@ -8,6 +8,7 @@ mod servers;
 
 mod absurd_texts;
 mod backup_cases;
+mod base_backups;
 mod bucket;
 mod bucket_answers;
 mod calendar;

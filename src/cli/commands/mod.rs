@@ -1,6 +1,7 @@
 //! One file for each command: its arguments, its run, its text and its JSON.
 
 pub(super) mod backup;
+pub(super) mod base_backup;
 pub(super) mod branches;
 pub(super) mod cat;
 pub(super) mod config;

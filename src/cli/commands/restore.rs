@@ -24,9 +24,11 @@ use super::super::output::json::PathJson;
 use super::super::output::text::{count, duration, escape, notes_text, pluralize, size};
 use super::super::paths::{absolute, split_last};
 use super::super::select::{Chosen, choose, choose_set};
+use super::base_backup::{self, BaseBackupArguments, BaseBackupJson, How, is_base_backup, mappings, told};
 use crate::cli::args::{SetArguments, SnapshotArguments};
 use crate::cli::output::json::FindingsJson;
 use crate::databases::load::by_hand::by_hand;
+use crate::databases::postgres::base_backup::Mapping;
 use crate::format::description::{SetDescription, SnapshotDescription};
 use crate::repository::sets::Set;
 use crate::source::dss;
@@ -41,7 +43,8 @@ Examples:
   strongroom restore --at '2026-11-03 04:30' :/etc --target /tmp/etc
   strongroom restore 3fa9c1:/etc/passwd --target /tmp           one file
   strongroom restore latest:/data/dss --in-place --stop 'dss stop' --start 'dss start'
-  strongroom restore latest:shop.sql --to-command 'psql shop'";
+  strongroom restore latest:shop.sql --to-command 'psql shop'
+  strongroom restore latest --target /srv/pg/data --tablespace-mapping /srv/fast=/mnt/fast    a base backup";
 
 /// What is done with files that are in the target already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -122,6 +125,9 @@ pub struct RestoreArguments {
     /// In place.
     #[command(flatten)]
     pub in_place: InPlaceArguments,
+    /// Base backups.
+    #[command(flatten)]
+    pub base_backup: BaseBackupArguments,
     /// Do not check for free space before restoring
     #[arg(long)]
     pub no_space_check: bool,
@@ -192,6 +198,9 @@ pub(crate) struct RestoreJson {
     /// Where the old directory is kept, after a restore in place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_old: Option<PathJson>,
+    /// What a base backup of PostgreSQL is that was unpacked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_backup: Option<BaseBackupJson>,
     /// How long it took.
     pub duration_ms: u64,
     /// What was found on the way.
@@ -216,16 +225,23 @@ pub(crate) fn run(session: &Session, arguments: &RestoreArguments) -> Result<Exi
         let target =
             arguments.target.as_deref().or(arguments.directory.as_deref()).map(|t| absolute(t, &session.env.cwd));
         let target = target.ok_or_else(|| CliError::Usage("name a directory with --target".to_owned()))?;
+        let mappings = mappings(&arguments.base_backup, &[&chosen.snapshot.described])?;
         session.listen()?;
         let started = Instant::now();
-        let report = match list::find(repository, &chosen.snapshot, &chosen.path)? {
+        let (report, base) = match list::find(repository, &chosen.snapshot, &chosen.path)? {
             Some(node) if !matches!(node.kind, NodeKind::Directory(_)) => {
-                one_entry(session, repository, &chosen, &node, arguments, &target)?
+                (one_entry(session, repository, &chosen, &node, arguments, &target)?, None)
             }
-            _ => tree(session, repository, &chosen, arguments, &target)?,
+            _ => whole(session, repository, &chosen, arguments, &mappings, &target)?,
         };
         let took_ms = started.elapsed().as_millis() as u64;
-        tell(session, &chosen, arguments, Restored { target: &target, report: &report, kept_old: None, took_ms })?;
+        let base = base.as_ref();
+        tell(
+            session,
+            &chosen,
+            arguments,
+            Restored { target: &target, report: &report, kept_old: None, base, took_ms },
+        )?;
         tell_notes(session, chosen.snapshot.described.set.as_ref())?;
         Ok(if report.problems_count > 0 { Exit::Problems } else { Exit::Done })
     })
@@ -246,6 +262,8 @@ fn whole_set(
     let target = target.ok_or_else(|| CliError::Usage("name a directory with --target".to_owned()))?;
     let target = absolute(target, &session.env.cwd);
     let set = choose_set(session, repository, text, &arguments.set, &arguments.snapshot)?;
+    let described: Vec<&SnapshotDescription> = set.members.iter().map(|member| &member.described).collect();
+    let mappings = mappings(&arguments.base_backup, &described)?;
     if !arguments.no_space_check {
         check_room(&target, &set)?;
     }
@@ -255,15 +273,12 @@ fn whole_set(
         let started = Instant::now();
         let place = target.join(set.place_of(snapshot));
         let chosen = Chosen { snapshot: snapshot.clone(), path: Vec::new() };
-        match tree(session, repository, &chosen, arguments, &place) {
-            Ok(report) => {
+        match whole(session, repository, &chosen, arguments, &mappings, &place) {
+            Ok((report, base)) => {
                 let took_ms = started.elapsed().as_millis() as u64;
-                tell(
-                    session,
-                    &chosen,
-                    arguments,
-                    Restored { target: &place, report: &report, kept_old: None, took_ms },
-                )?;
+                let base = base.as_ref();
+                let restored = Restored { target: &place, report: &report, kept_old: None, base, took_ms };
+                tell(session, &chosen, arguments, restored)?;
                 if report.problems_count > 0 {
                     exit = Exit::Problems;
                 }
@@ -340,6 +355,37 @@ pub(super) fn patterns(
         all.extend(lines.map(str::to_owned));
     }
     Ok(all)
+}
+
+/// Restores a snapshot, or a directory of it. A base backup is unpacked.
+fn whole(
+    session: &Session,
+    repository: &Arc<Repository>,
+    chosen: &Chosen,
+    arguments: &RestoreArguments,
+    mappings: &[Mapping],
+    target: &Path,
+) -> Result<(RestoreReport, Option<BaseBackupJson>)> {
+    let is_unpacked = chosen.path.is_empty() && is_base_backup(&chosen.snapshot.described);
+    if !is_unpacked || arguments.base_backup.no_unpack {
+        return Ok((tree(session, repository, chosen, arguments, target)?, None));
+    }
+    let patterns = [&arguments.include, &arguments.iinclude, &arguments.exclude, &arguments.iexclude];
+    let files = [&arguments.include_file, &arguments.exclude_file];
+    let chooses = patterns.iter().any(|all| !all.is_empty()) || files.iter().any(|all| !all.is_empty());
+    if chooses || arguments.delete || arguments.overwrite.is_some() {
+        let text = "a base backup is unpacked whole, into an empty directory, without --include, --exclude, --delete and \
+                    --overwrite: --no-unpack restores its tar file";
+        return Err(CliError::Usage(text.to_owned()));
+    }
+    let how = How {
+        arguments: &arguments.base_backup,
+        mappings: mappings.to_vec(),
+        target_options: target_options(arguments)?,
+        no_space_check: arguments.no_space_check,
+        dry_run: arguments.dry_run,
+    };
+    base_backup::restore(session, repository, chosen, target, how)
 }
 
 fn tree(
@@ -470,6 +516,8 @@ pub(super) struct Restored<'a> {
     pub(super) report: &'a RestoreReport,
     /// Where the old directory is kept.
     pub(super) kept_old: Option<&'a Path>,
+    /// The base backup that it is.
+    pub(super) base: Option<&'a BaseBackupJson>,
     pub(super) took_ms: u64,
 }
 
@@ -480,10 +528,10 @@ pub(super) fn tell(
     restored: Restored<'_>,
 ) -> Result<()> {
     let findings = session.finish();
-    let Restored { target, report, kept_old, took_ms } = restored;
+    let Restored { target, report, kept_old, base, took_ms } = restored;
     let known = known_notes(&chosen.snapshot.described, &chosen.path, target);
     let described = &chosen.snapshot.described;
-    let load = load_command(chosen, target);
+    let load = load_command(chosen, target).filter(|_| base.is_none());
     if session.global.json {
         return session.print_json(&RestoreJson {
             r#type: "restore",
@@ -503,6 +551,7 @@ pub(super) fn tell(
             load,
             notes: all_notes(described.set.as_ref(), &known),
             kept_old: kept_old.map(|path| PathJson::new(path.as_os_str().as_bytes())),
+            base_backup: base.cloned(),
             duration_ms: took_ms,
             findings,
         });
@@ -527,6 +576,7 @@ pub(super) fn tell(
     if arguments.dry_run {
         return Ok(());
     }
+    base.iter().flat_map(|base| told(base)).try_for_each(|line| session.print(&line))?;
     if let Some(command) = load {
         session.print(&format!("  to load it: {}", escape(command.as_bytes())))?;
     }

@@ -7,12 +7,17 @@ use crate::format::description::StreamDescription;
 /// What stands for the file in a command of a description; without it the file is its standard input.
 const FILE: &str = "{file}";
 
+/// What in a command unpacks its standard input, and has another command behind it.
+const UNPACKS: &str = "--directory=DIRECTORY &&";
+
 /// The command, for people: it is never run. `None` of what no command loads.
 pub fn by_hand(stream: &StreamDescription, file: &Path) -> Option<String> {
     let file = quoted(&file.to_string_lossy());
     if let Some(command) = stream.load.as_ref().filter(|command| !command.trim().is_empty()) {
         return Some(match command.contains(FILE) {
             true => command.replace(FILE, &file),
+            // Of older descriptions: the file is the input of the first command, and not of the last.
+            false if command.contains(UNPACKS) => command.replace(UNPACKS, &format!("--file={file} {UNPACKS}")),
             false => format!("{command} < {file}"),
         });
     }
@@ -50,5 +55,9 @@ mod tests {
         assert_eq!(told("", Some("mongorestore --archive")).unwrap(), "mongorestore --archive < '/t/$x'");
         assert_eq!(told("", Some("x {file} y")).unwrap(), "x '/t/$x' y");
         assert_eq!(told("basebackup", None), None);
+        let old = "mkdir DIRECTORY && tar --extract --directory=DIRECTORY && pg_restore --dbname=x DIRECTORY";
+        let unpacked = "mkdir DIRECTORY && tar --extract --file='/t/$x' --directory=DIRECTORY && pg_restore --dbname=x \
+                        DIRECTORY";
+        assert_eq!(told("directory", Some(old)).unwrap(), unpacked);
     }
 }

@@ -149,7 +149,7 @@ impl DatabaseDump {
         match self.options.format {
             Format::Plain => format!("psql --no-psqlrc --set=ON_ERROR_STOP=1 {database}"),
             Format::Directory => format!(
-                "mkdir DIRECTORY && tar --extract --directory=DIRECTORY && \
+                "mkdir DIRECTORY && tar --extract --file={{file}} --directory=DIRECTORY && \
                  pg_restore --exit-on-error {database} DIRECTORY"
             ),
             Format::Custom | Format::BaseBackup => format!("pg_restore --exit-on-error {database}"),

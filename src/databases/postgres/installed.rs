@@ -30,7 +30,7 @@ impl Major {
     }
 
     /// Of what a tool says: `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0)`.
-    fn of_tool(said: &str) -> Option<Self> {
+    pub(super) fn of_tool(said: &str) -> Option<Self> {
         Self::of_text(said.split_once(") ")?.1)
     }
 }

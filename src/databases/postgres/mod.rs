@@ -3,6 +3,7 @@
 //! libpq's own tools connect in libpq's own ways. The databases are listed when the source's turn comes, so that new ones
 //! are saved by themselves. Each dump is of a moment of its own; the rows of its tables are counted in the same moment.
 
+pub mod base_backup;
 mod connection;
 mod dump;
 mod installed;
@@ -21,10 +22,11 @@ use std::sync::Arc;
 use crate::ops::backup::{Dump, Source, StreamOptions, dumps_source};
 use crate::primitives::progress::{Observer, Severity};
 
+use base_backup::{BaseBackup, no_base_backup};
 use dump::{DatabaseDump, Refused};
 use select::select;
 use server::Server;
-use whole::{BaseBackup, GlobalsDump, globals_name, no_base_backup, no_passwords};
+use whole::{GlobalsDump, globals_name, no_passwords};
 
 pub use connection::Connection;
 pub use options::{Format, Globals, PostgresOptions};
@@ -48,7 +50,7 @@ fn dumps(options: PostgresOptions, observer: &dyn Observer) -> Result<Vec<Box<dy
     let note = |text: &str| observer.finding(Severity::Note, &format!("{}: {text}", options.name));
     server.notes.iter().for_each(|text| note(text));
     if options.format == Format::BaseBackup {
-        return Ok(vec![Box::new(BaseBackup::new(server))]);
+        return Ok(vec![Box::new(BaseBackup::new(server, Arc::new(options)))]);
     }
     let selected = select(server.databases()?, &options, &server.facts.user);
     selected.notes.iter().for_each(|text| note(text));
@@ -75,7 +77,7 @@ pub fn check(options: &PostgresOptions) -> Vec<String> {
         Err(e) => return vec![e],
     };
     if options.format == Format::BaseBackup {
-        return no_base_backup(&server).into_iter().collect();
+        return no_base_backup(&server, options).into_iter().collect();
     }
     let mut problems = Vec::new();
     if options.globals() == Globals::All {

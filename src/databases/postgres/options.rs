@@ -71,7 +71,7 @@ pub struct PostgresOptions {
     pub globals: Option<Globals>,
     /// What is counted.
     pub counting: Counting,
-    /// Where dumps in the directory format are put for a while.
+    /// Where dumps in the directory format, and base backups with tablespaces, are put for a while.
     pub scratch_dir: Option<PathBuf>,
     /// From which the key of `\restrict` is made; without it, pg_dump makes a new one each time.
     pub restrict_secret: Option<Secret>,

@@ -49,8 +49,8 @@ pub(super) struct Facts {
     pub is_standby: bool,
     /// Whether a base backup may be made.
     pub replicates: bool,
-    /// Tablespaces beside the own two.
-    pub tablespaces: Vec<String>,
+    /// Tablespaces beside the own two: name and place.
+    pub tablespaces: Vec<(String, String)>,
 }
 
 const FACTS: &str = "select pg_catalog.json_build_object(
@@ -61,7 +61,8 @@ const FACTS: &str = "select pg_catalog.json_build_object(
  'reads_passwords', pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'select'),
  'is_standby', pg_catalog.pg_is_in_recovery(),
  'replicates', (select rolreplication or rolsuper from pg_catalog.pg_roles where rolname = current_user),
- 'tablespaces', (select coalesce(pg_catalog.json_agg(spcname order by spcname), '[]') from pg_catalog.pg_tablespace
+ 'tablespaces', (select coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(spcname,
+   pg_catalog.pg_tablespace_location(oid)) order by spcname), '[]') from pg_catalog.pg_tablespace
    where spcname not in ('pg_default', 'pg_global')));";
 
 /// A database, as the catalogs have it.

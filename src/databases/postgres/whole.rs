@@ -1,4 +1,4 @@
-//! What is of the whole server: its roles and tablespaces, and base backups.
+//! What is of the whole server: its roles and tablespaces.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::primitives::progress::Severity;
 use crate::source::command::CommandSource;
 
 use super::dump::restrict_key;
-use super::options::{Format, Globals, PostgresOptions};
+use super::options::{Globals, PostgresOptions};
 use super::server::Server;
 
 /// The member that holds roles and tablespaces.
@@ -102,75 +102,6 @@ impl Dump for GlobalsDump {
             line: None,
         };
         Ok(Dumped { described: Some(described), findings })
-    }
-}
-
-/// The whole server as it is on disk.
-pub(super) struct BaseBackup {
-    server: Arc<Server>,
-}
-
-impl BaseBackup {
-    pub(super) fn new(server: Arc<Server>) -> Self {
-        Self { server }
-    }
-}
-
-/// Why no base backup can be made, if so.
-pub(super) fn no_base_backup(server: &Server) -> Option<String> {
-    let facts = &server.facts;
-    if !facts.replicates {
-        return Some(format!(
-            "{} may not make base backups: ALTER ROLE ... REPLICATION lets it, or connect as a superuser",
-            facts.user
-        ));
-    }
-    (!facts.tablespaces.is_empty()).then(|| {
-        format!(
-            "the server has tablespaces of its own ({}), and a base backup that is one stream can hold none: use \
-             format = \"custom\", or save a directory that `pg_basebackup --format=plain` wrote",
-            facts.tablespaces.join(", ")
-        )
-    })
-}
-
-impl Dump for BaseBackup {
-    fn file(&self) -> &'static str {
-        "basebackup.tar"
-    }
-
-    fn begin(&mut self) -> Result<CommandSource, String> {
-        if let Some(why) = no_base_backup(&self.server) {
-            return Err(why);
-        }
-        let options = [
-            "--pgdata=-",
-            "--format=tar",
-            "--wal-method=fetch",
-            "--checkpoint=fast",
-            "--no-password",
-            "--label=strongroom",
-        ];
-        let words = options.iter().map(OsString::from);
-        let words: Vec<OsString> = words.chain([self.server.connection.option(None).into()]).collect();
-        Ok(self.server.tools.command(self.file(), "pg_basebackup", words))
-    }
-
-    fn finish(&mut self, _stop: &dyn Fn() -> bool) -> Result<Dumped, String> {
-        let described = StreamDescription {
-            member: None,
-            kind: "postgres".to_owned(),
-            format: Format::BaseBackup.name().to_owned(),
-            tool: Some(self.server.tool_version.clone()),
-            server: Some(self.server.facts.version.clone()),
-            properties: Vec::new(),
-            tables: None,
-            load: Some("tar --extract --directory=DATA_DIRECTORY".to_owned()),
-            members: Vec::new(),
-            line: None,
-        };
-        let note = "the rows of tables are not counted: a base backup holds files, not tables";
-        Ok(Dumped { described: Some(described), findings: vec![(Severity::Note, note.to_owned())] })
     }
 }
 

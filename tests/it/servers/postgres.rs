@@ -12,6 +12,19 @@ pub(crate) struct Postgres {
     pub admin: String,
 }
 
+/// The directory of the programs of the server; else it is the newest that is installed.
+const BIN: &str = "STRONGROOM_TEST_POSTGRES";
+
+fn newest() -> PathBuf {
+    let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .expect("PostgreSQL is installed (bash .ci/test installs it)")
+        .map(|entry| entry.expect("readable").path().join("bin"))
+        .filter(|bin| bin.join("initdb").exists())
+        .collect();
+    versions.sort();
+    versions.pop().expect("a PostgreSQL server is installed (bash .ci/test installs it)")
+}
+
 /// Runs a program as the server's user if we are root: the server refuses to be root's.
 fn as_server(program: &Path, arguments: &[&str], input: &str) -> Output {
     as_server_fed(program, arguments, input.as_bytes())
@@ -70,13 +83,7 @@ impl Postgres {
     }
 
     fn start_with(admin: &str, options: &[&str], password: Option<&str>) -> Self {
-        let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
-            .expect("PostgreSQL is installed (bash .ci/test installs it)")
-            .map(|entry| entry.expect("readable").path().join("bin"))
-            .filter(|bin| bin.join("initdb").exists())
-            .collect();
-        versions.sort();
-        let bin = versions.pop().expect("a PostgreSQL server is installed (bash .ci/test installs it)");
+        let bin = std::env::var_os(BIN).map_or_else(newest, PathBuf::from);
         let server = Self { folder: folder(), bin, admin: admin.to_owned() };
         let data = server.at() + "/data";
         let mut words = vec!["-D", &data, "-U", admin, "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"];
@@ -109,6 +116,29 @@ impl Postgres {
         assert!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
         server.up(&data);
         server
+    }
+
+    /// A server that is to begin with a data directory that is brought to [`Postgres::data`].
+    pub(crate) fn beside(&self) -> Self {
+        Self { folder: folder(), bin: self.bin.clone(), admin: self.admin.clone() }
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> String {
+        self.at() + "/data"
+    }
+
+    /// Starts it on its data directory.
+    pub(crate) fn start_on_data(&self) {
+        self.up(&self.data());
+    }
+
+    /// An empty directory that the server may fill.
+    pub(crate) fn directory(&self, name: &str) -> String {
+        let path = format!("{}/{name}", self.at());
+        let made = as_server(Path::new("/bin/mkdir"), &["-m", "700", &path], "");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        path
     }
 
     fn up(&self, data: &str) {

@@ -182,7 +182,8 @@ impl InPlace<'_> {
     }
 
     fn tell(&self, part: &Part, done: &Done, kept_old: Option<&Path>) -> Result<()> {
-        let restored = Restored { target: &part.place, report: &done.report, kept_old, took_ms: done.took_ms };
+        let restored =
+            Restored { target: &part.place, report: &done.report, kept_old, base: None, took_ms: done.took_ms };
         tell(self.session, &part.chosen, self.arguments, restored)
     }
 
@@ -300,7 +301,7 @@ impl InPlace<'_> {
                 );
                 self.say(Severity::Error, &text);
                 let (target, report, took_ms) = (path.as_path(), &done.report, done.took_ms);
-                let restored = Restored { target, report, kept_old: None, took_ms };
+                let restored = Restored { target, report, kept_old: None, base: None, took_ms };
                 tell(self.session, &part.chosen, self.arguments, restored)?;
                 return Ok(Exit::Problems);
             }
