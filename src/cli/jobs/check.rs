@@ -1,7 +1,6 @@
 //! What stands in the way of jobs, before the first night.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use crate::cli::context::Session;
 use crate::cli::error::{Result, error_text};
@@ -55,9 +54,9 @@ pub(in crate::cli) fn tried(session: &Session, config: &Config) -> Result<Vec<St
 fn of_source(job: &Job, source: &Source, texts: &Texts<'_>) -> Result<Vec<String>> {
     Ok(match source.table.text("kind") {
         Some("path") => {
-            let paths = texts.list(&source.table, "paths", &source.name)?;
-            let missing = paths.iter().filter_map(|path| Some((path, Path::new(path).symlink_metadata().err()?)));
-            missing.map(|(path, e)| format!("cannot read {path}: {e}")).collect()
+            let paths = texts.paths(source)?;
+            let missing = paths.iter().filter_map(|path| Some((path, path.symlink_metadata().err()?)));
+            missing.map(|(path, e)| format!("cannot read {}: {e}", path.display())).collect()
         }
         Some("postgres") => {
             let name = format!("{}/{}", job.family, source.name);

@@ -46,7 +46,7 @@ pub(in crate::cli) fn mysql_options(source: &Source, texts: &Texts<'_>) -> Resul
         bin: text("bin")?.map(PathBuf::from),
         container: text("container")?,
         run_as: text("run_as")?,
-        env: Vec::new(),
+        env: texts.variables(source)?,
         launcher: launcher(),
     };
     Ok(MysqlOptions {

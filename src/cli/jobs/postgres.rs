@@ -33,7 +33,8 @@ pub(in crate::cli) fn options(
         Some(Value::Integer(port)) => Some(port.to_string()),
         _ => text("port")?,
     };
-    let mut env = Vec::new();
+    // A password of the source counts before one of all its tools.
+    let mut env = texts.variables(source)?;
     let password = secret(table, "password", texts, Some(&source.name)).map_err(|e| wrong(e.to_string()))?;
     env.extend(password.map(|password| ("PGPASSWORD".into(), password.as_str().into())));
     let patterns = |key: &str| -> Result<Vec<Pattern>> {
@@ -98,5 +99,29 @@ fn counting(table: &Table) -> Counting {
         Some(Value::Bool(false)) => Counting::Off,
         Some(Value::Text(_)) => Counting::Checksums,
         _ => Counting::Rows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::testing::env;
+    use crate::jobs::config::Config;
+
+    /// A file of variables has a password for most servers; a source that names another one was given that of the file.
+    #[test]
+    fn the_password_of_a_source_counts_before_that_of_a_file_of_variables() {
+        let text = "version = 1\n[repositories.m]\nurl = \"/r\"\n[defaults]\nrepository = \"m\"\n[jobs.a.sources]\n\
+                    x = { kind = \"postgres\", password_env = \"OWN\" }\ny = { kind = \"postgres\" }\n";
+        let config = Config::of_files(std::path::Path::new("/x.toml"), &|_| Ok(text.to_owned())).unwrap();
+        let mut env = env();
+        env.variables.insert("OWN".into(), "own".into());
+        env.of_file.set([("PGPASSWORD".into(), "of all".into())].into()).unwrap();
+        let texts = Texts { env: &env, host: "h", job: "a" };
+        for (source, password) in config.jobs[0].sources.iter().zip(["own", "of all"]) {
+            let given = options("a/x".to_owned(), source, &texts, None).unwrap().tools.env;
+            let last = given.iter().rfind(|(name, _)| name == "PGPASSWORD");
+            assert_eq!(last.map(|(_, value)| value.as_os_str()), Some(password.as_ref()));
+        }
     }
 }

@@ -110,49 +110,27 @@ impl Preparing<'_> {
         let mut stream = command(file, line);
         stream.inherits_credentials = false;
         stream.run_as = table.text("run_as").map(str::to_owned);
-        stream.env = self.variables(source)?;
+        stream.env = self.texts.variables(source)?;
         let load = table.text("restore").map(str::to_owned);
         let described = StreamDescription { kind: "command".to_owned(), load, ..StreamDescription::default() };
         let options = stream_options(table, &self.usual)?;
         Ok(stream_source(name, StreamSource::Command(stream), options, Some(described)))
     }
 
-    /// What the commands of a source are given beside the environment of this process.
-    pub(in crate::cli) fn variables(&self, source: &Source) -> Result<Vec<(std::ffi::OsString, std::ffi::OsString)>> {
-        let mut variables = self.texts.env.file_variables();
-        let own = [("STRONGROOM_JOB", self.job.name.as_str()), ("STRONGROOM_SOURCE", &source.name)];
-        variables.extend(own.map(|(name, value)| (name.into(), value.into())));
-        variables.push(("STRONGROOM_HOST".into(), self.texts.host.into()));
-        for entry in source.table.table("env").map(|env| env.0.as_slice()).unwrap_or_default() {
-            if let Value::Text(value) = &entry.node.value {
-                variables.push((entry.key.clone().into(), self.texts.filled(value, Some(&source.name))?.into()));
-            }
-        }
-        Ok(variables)
-    }
-
     fn postgres(&self, source: &Source, name: String) -> Result<Box<dyn BackupSource>> {
         let secret = Some(self.repository.own_secret(postgres::RESTRICT_PURPOSE));
         let streams = stream_options(&source.table, &self.usual)?;
-        let mut options = postgres::options(name, source, self.texts, secret)?;
-        options.tools.env.extend(self.variables(source)?);
-        Ok(postgres_source(options, streams))
+        Ok(postgres_source(postgres::options(name, source, self.texts, secret)?, streams))
     }
 
     fn mysql(&self, source: &Source, name: String) -> Result<Box<dyn BackupSource>> {
         let streams = stream_options(&source.table, &self.usual)?;
-        let mut options = mysql_options(source, self.texts)?;
-        options.connection.tools.env.extend(self.variables(source)?);
-        Ok(mysql_source(name, options, streams))
+        Ok(mysql_source(name, mysql_options(source, self.texts)?, streams))
     }
 
     fn paths(&self, source: &Source, name: String) -> Result<Box<dyn BackupSource>> {
         let (table, texts) = (&source.table, self.texts);
-        let paths: Vec<PathBuf> = texts.list(table, "paths", &source.name)?.into_iter().map(PathBuf::from).collect();
-        if let Some(relative) = paths.iter().find(|path| !path.is_absolute()) {
-            let name = format!("{}/{}", self.job.name, source.name);
-            return Err(CliError::Usage(format!("source `{name}`: `{}` is not an absolute path", relative.display())));
-        }
+        let paths = texts.paths(source)?;
         let paths = on_disk(&paths, Path::new("/"));
         let mut exclude = excluded(table, texts, &source.name)?;
         if table.get("presets").is_none() {

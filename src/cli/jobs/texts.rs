@@ -1,7 +1,11 @@
 //! Values of the configuration as they are used: with what is filled in.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
 use crate::cli::env::Env;
 use crate::cli::error::{CliError, Result};
+use crate::jobs::config::Source;
 use crate::jobs::config::expand::{Filling, expand, expand_names};
 use crate::jobs::config::find::check_private;
 use crate::jobs::config::tree::{Node, Table, Value};
@@ -52,6 +56,32 @@ impl Texts<'_> {
     /// A variable of the process, else of the file of variables.
     pub(in crate::cli) fn variable(&self, name: &str) -> Option<String> {
         self.env.variable(name).map(|value| value.to_string_lossy().into_owned())
+    }
+
+    /// What the tools and commands of a source are given beside the environment of this process.
+    pub(in crate::cli) fn variables(&self, source: &Source) -> Result<Vec<(OsString, OsString)>> {
+        let mut variables = self.env.file_variables();
+        let own = [("STRONGROOM_JOB", self.job), ("STRONGROOM_SOURCE", &source.name), ("STRONGROOM_HOST", self.host)];
+        variables.extend(own.map(|(name, value)| (name.into(), value.into())));
+        for entry in source.table.table("env").map(|env| env.0.as_slice()).unwrap_or_default() {
+            if let Value::Text(value) = &entry.node.value {
+                variables.push((entry.key.clone().into(), self.filled(value, Some(&source.name))?.into()));
+            }
+        }
+        Ok(variables)
+    }
+
+    /// The paths of a source of files.
+    pub(in crate::cli) fn paths(&self, source: &Source) -> Result<Vec<PathBuf>> {
+        let paths: Vec<PathBuf> =
+            self.list(&source.table, "paths", &source.name)?.into_iter().map(PathBuf::from).collect();
+        match paths.iter().find(|path| !path.is_absolute()) {
+            Some(relative) => {
+                let (name, relative) = (format!("{}/{}", self.job, source.name), relative.display());
+                Err(CliError::Usage(format!("source `{name}`: `{relative}` is not an absolute path")))
+            }
+            None => Ok(paths),
+        }
     }
 
     pub(in crate::cli) fn list(&self, table: &Table, key: &str, source: &str) -> Result<Vec<String>> {

@@ -153,7 +153,7 @@ fn s5b_postgresql_of_commcare_comes_back_both_ways_by_its_recipe() {
 /// by the figures. A copy that ends within a page comes back as it was read.
 #[test]
 fn s6b_a_database_of_couchdb_is_appended_to_compacted_and_cut_off() {
-    let mut site = Site::new("CommCare", None);
+    let site = Site::new("CommCare", None);
     site.begin(&HOSTS);
     let (couch1, keeper) = (site.machine("couch1"), site.machine(KEEPER));
     fill_couch(&couch1);
@@ -176,7 +176,7 @@ fn s6b_a_database_of_couchdb_is_appended_to_compacted_and_cut_off() {
 /// CC-15, S6c: of thousands of blobs, the second night reads none that was there, and reads nothing if nothing is new.
 #[test]
 fn s6c_a_night_of_blobs_reads_what_is_new() {
-    let mut site = Site::new("CommCare", None);
+    let site = Site::new("CommCare", None);
     site.begin(&HOSTS);
     let (blob1, keeper) = (site.machine("blob1"), site.machine(KEEPER));
     fill_blobs(&blob1, 0..3000);

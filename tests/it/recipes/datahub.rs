@@ -86,8 +86,8 @@ fn the_table_of_datahub_comes_back_by_its_recipe() {
     // Versions before 10.5.25 end at the line that switches the sandbox on.
     site.program(
         "mysql",
-        "first=$(head -n 1 | tee \"$ROOT/first\"); [[ $first != *M!999999* ]] || { echo 'unknown command' >&2; exit 1; }\n\
-         (cat \"$ROOT/first\"; cat) | exec mariadb \"$@\"",
+        "IFS= read -r first; [[ $first != *M!999999* ]] || { echo 'unknown command' >&2; exit 1; }
+         { printf '%s\\n' \"$first\"; cat; } | exec mariadb \"$@\"",
     );
     keeper.as_owner(0, &site.block("sh", 3));
     assert_eq!(new.sql(CHECKSUM), expected);

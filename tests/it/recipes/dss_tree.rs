@@ -15,6 +15,11 @@ const PROJECTS: [&str; 4] = ["PROJ01", "PROJ02", "tmp", "jobs"];
 /// Length of a page of the embedded databases.
 const PAGE_LEN: u64 = 2048;
 
+/// A page of an embedded database.
+fn page(number: u64) -> Vec<u8> {
+    text(number, PAGE_LEN as usize)
+}
+
 /// A data directory.
 pub(super) struct DssTree {
     at: PathBuf,
@@ -48,7 +53,8 @@ impl DssTree {
         fs::create_dir_all(at.join("code-envs/python/env1/bin")).unwrap();
         symlink("/usr/bin/python3", at.join("code-envs/python/env1/bin/python")).unwrap();
         for (name, pages) in [("jobs", 1500), ("flow_state", 400)] {
-            tree.write(&format!("databases/{name}.h2.db"), &tree.blob(pages * PAGE_LEN), 0o600);
+            let content: Vec<u8> = (0..pages).flat_map(page).collect();
+            tree.write(&format!("databases/{name}.h2.db"), &content, 0o600);
         }
         tree.write("_pre_migration_backup_20250101/config.tar.gz", &tree.blob(30_000), 0o644);
         tree.logs(0);
@@ -66,10 +72,10 @@ impl DssTree {
             let pages = file.seek(SeekFrom::End(0)).unwrap() / PAGE_LEN;
             for n in 0..pages / 200 {
                 file.seek(SeekFrom::Start((n * 199 + day * 17) % pages * PAGE_LEN)).unwrap();
-                file.write_all(&self.blob(PAGE_LEN)).unwrap();
+                file.write_all(&page(n + day * 10_000)).unwrap();
             }
             file.seek(SeekFrom::End(0)).unwrap();
-            file.write_all(&self.blob(8 * PAGE_LEN)).unwrap();
+            (0..8).for_each(|n| file.write_all(&page(n + day * 20_000)).unwrap());
         }
         self.write(&format!("saved_models/PROJ02/m1/versions/v{day}/clf.pkl.gz"), &self.blob(60_000), 0o644);
         self.dataset("tmp", day % 3);

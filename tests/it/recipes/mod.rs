@@ -202,7 +202,8 @@ impl Machine<'_> {
         bash.args(["-euo", "pipefail", "-c", &self.filled(script)]).env_clear().current_dir(self.at("root"));
         bash.env("PATH", format!("{}:{path}", self.site.at("bin").display())).env("ROOT", &self.root);
         bash.env("HOME", self.at("root")).env("TZ", "UTC").env("STRONGROOM_HOST", &self.host).stdin(Stdio::null());
-        bash.env("STRONGROOM_CONFIG", self.at("etc/strongroom/strongroom.toml"));
+        let configuration = self.at("etc/strongroom/strongroom.toml");
+        bash.envs(configuration.exists().then_some(("STRONGROOM_CONFIG", configuration)));
         bash.envs(self.site.weed.iter().flat_map(|weed| weed.variables(key)));
         bash
     }

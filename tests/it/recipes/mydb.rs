@@ -29,7 +29,7 @@ fn shop() -> MariaDb {
         "create user pgdba@'%' identified by '{SECRET}'; grant all on *.* to pgdba@'%' with grant option; \
          create database shop; create user reader@localhost identified by 'of the reader'; \
          grant select on shop.* to reader@localhost; \
-         create table shop.t (a int primary key, v text); insert into shop.t select seq, md5(seq) from seq_1_to_700"
+         use shop; create table t (a int primary key, v text); insert into t select seq, md5(seq) from seq_1_to_700"
     ));
     server
 }
@@ -156,7 +156,7 @@ fn a_server_that_comes_is_saved_and_one_that_goes_keeps_its_copy() {
     let text = keeper.as_owner(0, "strongroom forget --keep-last 1 --yes");
     assert!(text.contains("forgot"), "{text}");
     let left = keeper.objects("strongroom snapshots --json --source mydb/lab1");
-    assert_eq!(left.len(), 3, "roles and two databases of the server that is gone: {left:?}");
+    assert_eq!(left.len(), 4, "roles and three databases of the server that is gone: {left:?}");
     let new = Postgres::start();
     let set = left[0]["set"].as_str().unwrap();
     keeper.as_owner(0, &format!("strongroom load --set {set} lab1 --to 'host={} user=postgres'", new.at()));
