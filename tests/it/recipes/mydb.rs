@@ -125,6 +125,10 @@ fn what_the_admin_database_lists_comes_back_by_the_recipe_of_mydb() {
     assert!(fs::read_to_string(keeper.at("root/restored")).unwrap().ends_with("documents\nof today\n"));
     new_lab1.sql("orders", "update t set v = 'newer'");
     keeper.as_owner(0, &site.block("sh", 5));
+    let saved = keeper.objects("strongroom snapshots --json --source mydb/lab1");
+    let of_user = saved.iter().find(|snapshot| snapshot["job_type"] == "User").expect("a user asked for it");
+    let script = site.block("sh", 6).replace("4f21ab09", &of_user["set"].as_str().unwrap()[..8]);
+    keeper.as_owner(0, &script);
     assert_eq!(new_lab1.sql("orders", "select distinct v from t"), "newer");
     assert_eq!([new_lab1.sql("orders_before", SUM), new_lab1.sql("orders_by_user", SUM)], [orders, by_user]);
     site.assert_unseen(SECRET, &["backup1/opt/mydb/.backup_env"]);
