@@ -47,6 +47,7 @@ mod patterns_git;
 mod postgres;
 mod prune;
 mod races;
+mod recipes;
 mod repair;
 mod restore_cases;
 mod restore_oracle;

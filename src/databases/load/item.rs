@@ -91,14 +91,25 @@ impl Item {
 
     /// Whether this is one of the ways to name it: `JOB/SOURCE`, `SOURCE`, and either with `/MEMBER`.
     fn is_named(&self, name: &str) -> bool {
-        let source = self.snapshot.described.source.as_str();
-        let short = source.split_once('/').map_or(source, |(_, short)| short);
-        [source, short].iter().any(|source| {
-            let member = name.strip_prefix(source).and_then(|rest| rest.strip_prefix('/'));
-            let is_member = |member: &str| member == self.member() || member == component(self.member());
-            name == *source || member.is_some_and(|member| !member.is_empty() && is_member(member))
-        })
+        let described = &self.snapshot.described;
+        let is_member = |member: &str| member == self.member() || member == component(self.member());
+        // The lines of a list are sources of a job; its name alone stands for all of them.
+        let is_list = self.stream.line.is_some() && name == described.source;
+        is_list
+            || names_of(&described.source, self.stream.line.as_deref()).iter().any(|source| {
+                let member = name.strip_prefix(source.as_str()).and_then(|rest| rest.strip_prefix('/'));
+                name == source || member.is_some_and(|member| !member.is_empty() && is_member(member))
+            })
     }
+}
+
+/// What a source is called, with and without its job. `line` is what a list of the job calls it.
+fn names_of(source: &str, line: Option<&str>) -> Vec<String> {
+    let Some(line) = line else {
+        let short = source.split_once('/').map_or(source, |(_, short)| short);
+        return vec![source.to_owned(), short.to_owned()];
+    };
+    [line.to_owned(), component(line)].into_iter().flat_map(|line| [format!("{source}/{line}"), line]).collect()
 }
 
 /// What of a set is loaded: what `names` says, or all of it. Globals come first.
@@ -124,7 +135,7 @@ pub fn choose(set: &Set, names: &[String], rename: &[(String, String)]) -> Resul
     if kinds.len() > 1 {
         let of = |kind: &&str| {
             let of_kind = chosen.iter().filter(|item| item.is_for_server() && item.stream.kind == **kind);
-            let sources: BTreeSet<&str> = of_kind.map(|item| item.snapshot.described.source.as_str()).collect();
+            let sources: BTreeSet<String> = of_kind.map(|item| item.snapshot.described.source_path()).collect();
             format!("{kind}: {}", sources.into_iter().collect::<Vec<_>>().join(", "))
         };
         return Err(LoadError::SeveralKinds(kinds.iter().map(of).collect::<Vec<_>>().join("; ")));
@@ -144,4 +155,17 @@ pub fn choose(set: &Set, names: &[String], rename: &[(String, String)]) -> Resul
     }
     chosen.sort_by_key(|item| item.role != Role::Globals);
     Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_of;
+
+    #[test]
+    fn a_line_of_a_list_is_named_like_a_source() {
+        assert_eq!(names_of("idp/gen3", None), ["idp/gen3", "gen3"]);
+        assert_eq!(names_of("dump.sql", None), ["dump.sql", "dump.sql"]);
+        assert_eq!(names_of("mydb", Some("lab1")), ["mydb/lab1", "lab1", "mydb/lab1", "lab1"]);
+        assert_eq!(names_of("mydb", Some("a/b")), ["mydb/a/b", "a/b", "mydb/a%2fb", "a%2fb"]);
+    }
 }

@@ -141,6 +141,15 @@ impl Postgres {
         path
     }
 
+    /// A server that begins with a data directory, which it then runs in.
+    pub(crate) fn of_directory(&self, data: &Path) -> Self {
+        let server = Self { folder: folder(), bin: self.bin.clone(), admin: self.admin.clone() };
+        let own = server.at() + "/data";
+        std::fs::rename(data, &own).expect("they are on one file system");
+        server.up(&own);
+        server
+    }
+
     fn up(&self, data: &str) {
         let options = format!("-c listen_addresses= -k {} -c fsync=off", self.at());
         self.must("pg_ctl", &["-D", data, "-o", &options, "-l", &(self.at() + "/log"), "-w", "start"], "");
