@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use crate::program::Strongroom;
+use crate::program::{Strongroom, said};
 
 fn configured(jobs: &str) -> Strongroom {
     let sr = Strongroom::init();
@@ -29,6 +29,14 @@ fn write(sr: &Strongroom, name: &str, jobs: &str) {
 
 fn run(sr: &Strongroom, code: i32, args: &[&str]) -> String {
     sr.expect(code, &[&["run", "--config", "strongroom.toml"], args].concat())
+}
+
+/// The program with a configuration alone: nothing of the environment takes the place of what that says.
+fn by_file(sr: &Strongroom, code: i32, args: &[&str]) -> String {
+    let args = [args, &["--config", "strongroom.toml"]].concat();
+    let mut command = sr.command(&args);
+    command.env_remove("STRONGROOM_REPO").env_remove("STRONGROOM_PASSPHRASE");
+    said(code, &args, &command.output().unwrap())
 }
 
 const WEB: &str = r#"
@@ -343,13 +351,53 @@ fn a_run_that_cannot_hold_what_it_saved_ends_with_warnings() {
     assert!(sr.expect(0, &["snapshots"]).contains("complete, held"));
 }
 
+/// What is typed, and what stands in the environment, counts before the file; each value for itself, and that is said.
+#[test]
+fn the_command_line_and_the_environment_come_before_the_file() {
+    let sr = configured("[jobs.a.sources]\nsite = { kind = \"path\", paths = [\"FOLDER/site\"] }\n");
+    let other = sr.at("other").display().to_string();
+    by_file(&sr, 0, &["run"]);
+    let count = |at: &str| sr.expect(0, &["-r", at, "snapshots", "--json"]).lines().count();
+    sr.expect(0, &["-r", &other, "init"]);
+    assert_eq!((count("repo"), count(&other)), (1, 0));
+    // The passphrase of the file opens the repository that is typed; the environment has another one.
+    let text = by_file(&sr, 0, &["-r", &other, "run"]);
+    assert!(text.contains(&format!("note: --repo takes the place of `url` of repository `main`: {other}")), "{text}");
+    assert_eq!((count("repo"), count(&other)), (1, 1));
+    let with = |code: i32, variables: &[(&str, &str)], args: &[&str]| {
+        let args = [args, &["--config", "strongroom.toml"]].concat();
+        let mut command = sr.command(&args);
+        command.env_remove("STRONGROOM_REPO").env_remove("STRONGROOM_PASSPHRASE").envs(variables.iter().copied());
+        said(code, &args, &command.output().unwrap())
+    };
+    let text = with(0, &[("STRONGROOM_REPO", &other)], &["run"]);
+    assert!(text.contains("note: STRONGROOM_REPO takes the place of `url`"), "{text}");
+    assert_eq!((count("repo"), count(&other)), (1, 2));
+    let text = with(1, &[("STRONGROOM_PASSWORD", "wrong")], &["run"]);
+    assert!(text.contains("note: STRONGROOM_PASSWORD takes the place of `password_file`"), "{text}");
+    let pass = sr.write("typed", "open sesame\n");
+    with(0, &[("STRONGROOM_PASSWORD", "wrong")], &["run", "--password-file", pass.to_str().unwrap()]);
+    assert_eq!((count("repo"), count(&other)), (2, 2));
+    // A name that is typed is that of the snapshots, before the variable.
+    with(0, &[("STRONGROOM_HOST", "of-variable")], &["run", "--host", "typed", "--compression", "off"]);
+    assert!(sr.expect(0, &["snapshots", "--host", "typed"]).contains("1 snapshot"));
+    // What counts is shown with who says it.
+    let shown = with(0, &[("STRONGROOM_REPO", "/else"), ("STRONGROOM_PASSPHRASE", "x")], &["config", "show"]);
+    assert!(shown.contains("repositories.main.url = \"/else\"   # STRONGROOM_REPO, in place of "), "{shown}");
+    assert!(shown.contains(", not used: STRONGROOM_PASSPHRASE takes its place"), "{shown}");
+    let shown = with(0, &[("STRONGROOM_REPO", "/else")], &["config", "show", "--json", "--limit-upload", "1M"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let instead =
+        serde_json::json!({ "url": "/else", "url_by": "STRONGROOM_REPO", "limit_upload_by": "--limit-upload" });
+    assert_eq!(shown["instead"], instead, "{shown}");
+    assert!(!by_file(&sr, 0, &["config", "show"]).contains("in place of"));
+}
+
 /// Before the first night: what a run would meet is tried, and nothing is saved.
 #[test]
 fn a_configuration_is_tried_against_its_repositories_and_sources() {
     let sr = configured(WEB);
-    let check = |code: i32, more: &[&str]| {
-        sr.expect(code, &[&["config", "check", "--config", "strongroom.toml"], more].concat())
-    };
+    let check = |code: i32, more: &[&str]| by_file(&sr, code, &[&["config", "check"], more].concat());
     assert!(check(0, &[]).contains("no errors found; 3 jobs, 5 sources"));
     assert!(sr.expect(0, &["snapshots"]).contains("0 snapshots"));
     sr.write("home/pass", "wrong\n");
