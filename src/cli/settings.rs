@@ -242,7 +242,8 @@ fn store_options(arguments: &GlobalArguments, env: &Env) -> Result<StoreOptions>
 fn credential(arguments: &GlobalArguments, env: &Env) -> Result<Option<CredentialFile>> {
     let by_passphrase = arguments.password_file.is_some()
         || arguments.password_command.is_some()
-        || arguments.passphrase_variable.is_some();
+        || arguments.passphrase_variable.is_some()
+        || arguments.passphrase_command.is_some();
     let variable = || env.variable("STRONGROOM_CREDENTIAL").filter(|_| !by_passphrase).map(PathBuf::from);
     let Some(path) = arguments.credential.clone().or_else(variable) else { return Ok(None) };
     let path = env.cwd.join(path);

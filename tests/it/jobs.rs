@@ -170,7 +170,7 @@ fn the_journal_tells_what_was_run_and_why_it_failed() {
     );
     let text = sr.expect(0, &["runs"]);
     assert!(text.contains("no runs"), "{text}");
-    let text = run(&sr, 1, &[]);
+    let text = by_file(&sr, 1, &["run"]);
     assert!(text.contains("job gone: "), "{text}");
     let text = sr.expect(0, &["runs"]);
     assert!(text.contains("partial") && text.contains("a/good") && text.contains("status 7"), "{text}");
@@ -331,6 +331,32 @@ fn what_was_saved_alone_is_shown_as_such() {
     assert!(show(&runs[1]["run"], &[]).contains("only       web/dump"));
     let text = sr.expect(0, &["runs"]);
     assert!(text.lines().nth(2).unwrap().contains("  web/dump  "), "{text}");
+}
+
+/// A command that prints a password gets neither a passphrase of the program nor keys of the store: that of a repository,
+/// and that of a database, which nobody answers here. It has the variables of `env_file`.
+#[test]
+fn a_command_that_prints_a_password_gets_no_secret_of_this_program() {
+    let sr = configured(
+        "[jobs.a.sources]\nx = { kind = \"command\", file = \"x\", command = \"echo x\" }\n\
+         db = { kind = \"mysql\", host = \"127.0.0.1\", port = 1, user = \"u\", password_command = \"env > FOLDER/of-db; echo x\" }\n",
+    );
+    let folder = sr.folder.path().display().to_string();
+    let vars = sr.write("vars", "export WORD=\"of the file\"\nAWS_SESSION_TOKEN=hunter2\n");
+    fs::set_permissions(&vars, fs::Permissions::from_mode(0o600)).unwrap();
+    let text = sr.read("strongroom.toml");
+    let command = format!("password_command = \"env > {folder}/of-repo; cat {folder}/home/pass\"");
+    let text = text.replace("password_file = \"{env:HOME}/pass\"", &command);
+    sr.write("strongroom.toml", format!("env_file = \"{}\"\n{text}", vars.display()));
+    let args = ["run", "--config", "strongroom.toml"];
+    let mut command = sr.command(&args);
+    command.env_remove("STRONGROOM_PASSPHRASE").env("STRONGROOM_OTHER_PASSPHRASE", "hunter2");
+    command.env("AWS_SECRET_ACCESS_KEY", "hunter2");
+    said(3, &args, &command.output().unwrap());
+    for seen in ["of-repo", "of-db"].map(|name| sr.read(name)) {
+        assert!(seen.contains("WORD=of the file") && seen.contains("TZ=UTC"), "{seen}");
+        assert!(!seen.contains("hunter2") && !seen.contains("STRONGROOM_") && !seen.contains("AWS_"), "{seen}");
+    }
 }
 
 /// What is saved is not told as failed because it could not be held.

@@ -117,7 +117,7 @@ pub(in crate::cli) fn repository_of(
         password_file: secret_file(table, "password", texts, None)?,
         passphrase_variable: table.text("password_env").map(str::to_owned),
         // A command is for a shell: nothing is filled in.
-        password_command: table.text("password_command").map(str::to_owned),
+        passphrase_command: table.text("password_command").map(str::to_owned),
         ..named
     })
 }
