@@ -294,7 +294,10 @@ fn no_set(found: usize) -> String {
     match found {
         0 => "no set matches".to_owned(),
         n => {
-            format!("no whole set matches: {n} found, and not enough of them are whole; --partial accepts partial ones")
+            format!(
+                "no whole set matches: {n} found, and not enough of them are whole; --partial accepts partial ones, \
+                 --per-source takes the newest good snapshot of each source"
+            )
         }
     }
 }

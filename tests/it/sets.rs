@@ -7,8 +7,9 @@ use crate::harness::story::{sound, thorough};
 use crate::harness::{Bench, names, options};
 use crate::program::Strongroom;
 use jiff::tz::TimeZone;
+use parking_lot::Mutex;
 use strongroom::format::record::Outcome;
-use strongroom::ops::backup::{BackupOptions, Job, StreamSource, backup};
+use strongroom::ops::backup::{BackupOptions, Follower, Job, SourceReport, StreamSource, backup};
 use strongroom::ops::copy::{CopyOptions, copy};
 use strongroom::ops::forget::policy::{Keep, Policy};
 use strongroom::ops::forget::{ForgetOptions, ForgetReport, GroupBy, Which, forget};
@@ -93,6 +94,48 @@ fn the_newest_good_member_of_a_source_stays_with_its_set() {
     let report = keep_last(&bench, 2);
     let reasons = |at: usize| report.groups[0].snapshots[at].1.reasons.join();
     assert_eq!(reasons(2), "newest of source audit");
+}
+
+/// What a backup tells while it runs.
+struct Told {
+    bench: Bench,
+    events: Mutex<Vec<String>>,
+}
+
+impl Follower for Told {
+    fn begins(&self, sources: &[String]) {
+        self.events.lock().push(format!("begins {}", sources.join(" ")));
+    }
+
+    fn saved(&self, report: &SourceReport) {
+        let is_published = report.snapshot.is_none_or(|id| self.bench.open().state().snapshots.contains_key(&id));
+        assert!(is_published, "{} is told before it is published", report.source);
+        self.events.lock().push(format!("saved {}", report.source));
+    }
+
+    fn ended(&self, source: &str) {
+        self.events.lock().push(format!("ended {source}"));
+    }
+}
+
+/// MYDB-6: small streams wait to be published together. Nobody is told that one is saved before it is: a run that is killed
+/// then would have a snapshot in the journal that is nowhere else.
+#[test]
+fn what_is_saved_is_told_once_it_is_published() {
+    let bench = Bench::new();
+    let events = Mutex::new(Vec::new());
+    let told = Arc::new(Told { bench: Bench::beside(bench.store.clone()), events });
+    let stream = |name: &str, text: &str| StreamSource::Reader {
+        name: name.to_owned(),
+        reader: Box::new(Cursor::new(text.to_owned().into_bytes())),
+    };
+    let streams = vec![stream("a", "1"), stream("empty", ""), stream("b", "2")];
+    let job =
+        Some(Job { name: "j".to_owned(), job_type: "Daily".to_owned(), notes: None, records: vec![], alone: false });
+    let options = BackupOptions { streams, job, follower: Some(told.clone()), ..options(&[]) };
+    backup(&bench.open(), options, &Silent).unwrap();
+    let events = ["begins a empty b", "saved a", "ended a", "saved empty", "ended empty", "saved b", "ended b"];
+    assert_eq!(*told.events.lock(), events);
 }
 
 /// The newest dump of a database that was dropped is damaged: the good one before it stays, and so does the damaged one,
