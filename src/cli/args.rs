@@ -41,6 +41,9 @@ pub struct GlobalArguments {
     /// The variable that holds the passphrase, as the configuration names it
     #[arg(skip)]
     pub passphrase_variable: Option<String>,
+    /// The command that prints the passphrase, as the configuration has it
+    #[arg(skip)]
+    pub passphrase_command: Option<String>,
     /// Directory of the cache; it may be deleted at any time
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
@@ -120,6 +123,9 @@ pub struct SetArguments {
     /// With --set: accept a partial set
     #[arg(long, requires = "set", help_heading = "Snapshot selection")]
     pub partial: bool,
+    /// With --set latest: take the newest good snapshot of each source, whichever sets they are of
+    #[arg(long, requires = "set", help_heading = "Snapshot selection")]
+    pub per_source: bool,
 }
 
 /// Where the passphrase of another repository comes from.

@@ -19,6 +19,15 @@ pub(in crate::cli) struct Planned<'c> {
     pub(in crate::cli) alone: bool,
 }
 
+impl Planned<'_> {
+    /// The sources that were named; none if that was the whole job.
+    pub(in crate::cli) fn asked_for(&self) -> Vec<String> {
+        let lines: &[String] = if let Lines::Named(lines) = &self.lines { lines } else { &[] };
+        let names = self.sources.iter().map(|source| &source.name).chain(lines);
+        names.filter(|_| self.alone).map(|name| format!("{}/{name}", self.job.name)).collect()
+    }
+}
+
 /// What is to be run of the sources that a command lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) enum Lines {
@@ -43,7 +52,11 @@ pub(in crate::cli) fn parallel(job: &Job) -> usize {
     }
 }
 
+/// The name of this machine in snapshots and in `hosts`.
 pub(in crate::cli) fn host(env: &Env) -> String {
+    if let Some(named) = env.named_host.get() {
+        return named.clone();
+    }
     env.variable("STRONGROOM_HOST").map_or_else(|| env.host.clone(), |host| host.to_string_lossy().into_owned())
 }
 

@@ -16,6 +16,7 @@ mod dump;
 mod dumps;
 mod file;
 mod first;
+mod follow;
 mod foresee;
 mod foreseen;
 mod framed;
@@ -54,6 +55,7 @@ use together::Together;
 pub use compare::Compare;
 pub use dump::{Dump, Dumped, Origin};
 pub use dumps::{ListDumps, dumps_source};
+pub use follow::Follower;
 pub use foresee::foresee;
 pub use foreseen::{Foreseen, ForeseenContent, ForeseenStream};
 pub use framed::{Frame, framed_source, line_source};
@@ -101,6 +103,8 @@ pub struct BackupOptions {
     pub parallel: usize,
     /// What was asked, without secrets: kept with the run.
     pub command: String,
+    /// Is told what was published as soon as it was.
+    pub follower: Option<Arc<dyn Follower>>,
 }
 
 /// Paths that are saved as one source, and how.

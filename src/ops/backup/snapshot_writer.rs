@@ -88,8 +88,10 @@ fn save<'a>(together: &'a Together<'a>, n: usize, source: Box<dyn Source>, turn:
     let _stop = StopIfPanicking(together);
     let alarm = Alarm::new(together.observer, &together.stopped);
     let mut writer = SnapshotWriter::new(together, &alarm, (n, 0), turn);
-    if let Err(e) = source.store(&mut writer) {
-        together.fail(e);
+    let name = source.name().to_owned();
+    match source.store(&mut writer) {
+        Ok(()) => together.source_ended(n, name),
+        Err(e) => together.fail(e),
     }
 }
 

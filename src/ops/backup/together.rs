@@ -7,7 +7,7 @@
 //! published: the record that publishes one must not be where another one's chunks are looked after for the last time.
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +26,7 @@ use crate::repository::dedup::Found;
 use crate::repository::write::run::{Publication, Run, program};
 use crate::repository::{Repository, RepositoryError};
 
+use super::follow::Follower;
 use super::report::SourceReport;
 use super::turns::{Place, Turns};
 use super::{BackupError, BackupOptions, Job, worst};
@@ -57,6 +58,8 @@ pub(super) struct Together<'a> {
     repository: Arc<Repository>,
     /// The set that the snapshots make, if there are several sources.
     set: Option<SetDescription>,
+    /// Is told what is published.
+    follower: Option<Arc<dyn Follower>>,
     /// What is being saved now, for a line of progress.
     shown: Mutex<Vec<String>>,
     state: Mutex<State>,
@@ -77,6 +80,12 @@ struct State {
     due: Option<Instant>,
     settled: Settled,
     reports: BTreeMap<Place, SourceReport>,
+    /// Of what the follower was told.
+    told: BTreeSet<Place>,
+    /// Sources that have ended, by their numbers, as long as the follower was not told.
+    ended: BTreeMap<usize, String>,
+    /// What waited could not be published: reports say what is not so, and nobody is told.
+    is_broken: bool,
     failed: Option<BackupError>,
     is_over: bool,
 }
@@ -125,6 +134,9 @@ impl<'a> Together<'a> {
         let repository = run.repository().clone();
         let left = sources.len();
         let job = options.job.as_ref();
+        if let Some(follower) = &options.follower {
+            follower.begins(&sources);
+        }
         let set = (left > 1 || job.is_some()).then(|| set(&repository, job, sources));
         let common = Common {
             host: options.host.clone(),
@@ -145,6 +157,9 @@ impl<'a> Together<'a> {
             due: None,
             settled: Settled::default(),
             reports: BTreeMap::new(),
+            told: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            is_broken: false,
             failed: None,
             is_over: false,
         };
@@ -156,6 +171,7 @@ impl<'a> Together<'a> {
             begun,
             repository,
             set,
+            follower: options.follower.clone(),
             shown: Mutex::default(),
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -222,9 +238,35 @@ impl<'a> Together<'a> {
 
     /// Takes down what came of a source or member: at its place, or behind that if something stands there.
     pub(super) fn report(&self, (source, member): Place, report: SourceReport) {
-        let reports = &mut self.state.lock().reports;
-        let place = (member..).map(|member| (source, member)).find(|place| !reports.contains_key(place));
-        reports.extend(place.map(|place| (place, report)));
+        let state = &mut *self.state.lock();
+        let place = (member..).map(|member| (source, member)).find(|place| !state.reports.contains_key(place));
+        state.reports.extend(place.map(|place| (place, report)));
+        self.tell(state);
+    }
+
+    /// A source has ended, with all its members.
+    pub(super) fn source_ended(&self, source: usize, name: String) {
+        let state = &mut *self.state.lock();
+        state.ended.insert(source, name);
+        self.tell(state);
+    }
+
+    /// Tells the follower of what is published, and of what failed.
+    fn tell(&self, state: &mut State) {
+        let Some(follower) = self.follower.as_ref().filter(|_| !state.is_broken) else { return };
+        let waiting: BTreeSet<Place> = state.waiting.iter().map(|w| w.place).collect();
+        for (place, report) in state.reports.iter().filter(|(place, _)| !waiting.contains(place)) {
+            if state.told.insert(*place) {
+                follower.saved(report);
+            }
+        }
+        state.ended.retain(|source, name| {
+            let is_over = waiting.range((*source, 0)..(source + 1, 0)).next().is_none();
+            if is_over {
+                follower.ended(name);
+            }
+            !is_over
+        });
     }
 
     /// What came of a source so far.
@@ -234,9 +276,13 @@ impl<'a> Together<'a> {
 
     /// What came of a source is not without a warning.
     pub(super) fn warn_of(&self, source: usize, text: &str) {
-        for (_, report) in self.state.lock().reports.range_mut((source, 0)..(source + 1, 0)) {
+        let state = &mut *self.state.lock();
+        for (place, report) in state.reports.range_mut((source, 0)..(source + 1, 0)) {
             report.outcome = report.outcome.max(Outcome::Warnings);
             report.error.get_or_insert_with(|| text.to_owned());
+            if let Some(follower) = self.follower.as_ref().filter(|_| state.told.contains(place)) {
+                follower.saved(report);
+            }
         }
     }
 
@@ -336,7 +382,14 @@ impl<'a> Together<'a> {
     /// Publishes the streams that wait, and ends the run in the same record if `ends` says so.
     fn publish_waiting(&self, state: &mut State, ends: bool) -> Result<(), BackupError> {
         state.due = None;
-        let mut waiting = std::mem::take(&mut state.waiting);
+        let waiting = std::mem::take(&mut state.waiting);
+        let published = self.publish_together(state, waiting, ends);
+        state.is_broken |= published.is_err();
+        self.tell(state);
+        published
+    }
+
+    fn publish_together(&self, state: &mut State, mut waiting: Vec<Waiting>, ends: bool) -> Result<(), BackupError> {
         let Some(last) = waiting.last() else { return Ok(()) };
         let figures = last.stored.described.figures;
         waiting.sort_by_key(|w| w.place);

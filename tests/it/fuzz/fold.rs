@@ -77,6 +77,7 @@ fn scene() -> Scene {
                 parallel: 1,
                 compression: Default::default(),
                 command: String::new(),
+                follower: None,
             };
             backup(repository, options, &Silent).unwrap();
         }

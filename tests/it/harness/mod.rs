@@ -232,6 +232,7 @@ pub(crate) fn options(paths: &[&Path]) -> BackupOptions {
         parallel: 1,
         compression: Default::default(),
         command: "test".to_owned(),
+        follower: None,
     }
 }
 

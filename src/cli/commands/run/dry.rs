@@ -20,7 +20,7 @@ use crate::cli::time::{rfc3339, show};
 use crate::jobs::config::Config;
 use crate::jobs::config::tree::{Table, Value};
 use crate::jobs::hooks::Moment;
-use crate::jobs::journal::{Event, Journal};
+use crate::jobs::journal::{Event, Journal, runs};
 use crate::ops::backup::{Foreseen, ForeseenContent, ForeseenStream, foresee};
 use crate::primitives::progress::{Observer, Severity};
 
@@ -205,7 +205,7 @@ impl Dry<'_> {
             settings: &settings,
             job,
             texts: &texts,
-            usual: usual_lengths(&self.events),
+            usual: usual_lengths(&runs(self.events.clone())),
             repository: &repository,
             hooks: &hooks_of,
         };
