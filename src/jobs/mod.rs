@@ -2,6 +2,7 @@
 //!
 //! Nothing here prints: what is wrong in a file is told with its place, by [`config::ConfigError`].
 
+pub mod audit;
 pub mod config;
 pub mod debt;
 pub mod frame;
