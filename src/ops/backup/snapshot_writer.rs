@@ -5,7 +5,7 @@ use crate::format::description::{
 };
 use crate::format::record::{Outcome, SnapshotEntry};
 use crate::primitives::component::component;
-use crate::primitives::ids::{ChunkId, SetId, SnapshotId};
+use crate::primitives::ids::{ChunkId, SnapshotId};
 use crate::primitives::progress::Observer;
 use crate::primitives::system::random;
 use crate::repository::Repository;
@@ -124,24 +124,15 @@ impl<'a> SnapshotWriter<'a> {
         options: &'a BackupOptions,
         alarm: &'a Alarm<'a>,
         begun: &'a RunDescription,
+        set: Option<SetDescription>,
     ) -> Self {
         let (reports, waiting) = (Vec::new(), Vec::new());
-        Self { run, options, observer: alarm, alarm, begun, reports, left: 0, waiting, set: None, line: None }
+        Self { run, options, observer: alarm, alarm, begun, reports, left: 0, waiting, set, line: None }
     }
 
     /// Stores the sources one after the other. What is stored is published, whatever comes after it.
     pub(super) fn store(&mut self, sources: Vec<Box<dyn Source>>) -> Result<(), BackupError> {
         self.left = sources.len();
-        let job = self.options.job.as_ref();
-        self.set = (sources.len() > 1 || job.is_some()).then(|| SetDescription {
-            id: SetId(random(&*self.run.repository().system)),
-            sources: sources.iter().map(|source| source.name().to_owned()).collect(),
-            job: job.map(|job| job.name.clone()),
-            job_type: job.map(|job| job.job_type.clone()),
-            notes: job.and_then(|job| job.notes.clone()),
-            records: job.map(|job| job.records.clone()).filter(|records| !records.is_empty()),
-            alone: job.map(|job| job.alone).filter(|alone| *alone),
-        });
         let mut done = Ok(());
         for source in sources {
             self.left -= 1;
@@ -291,6 +282,7 @@ impl<'a> SnapshotWriter<'a> {
             (_, Outcome::Failed) => Outcome::Partial,
             (_, w) => w,
         };
+        // What became of the source at hand is reported after this.
         let findings = self.reports.iter().filter_map(|r| r.error.clone()).collect();
         (run_outcome, RunDescription { figures, findings, ..self.begun.clone() })
     }
