@@ -46,8 +46,18 @@ pub enum Event {
         time_ms: i64,
         /// The slot that it is for, if it was due.
         slot_ms: Option<i64>,
+        /// The sources that were asked for, if that was not the whole job.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        alone: Vec<String>,
     },
-    /// A source of a run is done.
+    /// The sources that a run is to save are known.
+    Sources {
+        /// The run.
+        run: String,
+        /// Their names, in the order in which they are saved.
+        sources: Vec<String>,
+    },
+    /// A source of a run, or a member of one, is saved, or has failed. Of two lines the later one counts.
     Source {
         /// The run.
         run: String,
@@ -63,6 +73,16 @@ pub enum Event {
         bytes: u64,
         /// Bytes added to the repository.
         bytes_stored: u64,
+        /// When, in milliseconds since the epoch.
+        #[serde(default)]
+        time_ms: Option<i64>,
+    },
+    /// A source of a run has ended, with all its members.
+    SourceEnded {
+        /// The run.
+        run: String,
+        /// The source.
+        source: String,
     },
     /// A run ended.
     Ended {
@@ -78,7 +98,7 @@ pub enum Event {
 }
 
 /// The journal of a machine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Journal {
     folder: PathBuf,
 }
@@ -96,14 +116,18 @@ pub struct Run {
     pub begun_ms: i64,
     /// The slot that it was for.
     pub slot_ms: Option<i64>,
+    /// The sources that were asked for, if that was not the whole job.
+    pub alone: Vec<String>,
     /// When it ended; `None` if it has not, or was killed.
     pub ended_ms: Option<i64>,
     /// How complete its set is; `None` likewise.
     pub outcome: Option<String>,
     /// Why it failed as a whole.
     pub error: Option<String>,
-    /// Its sources, or members of them.
+    /// Its sources, or members of them, as far as they were saved or have failed.
     pub sources: Vec<RunSource>,
+    /// Sources that it was to save and that have not ended: it is still going on, or was stopped before.
+    pub unfinished: Vec<String>,
 }
 
 /// What came of a source of a run.
@@ -121,6 +145,8 @@ pub struct RunSource {
     pub bytes: u64,
     /// Bytes added to the repository.
     pub bytes_stored: u64,
+    /// When it was done, in milliseconds since the epoch; journals of earlier versions do not say it.
+    pub done_ms: Option<i64>,
 }
 
 /// The right to run a job: no other process has it. It ends with the process, however that ends.
@@ -208,29 +234,49 @@ fn ends_with_a_line(file: &File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-fn runs(events: Vec<Event>) -> Vec<Run> {
+/// The runs that these lines tell of, oldest first.
+pub fn runs(events: Vec<Event>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
+    let find = |runs: &mut Vec<Run>, run: &str| runs.iter().rposition(|known| known.run == run);
     for event in events {
         match event {
             Event::Seen { .. } => {}
-            Event::Begun { run, job, job_type, time_ms, slot_ms } => runs.push(Run {
+            Event::Begun { run, job, job_type, time_ms, slot_ms, alone } => runs.push(Run {
                 run,
                 job,
                 job_type,
                 begun_ms: time_ms,
                 slot_ms,
+                alone,
                 ended_ms: None,
                 outcome: None,
                 error: None,
                 sources: Vec::new(),
+                unfinished: Vec::new(),
             }),
-            Event::Source { run, source, outcome, snapshot, error, bytes, bytes_stored } => {
-                if let Some(run) = runs.iter_mut().rfind(|known| known.run == run) {
-                    run.sources.push(RunSource { source, outcome, snapshot, error, bytes, bytes_stored });
+            Event::Sources { run, sources } => {
+                if let Some(at) = find(&mut runs, &run) {
+                    runs[at].unfinished = sources;
+                }
+            }
+            Event::Source { run, source, outcome, snapshot, error, bytes, bytes_stored, time_ms } => {
+                if let Some(at) = find(&mut runs, &run) {
+                    let sources = &mut runs[at].sources;
+                    let done = RunSource { source, outcome, snapshot, error, bytes, bytes_stored, done_ms: time_ms };
+                    match sources.iter().position(|known| known.source == done.source) {
+                        Some(known) => sources[known] = done,
+                        None => sources.push(done),
+                    }
+                }
+            }
+            Event::SourceEnded { run, source } => {
+                if let Some(at) = find(&mut runs, &run) {
+                    runs[at].unfinished.retain(|known| *known != source);
                 }
             }
             Event::Ended { run, outcome, time_ms, error } => {
-                if let Some(run) = runs.iter_mut().rfind(|known| known.run == run) {
+                if let Some(at) = find(&mut runs, &run) {
+                    let run = &mut runs[at];
                     (run.ended_ms, run.outcome, run.error) = (Some(time_ms), Some(outcome), error);
                 }
             }
@@ -259,7 +305,8 @@ mod tests {
     use super::*;
 
     fn begun(run: &str, time_ms: i64, slot_ms: Option<i64>) -> Event {
-        Event::Begun { run: run.to_owned(), job: "a".to_owned(), job_type: "Daily".to_owned(), time_ms, slot_ms }
+        let (job, job_type) = ("a".to_owned(), "Daily".to_owned());
+        Event::Begun { run: run.to_owned(), job, job_type, time_ms, slot_ms, alone: Vec::new() }
     }
 
     #[test]
@@ -276,6 +323,50 @@ mod tests {
         assert_eq!((runs.len(), runs[0].ended_ms, runs[0].outcome.as_deref()), (1, Some(9), Some("complete")));
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(journal.path()).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    /// Lines as an earlier version wrote them, and of a run that was killed while it saved its second source.
+    #[test]
+    fn what_a_run_has_and_has_not_saved_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).unwrap();
+        let old = r#"{"event":"begun","run":"1","job":"a","job_type":"Daily","time_ms":5,"slot_ms":null}
+{"event":"source","run":"1","source":"a/x","outcome":"complete","snapshot":"f0","error":null,"bytes":3,"bytes_stored":2}
+{"event":"ended","run":"1","outcome":"complete","time_ms":9,"error":null}
+{"event":"begun","run":"2","job":"a","job_type":"Daily","time_ms":15,"slot_ms":null}
+{"event":"of_a_later_version","run":"2"}
+"#;
+        fs::write(journal.path(), old).unwrap();
+        let run = || "2".to_owned();
+        let saved = |source: &str, outcome: &str| Event::Source {
+            run: run(),
+            source: source.to_owned(),
+            outcome: outcome.to_owned(),
+            snapshot: Some("f1".to_owned()),
+            error: None,
+            bytes: 7,
+            bytes_stored: 6,
+            time_ms: Some(16),
+        };
+        let sources = ["a/x", "a/y", "a/z"].map(str::to_owned).to_vec();
+        let ended = Event::SourceEnded { run: run(), source: "a/x".to_owned() };
+        let events = [
+            Event::Sources { run: run(), sources },
+            saved("a/x", "complete"),
+            // Its hook `after` failed.
+            saved("a/x", "warnings"),
+            ended,
+            saved("a/y/db", "complete"),
+        ];
+        events.iter().for_each(|event| journal.append(event).unwrap());
+        let runs = journal.runs().unwrap();
+        assert_eq!((runs[0].sources[0].bytes, runs[0].sources[0].done_ms), (3, None));
+        assert!(runs[0].unfinished.is_empty(), "an earlier version did not say what was to be saved");
+        let sources: Vec<(&str, &str)> =
+            runs[1].sources.iter().map(|s| (s.source.as_str(), s.outcome.as_str())).collect();
+        assert_eq!(sources, [("a/x", "warnings"), ("a/y/db", "complete")]);
+        assert_eq!((runs[1].unfinished.join(" "), runs[1].sources[1].done_ms), ("a/y a/z".to_owned(), Some(16)));
+        assert_eq!(runs[1].outcome, None);
     }
 
     #[test]

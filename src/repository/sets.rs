@@ -41,6 +41,11 @@ impl Set {
         names.fold(place, |place, name| place.join(component(name)))
     }
 
+    /// Whether data of a member is lost.
+    pub fn is_damaged(&self) -> bool {
+        self.members.iter().any(|s| s.state.damaged)
+    }
+
     /// Whether a member is held.
     pub fn is_held(&self) -> bool {
         self.members.iter().any(|s| s.state.held)
@@ -140,7 +145,7 @@ impl Set {
     }
 
     fn is_whole(&self) -> bool {
-        matches!(self.outcome(), Outcome::Complete | Outcome::Warnings)
+        matches!(self.outcome(), Outcome::Complete | Outcome::Warnings) && !self.is_damaged()
     }
 }
 

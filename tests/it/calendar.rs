@@ -65,6 +65,7 @@ impl Numbers {
                 outcome: outcomes.get(outcome).copied().unwrap_or(Outcome::Complete),
                 tags,
                 held: !plain && self.one_in(12),
+                damaged: false,
             }
         };
         (0..count).map(candidate).collect()

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use crate::program::Strongroom;
 
@@ -251,6 +252,95 @@ fn a_job_is_run_by_one_process_at_a_time_and_one_that_was_killed_is_shown() {
     fs::write(&go, "go\n").unwrap();
     assert!(second.wait().unwrap().success());
     assert_eq!(waiting.wait_with_output().unwrap().status.code(), Some(0));
+}
+
+/// MYDB-6: a run that is killed while its second source reads tells what it has saved, with figures, and what is not
+/// finished; the repository has the same.
+#[test]
+fn a_run_that_was_killed_tells_which_sources_it_has_saved() {
+    let sr = configured(
+        "[jobs.a.sources]\nsite = { kind = \"path\", paths = [\"FOLDER/site\"] }\n\
+         dump = { kind = \"command\", file = \"x\", command = \"echo x; echo > FOLDER/begun; read line < FOLDER/go\" }\n\
+         last = { kind = \"path\", paths = [\"FOLDER/site\"] }\n",
+    );
+    for pipe in ["begun", "go"] {
+        assert!(crate::program::run("mkfifo", &[sr.at(pipe).to_str().unwrap()]));
+    }
+    let mut child = sr.command(&["run", "--config", "strongroom.toml"]).stdout(Stdio::null()).spawn().unwrap();
+    fs::read(sr.at("begun")).unwrap();
+    let json = |args: &[&str]| -> serde_json::Value { serde_json::from_str(&sr.expect(0, args)).unwrap() };
+    let seen = json(&["runs", "--json"]);
+    assert_eq!((&seen["outcome"], &seen["sources"][0]["source"]), (&"running".into(), &"a/site".into()), "{seen}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let seen = json(&["runs", "--json"]);
+    assert_eq!((&seen["outcome"], seen["sources"].as_array().unwrap().len()), (&"crashed".into(), 1), "{seen}");
+    let source = &seen["sources"][0];
+    assert_eq!((&source["outcome"], &source["bytes"]), (&"complete".into(), &6.into()), "{seen}");
+    assert!(source["done"].is_string() && source["bytes_stored"].as_u64() > Some(0), "{seen}");
+    assert_eq!(seen["unfinished"], serde_json::json!(["a/dump", "a/last"]));
+    let text = sr.expect(0, &["runs"]);
+    assert!(text.contains("a/dump (not finished), a/last (not finished), a/site"), "{text}");
+    let text = sr.expect(0, &["show", seen["run"].as_str().unwrap()]);
+    assert!(text.contains("source     a/site: complete, snapshot ") && text.contains("a/dump: not finished"), "{text}");
+    assert_eq!(json(&["snapshots", "--json"])["id"], source["snapshot"]);
+    // A member of a whole run is told once.
+    fs::write(sr.at("strongroom.toml"), fs::read_to_string(sr.at("strongroom.toml")).unwrap().replace("; read", "; #"))
+        .unwrap();
+    let reader = std::thread::spawn({
+        let begun = sr.at("begun");
+        move || fs::read(begun).unwrap()
+    });
+    run(&sr, 0, &["a"]);
+    reader.join().unwrap();
+    let seen = json(&["runs", "--json", "--latest", "1"]);
+    assert_eq!(
+        (seen["sources"].as_array().unwrap().len(), &seen["unfinished"]),
+        (3, &serde_json::Value::Null),
+        "{seen}"
+    );
+}
+
+/// MYDB-7: a set of one source alone says so, in the repository and in the journal.
+#[test]
+fn what_was_saved_alone_is_shown_as_such() {
+    let sr = configured(WEB);
+    run(&sr, 0, &["web"]);
+    run(&sr, 0, &["web/dump"]);
+    let sets: Vec<serde_json::Value> =
+        sr.expect(0, &["snapshots", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let show = |id: &serde_json::Value, args: &[&str]| sr.expect(0, &[&["show", id.as_str().unwrap()], args].concat());
+    let json = |text: String| -> serde_json::Value { serde_json::from_str(&text).unwrap() };
+    let whole = json(show(&sets[0]["set"], &["--json"]));
+    assert_eq!((&whole["alone"], &whole["sources"]), (&false.into(), &serde_json::json!(["web/site", "web/dump"])));
+    let alone = &sets.last().unwrap()["set"];
+    let shown = json(show(alone, &["--json"]));
+    assert_eq!((&shown["alone"], &shown["sources"]), (&true.into(), &serde_json::json!(["web/dump"])));
+    assert!(show(alone, &[]).contains("only       web/dump"));
+    let runs: Vec<serde_json::Value> =
+        sr.expect(0, &["runs", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(runs[0]["alone"].is_null() && runs[1]["alone"] == serde_json::json!(["web/dump"]), "{runs:?}");
+    assert!(show(&runs[1]["run"], &[]).contains("only       web/dump"));
+    let text = sr.expect(0, &["runs"]);
+    assert!(text.lines().nth(2).unwrap().contains("  web/dump  "), "{text}");
+}
+
+/// What is saved is not told as failed because it could not be held.
+#[test]
+fn a_run_that_cannot_hold_what_it_saved_ends_with_warnings() {
+    let broken = "[jobs.a]\nafter = \"cd FOLDER/repo && mv log log.away && touch log\"\n[jobs.a.sources]\n\
+                  site = { kind = \"path\", paths = [\"FOLDER/site\"] }\n";
+    let sr = configured(broken);
+    let text = run(&sr, 3, &["--hold"]);
+    assert!(text.contains("the snapshots are saved and could not be held: "), "{text}");
+    fs::remove_file(sr.at("repo/log")).unwrap();
+    fs::rename(sr.at("repo/log.away"), sr.at("repo/log")).unwrap();
+    let seen: serde_json::Value = serde_json::from_str(&sr.expect(0, &["runs", "--json"])).unwrap();
+    assert_eq!((&seen["outcome"], &seen["sources"][0]["outcome"]), (&"warnings".into(), &"complete".into()), "{seen}");
+    let error = seen["error"].as_str().unwrap();
+    let command = error.rsplit("; `strongroom ").next().unwrap().split('`').next().unwrap();
+    sr.expect(0, &command.split(' ').collect::<Vec<_>>());
+    assert!(sr.expect(0, &["snapshots"]).contains("complete, held"));
 }
 
 /// Before the first night: what a run would meet is tried, and nothing is saved.

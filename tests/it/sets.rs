@@ -1,9 +1,10 @@
 //! Sets: what one run saved of several sources is listed, kept and forgotten together.
 
 use std::io::Cursor;
+use std::sync::Arc;
 
-use crate::harness::story::sound;
-use crate::harness::{Bench, options};
+use crate::harness::story::{sound, thorough};
+use crate::harness::{Bench, names, options};
 use crate::program::Strongroom;
 use jiff::tz::TimeZone;
 use strongroom::format::record::Outcome;
@@ -11,9 +12,11 @@ use strongroom::ops::backup::{BackupOptions, Job, StreamSource, backup};
 use strongroom::ops::copy::{CopyOptions, copy};
 use strongroom::ops::forget::policy::{Keep, Policy};
 use strongroom::ops::forget::{ForgetOptions, ForgetReport, GroupBy, Which, forget};
+use strongroom::ops::repair::repair;
 use strongroom::primitives::progress::Silent;
 use strongroom::repository::sets::{Set, SetFilter, choose_set, sets};
 use strongroom::repository::snapshots::{ChoiceError, SnapshotFilter, SnapshotName};
+use strongroom::store::{Damage, MemoryStore, SimulatedStore};
 
 const DAY_MS: i64 = 86_400_000;
 const START_MS: i64 = 1_790_000_000_000;
@@ -89,6 +92,35 @@ fn the_newest_good_member_of_a_source_stays_with_its_set() {
     let report = keep_last(&bench, 2);
     let reasons = |at: usize| report.groups[0].snapshots[at].1.reasons.join();
     assert_eq!(reasons(2), "newest of source audit");
+}
+
+/// The newest dump of a database that was dropped is damaged: the good one before it stays, and so does the damaged one,
+/// of which the rest can be restored. It stood in the place of the good one, which went.
+#[test]
+fn a_damaged_member_takes_the_place_of_no_good_one() {
+    let store = Arc::new(SimulatedStore::new(Arc::new(MemoryStore::new())));
+    let bench = Bench::on(store.clone());
+    night(&bench, 0, "idp", "Daily", &["fence", "audit"]);
+    let before = names(&*store, "data");
+    night(&bench, 1, "idp", "Daily", &["fence", "audit"]);
+    for lost in names(&*store, "data").iter().filter(|name| !before.contains(name)) {
+        store.damage(lost, Damage::Delete).unwrap();
+    }
+    assert_eq!(repair(&bench.open(), &thorough(), &Silent).unwrap().damaged.len(), 2);
+    let nights = |bench: &Bench| left(bench).into_iter().map(|(night, _)| night).collect::<Vec<_>>();
+    keep_last(&bench, 1);
+    assert_eq!(nights(&bench), [0, 1], "nothing newer is good");
+    (2..5).for_each(|n| night(&bench, n, "idp", "Daily", &["fence"]));
+    let report = keep_last(&bench, 1);
+    assert_eq!(nights(&bench), [0, 1, 4]);
+    let reasons: Vec<String> = report.groups[0].snapshots.iter().map(|(_, d)| d.reasons.join()).collect();
+    assert!(reasons.contains(&"newest of source audit, but damaged".to_owned()), "{reasons:?}");
+    assert!(reasons.contains(&"newest of source audit".to_owned()), "{reasons:?}");
+    // Nobody is given a damaged set unasked.
+    let all = sets(bench.open().snapshots().unwrap()).into_iter().filter(|set| set.time_ms() < START_MS + 2 * DAY_MS);
+    let chosen =
+        choose_set(all.collect(), &SnapshotName::Latest(0), &SetFilter::default(), START_MS + 10 * DAY_MS).unwrap();
+    assert_eq!((chosen.set.time_ms(), chosen.newer.len()), (START_MS, 1));
 }
 
 trait Join {
@@ -203,6 +235,8 @@ fn the_program_lists_sets_and_forgets_them_whole() {
     let id = |at: usize| json[at]["id"].as_str().unwrap()[..8].to_owned();
     let text = sr.expect(0, &["forget", &id(3), "--dry-run"]);
     assert!(text.contains("forget 1 snapshot"), "{text}");
+    let text = sr.expect(0, &["forget", &id(1), "--dry-run"]);
+    assert!(text.contains("forget 3 snapshots") && text.contains(&format!("of the set of {}", id(1))), "{text}");
     sr.expect(0, &["forget", &id(1), "--member"]);
     let text = sr.expect(0, &["snapshots"]);
     assert!(text.contains("4 snapshots, 2 sets"), "{text}");

@@ -31,6 +31,7 @@ use super::super::settings::{Settings, places};
 use super::super::time;
 use super::init::InitJson;
 use super::init::make_if_missing;
+use crate::cli::error::error_text;
 use crate::cli::output::json::FiguresJson;
 use crate::cli::output::json::FindingsJson;
 use crate::cli::values::FromCommand;
@@ -273,14 +274,15 @@ pub(crate) fn run(session: &Session, arguments: &BackupArguments, argv: String) 
     leave_out_own(session, &settings, &options.paths.clone(), &mut options.exclude)?;
     session.listen()?;
     check_hold(&repository, arguments.hold)?;
-    let report = session.with(&repository, |repository| {
+    let (report, not_held) = session.with(&repository, |repository| {
         let report = backup(repository, options, &session.progress)?;
-        hold_all(repository, &report, arguments.hold)?;
-        Ok(report)
+        let not_held = hold_all(repository, &report, arguments.hold);
+        Ok((report, not_held))
     })?;
+    not_held.iter().for_each(|text| session.progress.finding(Severity::Error, text));
     tell(session, &report, arguments.dry_run, made)?;
     Ok(match exit(report.outcome) {
-        Exit::Done if !report.damage.is_empty() => Exit::Problems,
+        Exit::Done if !report.damage.is_empty() || not_held.is_some() => Exit::Problems,
         exit => exit,
     })
 }
@@ -334,13 +336,16 @@ pub(in crate::cli) fn check_hold(repository: &Repository, hold: bool) -> Result<
     }
 }
 
-/// Protects what was saved from being forgotten.
-pub(in crate::cli) fn hold_all(repository: &Repository, report: &BackupReport, hold: bool) -> Result<()> {
+/// Protects what was saved from being forgotten. It stays saved if that fails; then this says why.
+pub(in crate::cli) fn hold_all(repository: &Repository, report: &BackupReport, hold: bool) -> Option<String> {
     let ids: Vec<SnapshotId> = report.sources.iter().filter_map(|source| source.snapshot).collect();
-    if hold && !ids.is_empty() {
-        forget::hold(repository, &ids, true)?;
+    if !hold || ids.is_empty() {
+        return None;
     }
-    Ok(())
+    let error = error_text(&forget::hold(repository, &ids, true).err()?);
+    let short: Vec<String> = ids.iter().map(|id| id.short()).collect();
+    let ids = short.join(" ");
+    Some(format!("the snapshots are saved and could not be held: {error}; `strongroom hold {ids}` holds them"))
 }
 
 fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, argv: String) -> Result<BackupOptions> {
@@ -391,6 +396,7 @@ fn options(session: &Session, settings: &Settings, arguments: &BackupArguments, 
         compression: arguments.compression.into(),
         allow_empty: arguments.allow_empty,
         command: argv,
+        follower: None,
     })
 }
 

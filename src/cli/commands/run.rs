@@ -1,6 +1,7 @@
 //! `run`: jobs of the configuration file, now.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -23,6 +24,7 @@ use super::super::time::show;
 use super::super::values;
 use crate::cli::config_file::{ConfigFileArgument, load, open_log};
 use crate::cli::jobs::execute::Running;
+use crate::cli::jobs::follow::JournalFollower;
 use crate::cli::jobs::hooks::pay_before_run;
 use crate::cli::jobs::limits::usual_lengths;
 use crate::cli::jobs::plan::{Planned, check_supported, host, plan, zone_of};
@@ -147,15 +149,12 @@ impl Runner<'_> {
         let job_type = arguments.job_type.as_deref().or(job.table.text("type")).unwrap_or("Daily").to_owned();
         let run = SetId(random(&*session.env.system)).short();
         let now_ms = || session.env.system.now_ms();
-        let append = |event: Event| self.journal.append(&event).map_err(journal_failed);
-        append(Event::Begun {
-            run: run.clone(),
-            job: job.name.clone(),
-            job_type: job_type.clone(),
-            time_ms: now_ms(),
-            slot_ms,
-        })?;
-        let usual = usual_lengths(&self.journal.events().map_err(journal_failed)?);
+        let (name, of_type) = (job.name.clone(), job_type.clone());
+        let (time_ms, alone) = (now_ms(), planned.asked_for());
+        let begun = Event::Begun { run: run.clone(), job: name, job_type: of_type, time_ms, slot_ms, alone };
+        self.journal.append(&begun).map_err(journal_failed)?;
+        let usual = usual_lengths(&self.journal.runs().map_err(journal_failed)?);
+        let follower = Arc::new(JournalFollower::new(self.journal.clone(), run.clone(), session.env.system.clone()));
         let running = Running {
             session,
             config: self.config,
@@ -165,27 +164,19 @@ impl Runner<'_> {
             run: &run,
             usual,
             hold: arguments.hold,
+            follower: follower.clone(),
         };
         let done = running.run();
-        let (outcome_word, error) = match &done {
+        let (outcome, error) = match &done {
             Ok((report, _, problems)) => {
-                for source in &report.sources {
-                    append(Event::Source {
-                        run: run.clone(),
-                        source: source.path(),
-                        outcome: outcome(source.outcome).to_owned(),
-                        snapshot: source.snapshot.map(|id| id.to_string()),
-                        error: source.error.as_deref().map(mask),
-                        bytes: source.figures.bytes,
-                        bytes_stored: source.figures.bytes_stored,
-                    })?;
-                }
                 let whole = report.outcome.max(if problems.is_empty() { Outcome::Complete } else { Outcome::Warnings });
                 (outcome(whole).to_owned(), problems.first().map(|problem| mask(problem)))
             }
             Err(e) => ("failed".to_owned(), Some(mask(&error_text(e)))),
         };
-        append(Event::Ended { run, outcome: outcome_word, time_ms: now_ms(), error })?;
-        done.map(|(_, exit, _)| exit)
+        let ended = self.journal.append(&Event::Ended { run, outcome, time_ms: now_ms(), error });
+        let written = follower.result().and(ended).map_err(journal_failed);
+        let (_, exit, _) = done?;
+        written.map(|()| exit)
     }
 }

@@ -42,13 +42,19 @@ pub(crate) struct RunJson {
     /// The slot of the schedule that it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<String>,
+    /// The sources that were asked for, if that was not the whole job.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alone: Vec<String>,
     /// How complete its set is; `running` or `crashed` if it has not ended.
     pub outcome: String,
     /// Why it failed as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Its sources.
+    /// Its sources, as far as they were saved or have failed.
     pub sources: Vec<RunSourceJson>,
+    /// Sources that it was to save and that have not ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<String>,
 }
 
 /// A source of a run.
@@ -65,6 +71,9 @@ pub(crate) struct RunSourceJson {
     pub bytes: u64,
     /// Bytes added to the repository.
     pub bytes_stored: u64,
+    /// When it was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done: Option<String>,
     /// Why it is not complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -124,6 +133,7 @@ fn row(session: &Session, run: &Run, outcome: String) -> Vec<String> {
     let good = run.sources.iter().filter(is_good).count();
     // What is not well comes first, and is never cut off by what is.
     let mut sources: Vec<String> = run.sources.iter().filter(|source| !is_good(source)).map(source).collect();
+    sources.extend(run.unfinished.iter().map(|source| format!("{} (not finished)", text(source))));
     match good {
         0 => {}
         n if n > SOURCES_SHOWN_MAX => sources.push(format!("{n} complete")),
@@ -134,7 +144,7 @@ fn row(session: &Session, run: &Run, outcome: String) -> Vec<String> {
     vec![
         run.run.clone(),
         show(run.begun_ms, &session.env.zone),
-        text(&run.job),
+        if run.alone.is_empty() { text(&run.job) } else { shortened(&text(&run.alone.join(", "))) },
         text(&run.job_type),
         outcome,
         took.unwrap_or_default(),
@@ -149,6 +159,7 @@ pub(super) fn run_json(run: &Run, outcome: String) -> RunJson {
         snapshot: of.snapshot.clone(),
         bytes: of.bytes,
         bytes_stored: of.bytes_stored,
+        done: of.done_ms.and_then(rfc3339),
         error: of.error.clone(),
     };
     RunJson {
@@ -159,8 +170,10 @@ pub(super) fn run_json(run: &Run, outcome: String) -> RunJson {
         began: rfc3339(run.begun_ms),
         ended: run.ended_ms.and_then(rfc3339),
         slot: run.slot_ms.and_then(rfc3339),
+        alone: run.alone.clone(),
         outcome,
         error: run.error.clone(),
         sources: run.sources.iter().map(source).collect(),
+        unfinished: run.unfinished.clone(),
     }
 }

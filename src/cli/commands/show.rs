@@ -146,13 +146,14 @@ fn run_lines(session: &Session, run: &Run, state: &str) -> Vec<String> {
         line("outcome", state),
         line("began", &time(session, run.begun_ms)),
     ];
+    lines.extend((!run.alone.is_empty()).then(|| line("only", &text(&run.alone.join(", ")))));
     lines.extend(run.slot_ms.map(|slot| line("due", &time(session, slot))));
     lines.extend(run.ended_ms.map(|ended| {
         let took = duration(ended.saturating_sub(run.begun_ms).max(0).unsigned_abs());
         line("ended", &format!("{}, after {took}", time(session, ended)))
     }));
     lines.extend(run.error.iter().flat_map(|error| error.lines().map(|error| line("error", &text(error)))));
-    for RunSource { source, outcome, snapshot, error, bytes, bytes_stored } in &run.sources {
+    for RunSource { source, outcome, snapshot, error, bytes, bytes_stored, .. } in &run.sources {
         let saved = snapshot.as_ref().map(|id| {
             let id: String = id.chars().take(8).collect();
             format!(", snapshot {id}, {}, {} stored", size(*bytes), size(*bytes_stored))
@@ -160,6 +161,7 @@ fn run_lines(session: &Session, run: &Run, state: &str) -> Vec<String> {
         lines.push(line("source", &format!("{}: {outcome}{}", text(source), saved.unwrap_or_default())));
         lines.extend(error.iter().flat_map(|error| error.lines().map(|error| line("", &text(error)))));
     }
+    lines.extend(run.unfinished.iter().map(|source| line("source", &format!("{}: not finished", text(source)))));
     lines
 }
 
@@ -181,6 +183,8 @@ fn of_set(session: &Session, set: &Set) -> Result<String> {
             "label": first.label,
             "time": rfc3339(set.time_ms()),
             "outcome": outcome(state),
+            "alone": described.is_alone(),
+            "sources": described.sources,
             "missing": set.missing(),
             "notes": described.notes,
             "records": serde_json::Value::Object(records.collect()),

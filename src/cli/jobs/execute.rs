@@ -9,7 +9,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::text::escape;
 use crate::cli::settings::Settings;
 use crate::jobs::config::Config;
-use crate::ops::backup::{BackupOptions, BackupReport, Job as BackupJob, UsualLength, backup_sources};
+use crate::ops::backup::{BackupOptions, BackupReport, Follower, Job as BackupJob, UsualLength, backup_sources};
 use crate::primitives::progress::{Observer, Severity};
 use crate::repository::Repository;
 use crate::source::ExcludeOptions;
@@ -35,6 +35,8 @@ pub(in crate::cli) struct Running<'a> {
     pub(in crate::cli) usual: UsualLength,
     /// Whether its snapshots are held.
     pub(in crate::cli) hold: bool,
+    /// Writes down what is saved.
+    pub(in crate::cli) follower: Arc<dyn Follower>,
 }
 
 impl Running<'_> {
@@ -63,6 +65,9 @@ impl Running<'_> {
         let save = || self.save(&hooks, &settings, &repository, records);
         let (report, failed_hooks) = hooks.around(&repository, self.argv, save)?;
         problems.extend(failed_hooks);
+        let not_held = inner.with(&repository, |repository| Ok(hold_all(repository, &report, self.hold)))?;
+        not_held.iter().for_each(|text| inner.progress.finding(Severity::Error, text));
+        problems.extend(not_held);
         tell(&inner, &report, false, None)?;
         let exit = match inner.exit(exit(report.outcome)) {
             Exit::Done if !problems.is_empty() => Exit::Problems,
@@ -110,11 +115,8 @@ impl Running<'_> {
             compression: compression(self.config, job),
             allow_empty: false,
             command: self.argv.to_owned(),
+            follower: Some(self.follower.clone()),
         };
-        inner.with(repository, |repository| {
-            let report = backup_sources(repository, sources, options, &inner.progress)?;
-            hold_all(repository, &report, self.hold)?;
-            Ok(report)
-        })
+        inner.with(repository, |repository| Ok(backup_sources(repository, sources, options, &inner.progress)?))
     }
 }

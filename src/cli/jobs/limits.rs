@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cli::error::{CliError, Result};
 use crate::cli::values;
 use crate::jobs::config::tree::{Table, Value};
-use crate::jobs::journal::Event;
+use crate::jobs::journal::Run;
 use crate::ops::backup::{Limits, StreamOptions, UsualLength};
 
 /// So many of the last good ones are compared with.
@@ -16,14 +16,10 @@ const GOOD_ONES: usize = 7;
 const GOOD_ONES_LEAST: usize = 3;
 
 /// The median length of the last good ones of each source and member, as the journal tells it.
-pub(in crate::cli) fn usual_lengths(events: &[Event]) -> UsualLength {
+pub(in crate::cli) fn usual_lengths(runs: &[Run]) -> UsualLength {
     let mut lengths: HashMap<String, Vec<u64>> = HashMap::new();
-    for event in events {
-        if let Event::Source { source, outcome, bytes, .. } = event
-            && outcome == "complete"
-        {
-            lengths.entry(source.clone()).or_default().push(*bytes);
-        }
+    for source in runs.iter().flat_map(|run| &run.sources).filter(|source| source.outcome == "complete") {
+        lengths.entry(source.source.clone()).or_default().push(source.bytes);
     }
     let medians: HashMap<String, u64> = lengths
         .into_iter()
@@ -67,22 +63,35 @@ pub(in crate::cli) fn stream_options(table: &Table, usual: &UsualLength) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::journal::RunSource;
 
     #[test]
     fn the_median_of_the_last_good_ones_is_usual() {
-        let event = |source: &str, outcome: &str, bytes: u64| Event::Source {
+        let run = |source: &str, outcome: &str, bytes: u64| Run {
             run: String::new(),
-            source: source.to_owned(),
-            outcome: outcome.to_owned(),
-            snapshot: None,
+            job: String::new(),
+            job_type: String::new(),
+            begun_ms: 0,
+            slot_ms: None,
+            alone: Vec::new(),
+            ended_ms: None,
+            outcome: None,
             error: None,
-            bytes,
-            bytes_stored: 0,
+            sources: vec![RunSource {
+                source: source.to_owned(),
+                outcome: outcome.to_owned(),
+                snapshot: None,
+                error: None,
+                bytes,
+                bytes_stored: 0,
+                done_ms: None,
+            }],
+            unfinished: Vec::new(),
         };
-        let mut events = vec![event("a", "complete", 1), event("b", "complete", 5), event("b", "complete", 5)];
-        events.extend((10..17).map(|bytes| event("a", "complete", bytes)));
-        events.push(event("a", "failed", 1000));
-        let usual = usual_lengths(&events);
+        let mut runs = vec![run("a", "complete", 1), run("b", "complete", 5), run("b", "complete", 5)];
+        runs.extend((10..17).map(|bytes| run("a", "complete", bytes)));
+        runs.push(run("a", "failed", 1000));
+        let usual = usual_lengths(&runs);
         assert_eq!((usual("a"), usual("b"), usual("c")), (Some(13), None, None));
     }
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod check;
 pub(super) mod execute;
+pub(super) mod follow;
 pub(super) mod for_each;
 pub(super) mod hooks;
 pub(super) mod limits;

@@ -21,6 +21,15 @@ pub(in crate::cli) struct Planned<'c> {
     pub(in crate::cli) alone: bool,
 }
 
+impl Planned<'_> {
+    /// The sources that were named; none if that was the whole job.
+    pub(in crate::cli) fn asked_for(&self) -> Vec<String> {
+        let lines: &[String] = if let Lines::Named(lines) = &self.lines { lines } else { &[] };
+        let names = self.sources.iter().map(|source| &source.name).chain(lines);
+        names.filter(|_| self.alone).map(|name| format!("{}/{name}", self.job.name)).collect()
+    }
+}
+
 /// What is to be run of the sources that a command lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) enum Lines {

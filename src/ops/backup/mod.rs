@@ -15,6 +15,7 @@ mod dry_run;
 mod dump;
 mod dumps;
 mod file;
+mod follow;
 mod framed;
 mod limits;
 mod links;
@@ -47,6 +48,7 @@ use limits::Alarm;
 pub use compare::Compare;
 pub use dump::{Dump, Dumped, Origin};
 pub use dumps::{ListDumps, dumps_source};
+pub use follow::Follower;
 pub use framed::{Frame, framed_source, line_source};
 pub use limits::{Limits, UsualLength};
 pub use snapshot_writer::{SnapshotWriter, Source, SourceReport};
@@ -87,6 +89,8 @@ pub struct BackupOptions {
     pub allow_empty: bool,
     /// What was asked, without secrets: kept with the run.
     pub command: String,
+    /// Is told what was published as soon as it was.
+    pub follower: Option<Arc<dyn Follower>>,
 }
 
 /// Paths that are saved as one source, and how.

@@ -1,5 +1,7 @@
 //! Publishing what sources stored: each as a snapshot, small streams together, the last one with the end of the run.
 
+use std::collections::VecDeque;
+
 use crate::format::description::{
     self, Figures, RunDescription, SetDescription, SnapshotDescription, StreamDescription,
 };
@@ -92,6 +94,12 @@ pub struct SnapshotWriter<'a> {
     set: Option<SetDescription>,
     /// The line of a list that is being saved: the job that has it, and its name.
     pub(super) line: Option<(String, String)>,
+    /// Of so many reports the follower was told.
+    told: usize,
+    /// Sources that have ended, each with the number of reports by then, as long as the follower was not told.
+    ended: VecDeque<(String, usize)>,
+    /// What waited could not be published: reports say what is not so, and nobody is told.
+    is_broken: bool,
 }
 
 /// Streams that brought less than this wait for the next, so that they share packs and a record: 14 unchanged dumps cost
@@ -126,28 +134,62 @@ impl<'a> SnapshotWriter<'a> {
         begun: &'a RunDescription,
         set: Option<SetDescription>,
     ) -> Self {
-        let (reports, waiting) = (Vec::new(), Vec::new());
-        Self { run, options, observer: alarm, alarm, begun, reports, left: 0, waiting, set, line: None }
+        Self {
+            run,
+            options,
+            observer: alarm,
+            alarm,
+            begun,
+            reports: Vec::new(),
+            left: 0,
+            waiting: Vec::new(),
+            set,
+            line: None,
+            told: 0,
+            ended: VecDeque::new(),
+            is_broken: false,
+        }
     }
 
     /// Stores the sources one after the other. What is stored is published, whatever comes after it.
     pub(super) fn store(&mut self, sources: Vec<Box<dyn Source>>) -> Result<(), BackupError> {
         self.left = sources.len();
+        if let Some(follower) = &self.options.follower {
+            follower.begins(&sources.iter().map(|source| source.name().to_owned()).collect::<Vec<_>>());
+        }
         let mut done = Ok(());
         for source in sources {
             self.left -= 1;
+            let name = source.name().to_owned();
             if let Err(e) = source.store(self) {
                 done = Err(e);
                 break;
             }
+            self.ended.push_back((name, self.reports.len()));
+            self.tell();
         }
         let published = self.publish_waiting(false);
+        self.tell();
         done.and(published.map(drop))
     }
 
     /// Takes down what came of a source, or of a member of one.
     pub fn report(&mut self, report: SourceReport) {
         self.reports.push(report);
+        self.tell();
+    }
+
+    /// Tells the follower of what is published, and of what failed.
+    fn tell(&mut self) {
+        let options = self.options;
+        let Some(follower) = options.follower.as_ref().filter(|_| !self.is_broken) else { return };
+        let settled = self.waiting.first().map_or(self.reports.len(), |waiting| waiting.report);
+        self.reports.iter().take(settled).skip(self.told).for_each(|report| follower.saved(report));
+        self.told = self.told.max(settled);
+        while let Some((source, _)) = self.ended.front().filter(|(_, reports)| *reports <= self.told) {
+            follower.ended(source);
+            self.ended.pop_front();
+        }
     }
 
     /// What came of the sources so far.
@@ -157,9 +199,12 @@ impl<'a> SnapshotWriter<'a> {
 
     /// What came of the sources from the `first` on is not without a warning.
     pub(super) fn warn_of(&mut self, first: usize, text: &str) {
-        for report in self.reports.iter_mut().skip(first) {
+        for (n, report) in self.reports.iter_mut().enumerate().skip(first) {
             report.outcome = report.outcome.max(Outcome::Warnings);
             report.error.get_or_insert_with(|| text.to_owned());
+            if let Some(follower) = self.options.follower.as_ref().filter(|_| n < self.told) {
+                follower.saved(report);
+            }
         }
     }
 
@@ -219,10 +264,17 @@ impl<'a> SnapshotWriter<'a> {
     /// Publishes the streams that wait, and ends the run in the same record if `ends` says so. Returns what the last of
     /// them cost.
     pub(super) fn publish_waiting(&mut self, ends: bool) -> Result<Option<u64>, BackupError> {
-        let mut waiting = std::mem::take(&mut self.waiting);
+        let waiting = std::mem::take(&mut self.waiting);
         if waiting.is_empty() {
             return Ok(None);
         }
+        let published = self.publish_together(waiting, ends);
+        self.is_broken |= published.is_err();
+        self.tell();
+        published.map(Some)
+    }
+
+    fn publish_together(&mut self, mut waiting: Vec<Waiting>, ends: bool) -> Result<u64, BackupError> {
         let repository = self.run.repository().clone();
         let before = self.run.bytes_published();
         self.run.flush()?;
@@ -248,7 +300,7 @@ impl<'a> SnapshotWriter<'a> {
         let snapshots = waiting.iter().map(|w| self.entry(w.id, &w.stored, &repository)).collect();
         let end = end.as_ref().map(|(outcome, described)| (*outcome, described));
         self.run.publish(Publication { snapshots, end })?;
-        Ok(Some(cost))
+        Ok(cost)
     }
 
     /// What is saved of a line belongs to the job.

@@ -179,28 +179,34 @@ fn plan(repository: &Repository, options: &ForgetOptions) -> Result<ForgetReport
             let named = |s: &Snapshot| ids.contains(&s.id);
             let all = repository.snapshots()?;
             if options.member_only {
-                return going(all.into_iter().filter(named).collect(), "named");
+                return going(all.into_iter().filter(named).map(|s| (s, "named".to_owned())).collect());
             }
+            let with_reason = |set: Set| {
+                let first = set.members.iter().find(|s| named(s)).map(|s| s.id.short()).unwrap_or_default();
+                let why = |s: &Snapshot| if named(s) { "named".to_owned() } else { format!("of the set of {first}") };
+                set.members.into_iter().map(|s| (why(&s), s)).map(|(why, s)| (s, why)).collect::<Vec<_>>()
+            };
             let whole = sets(all).into_iter().filter(|set| set.members.iter().any(named));
-            going(whole.flat_map(|set| set.members).collect(), "named, or of the set of what was named")
+            going(whole.flat_map(with_reason).collect())
         }
         Which::All => {
             let meant = |s: &Snapshot| s.doubt.is_none() && options.filter.matches(s);
-            going(repository.snapshots()?.into_iter().filter(meant).collect(), "all of this selection")
+            let all = repository.snapshots()?.into_iter().filter(meant);
+            going(all.map(|s| (s, "all of this selection".to_owned())).collect())
         }
     }
 }
 
-/// All of these go, unless one is held.
-fn going(snapshots: Vec<Snapshot>, why: &str) -> Result<ForgetReport, ForgetError> {
-    if let Some(held) = snapshots.iter().find(|s| s.state.held) {
+/// All of these go, each for its reason, unless one is held.
+fn going(snapshots: Vec<(Snapshot, String)>) -> Result<ForgetReport, ForgetError> {
+    if let Some((held, _)) = snapshots.iter().find(|(s, _)| s.state.held) {
         return Err(ForgetError::Held(held.id));
     }
     let mut report = ForgetReport::default();
     let by_host: Vec<GroupBy> = vec![GroupBy::Host, GroupBy::Source];
     let mut groups: BTreeMap<Vec<String>, Vec<(Snapshot, Decision)>> = BTreeMap::new();
-    for snapshot in snapshots.into_iter().rev() {
-        let decision = Decision { id: snapshot.id, keep: false, reasons: vec![why.to_owned()] };
+    for (snapshot, why) in snapshots.into_iter().rev() {
+        let decision = Decision { id: snapshot.id, keep: false, reasons: vec![why] };
         groups.entry(group_of(&snapshot, &by_host)).or_default().push((snapshot, decision));
     }
     report.groups = groups.into_iter().map(|(of, snapshots)| Group { name: group_name(&of), snapshots }).collect();
@@ -242,6 +248,7 @@ fn plan_by_policy(
             outcome: set.outcome(),
             tags: set.members.iter().flat_map(|s| s.described.tags.iter().cloned()).collect(),
             held: set.is_held(),
+            damaged: set.is_damaged(),
         };
         let candidates: Vec<Candidate> = sets.iter().map(candidate).collect();
         let decisions = decide(&candidates, policy, now_ms, &options.zone)?;
@@ -263,9 +270,12 @@ fn plan_by_policy(
     Ok(report)
 }
 
-/// The newest good snapshot of each host and source.
+/// The newest good snapshot of each host and source, and the newest that was good before data of it was lost.
 #[derive(Default)]
-struct Newest(HashMap<(String, String), (i64, SnapshotId)>);
+struct Newest {
+    good: HashMap<(String, String), (i64, SnapshotId)>,
+    was_good: HashMap<(String, String), (i64, SnapshotId)>,
+}
 
 impl Newest {
     fn key(snapshot: &Snapshot) -> (String, String) {
@@ -273,21 +283,26 @@ impl Newest {
     }
 
     fn add(&mut self, snapshot: &Snapshot, time_ms: i64) {
-        if matches!(snapshot.state.outcome, Outcome::Complete | Outcome::Warnings) {
-            let found = (time_ms, snapshot.id);
-            let newest = self.0.entry(Self::key(snapshot)).or_insert(found);
+        if !matches!(snapshot.state.outcome, Outcome::Complete | Outcome::Warnings) {
+            return;
+        }
+        let found = (time_ms, snapshot.id);
+        for of in std::iter::once(&mut self.was_good).chain((!snapshot.state.damaged).then_some(&mut self.good)) {
+            let newest = of.entry(Self::key(snapshot)).or_insert(found);
             *newest = found.max(*newest);
         }
     }
 
-    /// Why a set stays whatever the rules say: no other snapshot of one of its sources is as new and good.
+    /// Why a set stays whatever the rules say: no other snapshot of one of its sources is as new and good. A damaged one
+    /// takes the place of no good one; it stays beside it, because the rest of it can be restored.
     fn why_kept(&self, set: &Set) -> Option<String> {
         set.described()?;
-        let is_newest = |s: &&Snapshot| self.0.get(&Self::key(s)).is_some_and(|(_, id)| *id == s.id);
-        set.members
-            .iter()
-            .find(is_newest)
-            .map(|s| format!("newest of source {}", printable(s.described.member_path().as_bytes())))
+        let newest = |of: &HashMap<(String, String), (i64, SnapshotId)>| {
+            let is_newest = |s: &&Snapshot| of.get(&Self::key(s)).is_some_and(|(_, id)| *id == s.id);
+            set.members.iter().find(is_newest).map(|s| printable(s.described.member_path().as_bytes()))
+        };
+        let good = newest(&self.good).map(|source| format!("newest of source {source}"));
+        good.or_else(|| newest(&self.was_good).map(|source| format!("newest of source {source}, but damaged")))
     }
 }
 
@@ -446,6 +461,7 @@ mod tests {
                 outcome: s.outcome,
                 tags: vec![],
                 held: s.held,
+                damaged: s.damaged,
             };
             let group: Vec<Candidate> = self.state.snapshots.iter().map(candidate).collect();
             let now_ms = START_MS + 30 * DAY_MS;

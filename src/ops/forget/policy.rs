@@ -7,8 +7,9 @@
 //!   newest `min_count` successful ones; what is beyond the newest `max_count` successful ones goes at any age.
 //!
 //! Only *successful* snapshots (complete, or with warnings) fill a rule's count. A partial one stays until a successful
-//! one is newer than it: until then it may be all there is. The newest successful one of a group, and whatever is
-//! newer, never goes by policy. Held snapshots never go. A snapshot that stands for a time to come stays, and counts for
+//! one is newer than it: until then it may be all there is. One of which data is lost (*damaged*) fills no count either;
+//! it stays if the rule would keep it were it whole, because the rest of it can be restored, and what is lost may be found
+//! again. The newest successful one of a group, and whatever is newer, never goes by policy. Held snapshots never go. A snapshot that stands for a time to come stays, and counts for
 //! nothing: it is never the newest, or one wrong clock would push every good night out.
 
 use std::collections::BTreeSet;
@@ -127,13 +128,24 @@ pub struct Candidate {
     pub tags: Vec<String>,
     /// Whether it is held.
     pub held: bool,
+    /// Whether data of it is lost.
+    pub damaged: bool,
 }
 
 impl Candidate {
+    /// Whether all of it was saved, and is still there.
     fn successful(&self) -> bool {
+        self.was_successful() && !self.damaged
+    }
+
+    /// Whether all of it was saved.
+    fn was_successful(&self) -> bool {
         matches!(self.outcome, Outcome::Complete | Outcome::Warnings)
     }
 }
+
+/// Which candidates fill the counts of rules.
+type Counts = fn(&Candidate) -> bool;
 
 /// What becomes of one snapshot, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,17 +189,12 @@ pub fn decide(
     sorted.sort_by_key(|c| std::cmp::Reverse((c.time_ms, c.id)));
     let to_come = sorted.iter().take_while(|c| c.time_ms > now_ms.saturating_add(FUTURE_MS)).count();
     let future: Vec<Decision> = sorted.drain(..to_come).map(of_the_future).collect();
-    let mut reasons: Vec<Vec<String>> = vec![Vec::new(); sorted.len()];
-    let mut why_not = vec!["no rule keeps it"; sorted.len()];
-    match policy {
-        Policy::Keep(rules) => {
-            for rule in rules {
-                keep(&sorted, rule, zone, &mut reasons)?;
-            }
-        }
-        Policy::Expire { after, min_count, max_count } => {
-            let since = after.as_ref().map(|span| before(now_ms, span, zone)).transpose()?;
-            expire(&sorted, since, *min_count, *max_count, &mut reasons, &mut why_not);
+    let (mut reasons, mut why_not) = by_policy(&sorted, policy, now_ms, zone, Candidate::successful)?;
+    if sorted.iter().any(|c| c.damaged) {
+        // As if they were not; the counts of the others are filled without them.
+        let (as_whole, why_not_whole) = by_policy(&sorted, policy, now_ms, zone, Candidate::was_successful)?;
+        for (at, of_damaged) in as_whole.into_iter().enumerate().filter(|(at, _)| sorted[*at].damaged) {
+            (reasons[at], why_not[at]) = (of_damaged, why_not_whole[at]);
         }
     }
     // Whatever the rules say: the last good one, and what came after it.
@@ -201,13 +208,40 @@ pub fn decide(
         if candidate.held {
             reasons[at].push("held".to_owned());
         }
+        if candidate.damaged && !reasons[at].is_empty() {
+            reasons[at].push("damaged: it fills no count".to_owned());
+        }
     }
     let decision = |((c, reasons), why_not): ((&Candidate, Vec<String>), &str)| {
         let keep = !reasons.is_empty();
-        let why_not = if c.successful() { why_not } else { "not successful, and a newer one is" };
+        let why_not = if c.was_successful() { why_not } else { "not successful, and a newer one is" };
         Decision { id: c.id, keep, reasons: if keep { reasons } else { vec![why_not.to_owned()] } }
     };
     Ok(future.into_iter().chain(sorted.into_iter().zip(reasons).zip(why_not).map(decision)).collect())
+}
+
+/// Why the policy keeps each candidate, and why it does not if it does not.
+fn by_policy(
+    sorted: &[&Candidate],
+    policy: &Policy,
+    now_ms: i64,
+    zone: &TimeZone,
+    counts: Counts,
+) -> Result<(Vec<Vec<String>>, Vec<&'static str>), PolicyError> {
+    let mut reasons: Vec<Vec<String>> = vec![Vec::new(); sorted.len()];
+    let mut why_not = vec!["no rule keeps it"; sorted.len()];
+    match policy {
+        Policy::Keep(rules) => {
+            for rule in rules {
+                keep(sorted, rule, zone, counts, &mut reasons)?;
+            }
+        }
+        Policy::Expire { after, min_count, max_count } => {
+            let since = after.as_ref().map(|span| before(now_ms, span, zone)).transpose()?;
+            expire(sorted, since, (*min_count, *max_count), counts, &mut reasons, &mut why_not);
+        }
+    }
+    Ok((reasons, why_not))
 }
 
 fn of_the_future(candidate: &Candidate) -> Decision {
@@ -247,8 +281,14 @@ fn before(time_ms: i64, span: &Span, zone: &TimeZone) -> Result<i64, PolicyError
     Ok(at.timestamp().as_millisecond())
 }
 
-fn keep(sorted: &[&Candidate], rule: &Keep, zone: &TimeZone, reasons: &mut [Vec<String>]) -> Result<(), PolicyError> {
-    let successful = || sorted.iter().enumerate().filter(|(_, c)| c.successful());
+fn keep(
+    sorted: &[&Candidate],
+    rule: &Keep,
+    zone: &TimeZone,
+    counts: Counts,
+    reasons: &mut [Vec<String>],
+) -> Result<(), PolicyError> {
+    let successful = || sorted.iter().enumerate().filter(|(_, c)| counts(c));
     let newest_ms = successful().next().map(|(_, c)| c.time_ms);
     let since = |span: &Span| newest_ms.map(|ms| before(ms, span, zone)).transpose();
     match rule {
@@ -313,8 +353,8 @@ fn interval(at: &Zoned, every_ms: i64) -> (i64, i64) {
 fn expire(
     sorted: &[&Candidate],
     since: Option<i64>,
-    min_count: u32,
-    max_count: Option<u32>,
+    (min_count, max_count): (u32, Option<u32>),
+    counts: Counts,
     reasons: &mut [Vec<String>],
     why_not: &mut [&str],
 ) {
@@ -322,7 +362,7 @@ fn expire(
     for (at, candidate) in sorted.iter().enumerate() {
         let young = since.is_none_or(|since| candidate.time_ms >= since);
         why_not[at] = "expired";
-        if !candidate.successful() {
+        if !counts(candidate) {
             // They fill no count, and go with age alone.
             if young {
                 reasons[at].push("not expired".to_owned());
@@ -360,7 +400,8 @@ mod tests {
     }
 
     fn candidate(n: usize, time_ms: i64) -> Candidate {
-        Candidate { id: id(n), others: vec![], time_ms, outcome: Outcome::Complete, tags: vec![], held: false }
+        let (outcome, held, damaged) = (Outcome::Complete, false, false);
+        Candidate { id: id(n), others: vec![], time_ms, outcome, tags: vec![], held, damaged }
     }
 
     /// One a night, number 0 the oldest, at two in the morning from 1 January 2026 on.
@@ -426,6 +467,25 @@ mod tests {
         let only_partial: Vec<Candidate> =
             nights(3).into_iter().map(|c| Candidate { outcome: Outcome::Partial, ..c }).collect();
         assert_eq!(keeps(&only_partial, vec![Keep::Last(1)]), [0, 1, 2]);
+    }
+
+    /// A pack was lost that many nights share: good nights were pushed out by damaged ones. One good night came, and the
+    /// damaged ones, of which nearly all can be restored, must not go at once.
+    #[test]
+    fn a_damaged_one_fills_no_count_and_stays_as_if_it_were_whole() {
+        let mut group = nights(6);
+        (group[4].damaged, group[5].damaged) = (true, true);
+        assert_eq!(keeps(&group, vec![Keep::Last(2)]), [2, 3, 4, 5]);
+        (group[4].damaged, group[3].damaged, group[1].damaged) = (true, true, true);
+        group[5].damaged = false;
+        assert_eq!(keeps(&group, vec![Keep::Last(2)]), [2, 4, 5]);
+        assert_eq!(keeps(&group, vec![Keep::Every(Period::Daily, 3)]), [0, 2, 3, 4, 5]);
+        let expire = Policy::Expire { after: Some(1.day()), min_count: 2, max_count: Some(2) };
+        let later = group[5].time_ms + 30 * 86_400_000;
+        assert_eq!(kept(&group, &expire, later), [2, 4, 5]);
+        let decisions = decide(&group, &expire, later, &UTC).unwrap();
+        assert_eq!(decisions[1].reasons, ["min-count", "damaged: it fills no count"]);
+        assert_eq!(decisions[2].reasons, ["beyond max-count"]);
     }
 
     /// A machine's clock stood in 2037, or somebody mistyped a year: `--keep-within 14d` counted from there, and all true

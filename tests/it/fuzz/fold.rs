@@ -75,6 +75,7 @@ fn scene() -> Scene {
                 allow_empty: false,
                 compression: Default::default(),
                 command: String::new(),
+                follower: None,
             };
             backup(repository, options, &Silent).unwrap();
         }

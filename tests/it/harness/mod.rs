@@ -230,6 +230,7 @@ pub(crate) fn options(paths: &[&Path]) -> BackupOptions {
         allow_empty: false,
         compression: Default::default(),
         command: "test".to_owned(),
+        follower: None,
     }
 }
 

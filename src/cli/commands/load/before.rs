@@ -89,6 +89,7 @@ fn backup_options(session: &Session, job: &str, of: &str, argv: &str) -> BackupO
         compression: Default::default(),
         allow_empty: false,
         command: argv.to_owned(),
+        follower: None,
     }
 }
 
