@@ -45,6 +45,8 @@ pub struct Attempt {
     pub job: Option<String>,
     /// The type of the run.
     pub job_type: Option<String>,
+    /// Whether its run was of some sources alone, and not of the whole job.
+    pub alone: bool,
     /// The path of the source, such as `commcare/postgresql`.
     pub source: String,
     /// When its run began, in milliseconds since the epoch.

@@ -7,11 +7,13 @@
 mod attempt;
 mod deadline;
 mod expected;
+mod runs;
 mod status;
 
 pub use attempt::{Attempt, Ending};
 pub use deadline::Deadline;
 pub use expected::Expected;
+pub use runs::{RunFacts, SourceResult};
 pub use status::{Level, State, Status};
 
 use std::collections::BTreeMap;

@@ -38,6 +38,7 @@ fn attempt(job: &str, job_type: &str, begun: &str, ending: Ending) -> Attempt {
         host: "pg1".to_owned(),
         job: Some(job.to_owned()),
         job_type: Some(job_type.to_owned()),
+        alone: false,
         source: "commcare/postgresql".to_owned(),
         begun_ms: at(begun),
         ended_ms: (ending != Ending::Running).then(|| at(begun) + HOUR),
