@@ -9,6 +9,7 @@ pub mod frame;
 pub mod hooks;
 pub mod journal;
 pub mod list;
+pub mod notify;
 pub mod owed;
 pub mod schedule;
 pub mod service;

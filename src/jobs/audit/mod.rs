@@ -9,6 +9,8 @@ mod deadline;
 mod expected;
 mod runs;
 mod status;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use attempt::{Attempt, Ending};
 pub use deadline::Deadline;
