@@ -46,6 +46,7 @@ use crate::process_group::{GUARD, become_guarded};
 
 use args::GlobalArguments;
 use commands::Command;
+use commands::audit::UNKNOWN;
 use context::Session;
 use env::Env;
 use error::{CliError, error_text};
@@ -161,7 +162,8 @@ fn print_usage(mut error: clap::Error, json: bool, argv: &[OsString], env: &Env)
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         print_error_json(message, advice.map(str::to_owned), Exit::Usage, env);
     }
-    Exit::Usage
+    // To a monitoring system, 2 means that something is wrong with the backups.
+    if matches!(named, Some("audit" | "freshness")) { Exit::Command(UNKNOWN) } else { Exit::Usage }
 }
 
 fn print_error_json(message: String, hint: Option<String>, exit: Exit, env: &Env) {

@@ -11,6 +11,7 @@ use crate::primitives::component::component;
 use crate::primitives::ids::{RepositoryId, SetId, SnapshotId};
 
 use super::envelope::{Envelope, FormatError, Kind};
+use super::record::Outcome;
 use super::sealed::{Sealing, open_value, seal_value};
 
 /// What a run read, found new and stored. All in bytes or counts.
@@ -280,6 +281,45 @@ pub struct RunDescription {
     /// Findings: problems, the last words of failed commands.
     #[n(4)]
     pub findings: Vec<String>,
+    /// The set that it saves, without notes and records; `None` if it saves none.
+    #[n(5)]
+    pub set: Option<SetDescription>,
+    /// What came of each source, and of each member of one; `None` at the begin, and where a snapshot ends the run.
+    #[n(6)]
+    pub sources: Option<Vec<SourceOutcome>>,
+}
+
+/// What came of a source, or of a member of one.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SourceOutcome {
+    /// Its path: the source, and behind a slash the member.
+    #[n(0)]
+    pub path: String,
+    /// How complete it is.
+    #[n(1)]
+    pub outcome: Outcome,
+    /// Its snapshot, if there is one.
+    #[n(2)]
+    pub snapshot: Option<SnapshotId>,
+    /// Why it is not complete; the first lines.
+    #[n(3)]
+    pub error: Option<String>,
+    /// Bytes of its content.
+    #[n(4)]
+    pub bytes: u64,
+    /// Bytes added to the repository.
+    #[n(5)]
+    pub bytes_stored: u64,
+}
+
+/// Characters of an error that are kept.
+const ERROR_LEN_MAX: usize = 1000;
+
+impl SourceOutcome {
+    /// The first lines of an error, as many as are kept.
+    pub fn shortened(error: &str) -> String {
+        error.chars().take(ERROR_LEN_MAX).collect()
+    }
 }
 
 /// What is said of a credential.

@@ -2,12 +2,14 @@
 //!
 //! Nothing here prints: what is wrong in a file is told with its place, by [`config::ConfigError`].
 
+pub mod audit;
 pub mod config;
 pub mod debt;
 pub mod frame;
 pub mod hooks;
 pub mod journal;
 pub mod list;
+pub mod notify;
 pub mod owed;
 pub mod schedule;
 pub mod service;

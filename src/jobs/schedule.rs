@@ -91,6 +91,14 @@ impl Schedule {
     }
 }
 
+/// By how much the start of a job on a machine comes after its slot, in milliseconds: less than `max_ms`, each time the
+/// same, and another for other machines and jobs.
+pub fn jitter_ms(host: &str, job: &str, max_ms: i64) -> i64 {
+    let hash = blake3::hash(format!("{host}\n{job}").as_bytes());
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    if max_ms > 0 { i64::from(u32::from_le_bytes([a, b, c, d])) % max_ms } else { 0 }
+}
+
 fn every(now: &Zoned, every_ms: i64, more: i64) -> Option<Zoned> {
     let slot = now.timestamp().as_millisecond().div_euclid(every_ms).checked_add(more)?.checked_mul(every_ms)?;
     Some(Timestamp::from_millisecond(slot).ok()?.to_zoned(now.time_zone().clone()))

@@ -17,6 +17,7 @@ mod reachable;
 pub mod repair;
 pub mod restore;
 mod rewrite_tree;
+pub mod runs;
 pub mod stats;
 pub mod verify;
 pub mod versions;

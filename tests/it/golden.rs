@@ -17,7 +17,9 @@ use strongroom::crypto::sign::{Signer, Verifier};
 use strongroom::format::checkpoint;
 use strongroom::format::config::{Config, Parameters};
 use strongroom::format::credential::CredentialFile;
-use strongroom::format::description::{self, DataDirectory, Figures, LeftOut, RunDescription, SnapshotDescription};
+use strongroom::format::description::{
+    self, DataDirectory, Figures, LeftOut, RunDescription, SetDescription, SnapshotDescription, SourceOutcome,
+};
 use strongroom::format::directory::ChunkEntry;
 use strongroom::format::envelope::{ENVELOPE_LEN, FormatError, Kind};
 use strongroom::format::epoch_keys;
@@ -357,6 +359,21 @@ fn description() {
     let known = SnapshotDescription { data_directories: Some(vec![dss]), ..snapshot };
     let of_dss = golden("snapshot-description-of-dss", &description::seal(&known, &sealing, [20; 32]));
     assert_eq!(description::open(&of_dss, |_| Ok(secret.clone())), Ok(known));
+    let set = SetDescription {
+        id: SetId([21; 16]),
+        sources: vec!["web/site".into(), "web/dump".into()],
+        job: Some("web".into()),
+        job_type: Some("Daily".into()),
+        notes: None,
+        records: None,
+        alone: None,
+    };
+    let (outcome, snapshot) = (Outcome::Warnings, Some(SnapshotId([22; 16])));
+    let error = Some("1 changed while read".into());
+    let site = SourceOutcome { path: "web/site".into(), outcome, snapshot, error, bytes: 5, bytes_stored: 3 };
+    let of_job = RunDescription { set: Some(set), sources: Some(vec![site]), ..run.clone() };
+    let job = golden("run-description-of-job", &description::seal(&of_job, &sealing, [21; 32]));
+    assert_eq!(description::open(&job, |_| Ok(secret.clone())), Ok(of_job));
     let other = golden("run-description", &description::seal(&run, &sealing, [19; 32]));
     assert_eq!(description::open(&other, |_| Ok(secret.clone())), Ok(run));
 }

@@ -7,6 +7,7 @@ mod s3;
 mod servers;
 
 mod absurd_texts;
+mod audit;
 mod backup_cases;
 mod base_backups;
 mod bucket;

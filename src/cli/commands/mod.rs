@@ -1,5 +1,6 @@
 //! One file for each command: its arguments, its run, its text and its JSON.
 
+pub(super) mod audit;
 pub(super) mod backup;
 pub(super) mod base_backup;
 pub(super) mod branches;
@@ -39,6 +40,7 @@ use super::exit::Exit;
 use super::jobs::hooks::remind;
 use super::redact;
 
+use audit::{AUDIT_EXAMPLES, AuditArguments};
 use backup::{BACKUP_EXAMPLES, BackupArguments};
 use cat::{CAT_EXAMPLES, CatArguments};
 use config::ConfigArguments;
@@ -122,8 +124,14 @@ pub enum Command {
     Repair(RepairArguments),
     /// Run jobs of the configuration file
     Run(RunArguments),
-    /// List what this machine ran, from its own journal
+    /// List what this machine ran, from its own journal, or all machines
     Runs(RunsArguments),
+    /// Show for each source whether it is saved as its schedule asks
+    #[command(after_help = AUDIT_EXAMPLES)]
+    Audit(AuditArguments),
+    /// Print in one line whether all sources are saved as their schedules ask, for monitoring
+    #[command(after_help = AUDIT_EXAMPLES)]
+    Freshness(AuditArguments),
     /// Show all that is known of a run of this machine, a set or a snapshot
     Show(ShowArguments),
     /// List or run the hooks of jobs that were interrupted
@@ -161,6 +169,8 @@ impl Command {
             Self::Diff(arguments) => diff::run(session, arguments),
             Self::Run(arguments) => run::run(session, arguments, &redact::command_line(argv)),
             Self::Runs(arguments) => runs::run(session, arguments),
+            Self::Audit(arguments) => audit::run(session, arguments),
+            Self::Freshness(arguments) => audit::freshness(session, arguments),
             Self::Show(arguments) => show::run(session, arguments),
             Self::Hooks(arguments) => hooks::run(session, arguments),
             Self::Config(arguments) => config::run(session, arguments),

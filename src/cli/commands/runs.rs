@@ -1,4 +1,4 @@
-//! `runs`: what this machine ran, from its own journal.
+//! `runs`: what this machine ran, from its own journal, or all machines, from the log of the repository.
 
 use clap::Args;
 use serde::Serialize;
@@ -10,7 +10,9 @@ use super::super::output::text::{Side, duration, escape, shortened};
 use super::super::settings::places;
 use super::super::time::{heading, rfc3339, show};
 use super::run::journal_failed;
+use crate::cli::jobs::logged::{RunOfHost, run_of_host};
 use crate::jobs::journal::{Journal, Run, RunSource};
+use crate::ops::runs::logged_runs;
 
 /// Options of `runs`.
 #[derive(Args)]
@@ -21,6 +23,9 @@ pub struct RunsArguments {
     /// Only the newest N
     #[arg(long, value_name = "N")]
     pub latest: Option<usize>,
+    /// Of all machines, from the repository: for the owner, and who may read
+    #[arg(long)]
+    pub all_hosts: bool,
 }
 
 /// A run of `runs --json`.
@@ -28,9 +33,12 @@ pub struct RunsArguments {
 pub(crate) struct RunJson {
     /// `run`.
     pub r#type: &'static str,
-    /// Tells the run from others of this machine.
+    /// Tells the run from others of this machine; with `--all-hosts` the id of its set, else its number in the log.
     pub run: String,
-    /// The job.
+    /// The machine; with `--all-hosts`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The job; empty if none was asked for.
     pub job: String,
     /// The type of the run.
     pub job_type: String,
@@ -84,36 +92,56 @@ const SOURCES_SHOWN_MAX: usize = 3;
 
 /// Lists the runs, oldest first.
 pub(crate) fn run(session: &Session, arguments: &RunsArguments) -> Result<Exit> {
-    let journal = Journal::open(&places(session.global, session.env)?.state).map_err(journal_failed)?;
-    let mut runs = journal.runs().map_err(journal_failed)?;
-    runs.retain(|run| arguments.jobs.is_empty() || arguments.jobs.contains(&run.job));
+    let mut runs = if arguments.all_hosts { of_log(session)? } else { of_journal(session)? };
+    runs.retain(|(_, run, _)| arguments.jobs.is_empty() || arguments.jobs.contains(&run.job));
     let skipped = arguments.latest.map_or(0, |newest| runs.len().saturating_sub(newest));
     let mut rows = Vec::new();
-    for run in &runs[skipped..] {
-        let outcome = outcome(&journal, run, &runs)?;
+    for (host, run, outcome) in runs.into_iter().skip(skipped) {
         if session.global.json {
-            session.print_json(&run_json(run, outcome))?;
+            session.print_json(&run_json(host, &run, outcome))?;
         } else {
-            rows.push(row(session, run, outcome));
+            let mut row = row(session, &run, outcome);
+            row.splice(2..2, host.map(|host| escape(host.as_bytes())));
+            rows.push(row);
         }
     }
     if session.global.json {
         return Ok(Exit::Done);
     }
     if rows.is_empty() {
-        session.print("no runs of jobs on this machine")?;
+        session.print(if arguments.all_hosts { "no runs" } else { "no runs of jobs on this machine" })?;
         return Ok(Exit::Done);
     }
     let began = heading("BEGAN", &session.env.zone);
-    let head = ["RUN", &began, "JOB", "TYPE", "OUTCOME", "TOOK", "SOURCES"].map(str::to_owned).to_vec();
+    let mut head = ["RUN", &began, "JOB", "TYPE", "OUTCOME", "TOOK", "SOURCES"].map(str::to_owned).to_vec();
     use Side::{Left, Right, Whole};
-    let sides = [Whole, Whole, Left, Left, Left, Right, Left];
+    let mut sides = vec![Whole, Whole, Left, Left, Left, Right, Left];
+    if arguments.all_hosts {
+        head.insert(2, "HOST".to_owned());
+        sides.insert(2, Left);
+    }
     session.table(&sides, &[vec![head], rows].concat())?;
     Ok(Exit::Done)
 }
 
+/// Runs with their outcomes; of the log, with the machine.
+type Runs = Vec<(Option<String>, Run, String)>;
+
+fn of_journal(session: &Session) -> Result<Runs> {
+    let journal = Journal::open(&places(session.global, session.env)?.state).map_err(journal_failed)?;
+    let runs = journal.runs().map_err(journal_failed)?;
+    let with_outcome = |run: &Run| Ok((None, run.clone(), outcome(&journal, run, &runs)?));
+    runs.iter().map(with_outcome).collect()
+}
+
+fn of_log(session: &Session) -> Result<Runs> {
+    let logged = session.with_repository(|repository| Ok(logged_runs(repository)?))?;
+    let known = logged.iter().map(run_of_host).map(|RunOfHost { host, run, outcome }| (Some(host), run, outcome));
+    Ok(known.collect())
+}
+
 /// How a run ended. One that has no end is going on if a process has its job, and it is the newest of the job.
-pub(super) fn outcome(journal: &Journal, run: &Run, runs: &[Run]) -> Result<String> {
+pub(in crate::cli) fn outcome(journal: &Journal, run: &Run, runs: &[Run]) -> Result<String> {
     if let Some(outcome) = &run.outcome {
         return Ok(outcome.clone());
     }
@@ -152,7 +180,7 @@ fn row(session: &Session, run: &Run, outcome: String) -> Vec<String> {
     ]
 }
 
-pub(super) fn run_json(run: &Run, outcome: String) -> RunJson {
+pub(super) fn run_json(host: Option<String>, run: &Run, outcome: String) -> RunJson {
     let source = |of: &RunSource| RunSourceJson {
         source: of.source.clone(),
         outcome: of.outcome.clone(),
@@ -165,6 +193,7 @@ pub(super) fn run_json(run: &Run, outcome: String) -> RunJson {
     RunJson {
         r#type: "run",
         run: run.run.clone(),
+        host,
         job: run.job.clone(),
         job_type: run.job_type.clone(),
         began: rfc3339(run.begun_ms),

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 
+use crate::cli::jobs::logged::{RunOfHost, run_of_host};
 use crate::format::record::Outcome;
 use crate::jobs::journal::{Journal, Run, RunSource};
+use crate::ops::runs::logged_runs;
+use crate::repository::Repository;
 use crate::repository::sets::{Set, sets};
 use crate::repository::snapshots::Snapshot;
 
@@ -25,7 +28,7 @@ use super::snapshots::SnapshotJson;
 /// Options of `show`.
 #[derive(Args)]
 pub struct ShowArguments {
-    /// A run of this machine's journal, a set or a snapshot: the first digits of its id
+    /// A run of this machine's journal, a set, a snapshot or a run of the repository's log: the first digits of its id
     #[arg(value_name = "RUN|SET|ID")]
     pub id: String,
     /// Wait until the run has ended, for TIME at the most
@@ -74,7 +77,8 @@ fn shown(session: &Session, arguments: &ShowArguments) -> Result<String> {
     if let Some(state) = of_journal(session, arguments, &journal, &prefix)? {
         return Ok(state);
     }
-    let all = session.with_repository(|repository| Ok(repository.snapshots()?))?;
+    let repository = session.open()?;
+    let all = session.with(&repository, |repository| Ok(repository.snapshots()?))?;
     let is_set = |set: &&Set| set.described().is_some_and(|d| d.id.to_string().starts_with(&prefix));
     let sets = sets(all.clone());
     let found: Vec<&Set> = sets.iter().filter(is_set).collect();
@@ -88,15 +92,35 @@ fn shown(session: &Session, arguments: &ShowArguments) -> Result<String> {
             }
             Ok(outcome(snapshot.state.outcome).to_owned())
         }
-        ([], []) => {
+        ([], []) => of_log(session, &repository, &prefix),
+        _ => Err(CliError::Usage(format!("`{}` is not enough: several sets or snapshots begin so", arguments.id))),
+    }
+}
+
+/// Shows a run of any machine that saved nothing, or whose snapshots are forgotten: the log still knows it.
+fn of_log(session: &Session, repository: &Repository, prefix: &str) -> Result<String> {
+    let logged = logged_runs(repository)?;
+    let runs: Vec<RunOfHost> = logged.iter().map(run_of_host).collect();
+    let found: Vec<&RunOfHost> = runs.iter().filter(|known| known.run.run.starts_with(prefix)).collect();
+    match found[..] {
+        [RunOfHost { host, run, outcome }] => {
+            match session.global.json {
+                true => session.print_json(&run_json(Some(host.clone()), run, outcome.clone()))?,
+                false => {
+                    let mut lines = run_lines(session, run, outcome);
+                    lines.insert(1, line("host", &text(host)));
+                    session.print(&lines.join("\n"))?;
+                }
+            }
+            Ok(outcome.clone())
+        }
+        [] => {
             let text = format!(
-                "there is no run of this machine, no set and no snapshot `{}`: `strongroom runs` and `strongroom snapshots` \
-                 list them",
-                arguments.id
+                "there is no run, no set and no snapshot `{prefix}`: `strongroom runs` and `strongroom snapshots` list them"
             );
             Err(CliError::Usage(text))
         }
-        _ => Err(CliError::Usage(format!("`{}` is not enough: several sets or snapshots begin so", arguments.id))),
+        _ => Err(CliError::Usage(format!("`{prefix}` is not enough: several runs begin so"))),
     }
 }
 
@@ -124,7 +148,7 @@ fn of_journal(session: &Session, arguments: &ShowArguments, journal: &Journal, p
             continue;
         }
         match session.global.json {
-            true => session.print_json(&run_json(run, state.clone()))?,
+            true => session.print_json(&run_json(None, run, state.clone()))?,
             false => session.print(&run_lines(session, run, &state).join("\n"))?,
         }
         return Ok(Some(state));

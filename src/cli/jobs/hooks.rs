@@ -18,7 +18,7 @@ use crate::jobs::frame::{HookContext, HookFrame, Hooks, Subject, stopped_by};
 use crate::jobs::hooks::{Ending, How, Moment, Surroundings};
 use crate::jobs::owed::{Entry, Listing, Owed, State};
 use crate::jobs::service::{Service, ServiceOptions};
-use crate::ops::backup::{BackupReport, Source as BackupSource, failed_run, framed_source};
+use crate::ops::backup::{BackupReport, Job as BackupJob, Source as BackupSource, failed_run, framed_source};
 use crate::primitives::progress::{Observer, Severity};
 use crate::repository::Repository;
 
@@ -73,12 +73,22 @@ impl RunHooks<'_> {
         let problems = frame.leave(observer, ending);
         problems.iter().for_each(|problem| observer.finding(Severity::Error, problem));
         if let Err(e @ CliError::Hook(_)) = &done
-            && let Err(e) = failed_run(repository, self.texts.host, argv, mask(&error_text(e)))
+            && let Err(e) =
+                failed_run(repository, self.texts.host, argv, (&self.saved(), self.names()), mask(&error_text(e)))
         {
             let text = format!("the failure was not written to the repository's log: {}", error_text(&e));
             observer.finding(Severity::Warning, &text);
         }
         Ok((done?, problems))
+    }
+
+    fn saved(&self) -> BackupJob {
+        let (name, job_type) = (self.job.name.clone(), self.job_type.to_owned());
+        BackupJob { name, job_type, notes: None, records: Vec::new(), alone: false }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.job.sources.iter().map(|source| format!("{}/{}", self.job.family, source.name)).collect()
     }
 
     /// The source between its own hooks.

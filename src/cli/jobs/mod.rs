@@ -1,11 +1,14 @@
 //! Running jobs of the configuration: what is to be run, and what its values mean on this machine.
 
+pub(super) mod attempts;
 pub(super) mod check;
 pub(super) mod execute;
+pub(super) mod expected;
 pub(super) mod follow;
 pub(super) mod for_each;
 pub(super) mod hooks;
 pub(super) mod limits;
+pub(super) mod logged;
 pub(super) mod mysql;
 pub(super) mod plan;
 pub(super) mod postgres;

@@ -1,9 +1,11 @@
 //! The repository of a job: what the configuration says of it, and what the command line and the environment say in place
 //! of that.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::cli::args::GlobalArguments;
+use crate::cli::context::Session;
 use crate::cli::env::Env;
 use crate::cli::error::{CliError, Result};
 use crate::cli::passphrase::SECRET_VARIABLES;
@@ -15,6 +17,7 @@ use crate::jobs::config::find::check_private;
 use crate::jobs::config::tree::Table;
 use crate::jobs::config::{Config, Job};
 
+use super::plan::host;
 use super::secrets::secret_file;
 use super::texts::Texts;
 
@@ -85,6 +88,35 @@ pub(in crate::cli) fn compression(config: &Config, job: &Job) -> CompressionLeve
         Some("max") => CompressionLevel::Max,
         _ => CompressionLevel::default(),
     }
+}
+
+/// The repositories that jobs name, for somebody who reads: a credential that only adds is not used. What the command line
+/// names goes before.
+pub(in crate::cli) fn reading(session: &Session, config: &Config) -> Result<Vec<GlobalArguments>> {
+    if Stronger::of(session.global, session.env).url.is_some() {
+        return Ok(vec![session.global.clone()]);
+    }
+    let host = host(session.env);
+    let mut names = BTreeSet::new();
+    let mut all = Vec::new();
+    for job in config.jobs.iter().filter(|job| job.is_enabled()) {
+        let name = job.table.text("repository").unwrap_or_default();
+        if !names.insert(name) {
+            continue;
+        }
+        let texts = Texts { env: session.env, host: &host, job: &job.name };
+        let table = config.table.table("repositories").and_then(|all| all.table(name));
+        let named = repository_of(session.global, config, job, &texts)?;
+        let table = table.map(|table| table.without(&["credential"])).unwrap_or_default();
+        all.push(GlobalArguments {
+            credential: session.global.credential.clone(),
+            password_file: secret_file(&table, "password", &texts, None)?,
+            passphrase_variable: table.text("password_env").map(str::to_owned),
+            password_command: table.text("password_command").map(str::to_owned),
+            ..named
+        });
+    }
+    Ok(all)
 }
 
 /// The global options as if the job's repository had been named there, where they and the environment say nothing.

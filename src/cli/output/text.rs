@@ -56,6 +56,16 @@ pub fn duration(ms: u64) -> String {
     }
 }
 
+/// How long ago something was: `42 min`, `7 h`, `3 d`.
+pub fn age(ms: i64) -> String {
+    let minutes = ms.max(0) / 60_000;
+    match minutes {
+        0..=119 => format!("{minutes} min"),
+        120..=2879 => format!("{} h", minutes / 60),
+        _ => format!("{} d", minutes / 1440),
+    }
+}
+
 /// A path in so many columns: its end, which is the name of the file, is what stays.
 pub fn shortened_path(path: &str, width: usize) -> String {
     if path.width() <= width {

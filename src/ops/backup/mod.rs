@@ -39,7 +39,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::compression::CompressionLevel;
-use crate::format::description::{Figures, RunDescription};
+use crate::format::description::{Figures, RunDescription, SetDescription, SourceOutcome};
 use crate::format::record::{Outcome, RunKind};
 use crate::primitives::ids::RunId;
 use crate::primitives::progress::{Observer, Severity};
@@ -250,12 +250,15 @@ pub fn backup_sources(
     let damage = check_store(repository, observer)?;
     // What was read before cannot be relied on when something is gone: all is read, and stored where it lacks.
     options.read_all |= !damage.is_empty() || !repository.suspects().is_empty();
-    let begun = run_description(&options.host, &options.command);
+    let set = sources::set_of(repository, &sources, options.job.as_ref());
+    let begun = begun(&options.host, &options.command, set.clone());
     let mut run = repository.begin_run(RunKind::Backup, &options.host, &begun, PackerThreads::default())?;
     run.compress_at(options.compression);
     let (id, started_ms) = (run.id(), repository.system.now_ms());
-    let names = sources.iter().map(|source| source.name().to_owned()).collect();
-    let together = Together::new(run, &options, observer, &begun, names);
+    if let Some(follower) = &options.follower {
+        follower.begins(&sources.iter().map(|source| source.name().to_owned()).collect::<Vec<_>>());
+    }
+    let together = Together::new(run, &options, observer, &begun, set, sources.len());
     save_all(&together, sources);
     let (run, reports, done) = together.finish();
     if let Err(error) = done {
@@ -264,21 +267,47 @@ pub fn backup_sources(
     }
     let outcome = worst(reports.iter().map(|report| report.outcome));
     // With a snapshot published last, its record ended the run already.
-    let ended = repository.state().runs.get(&id).is_some_and(|r| r.over.is_some());
-    if !ended {
+    let is_over = repository.state().runs.get(&id).is_some_and(|r| r.over.is_some());
+    if !is_over {
         let figures = Figures {
             duration_ms: (repository.system.now_ms() - started_ms).max(0) as u64,
             ..reports.last().map(|r| r.figures).unwrap_or_default()
         };
-        let findings = reports.iter().filter_map(|r| r.error.clone()).collect();
-        run.end(outcome, &RunDescription { figures, findings, ..begun })?;
+        run.end(outcome, &RunDescription { figures, ..ended(&begun, &reports) })?;
     }
     Ok(BackupReport { run: Some(id), sources: reports, resumed, damage, outcome })
 }
 
-/// Writes into the log that a run failed before it read anything, and why: whoever reads the log is to know of it.
-pub fn failed_run(repository: &Arc<Repository>, host: &str, command: &str, why: String) -> Result<(), BackupError> {
-    let begun = run_description(host, command);
+/// What a run says of itself when it begins. Notes and records stand with the snapshots.
+fn begun(host: &str, command: &str, set: Option<SetDescription>) -> RunDescription {
+    let set = set.map(|set| SetDescription { notes: None, records: None, ..set });
+    RunDescription { set, ..run_description(host, command) }
+}
+
+/// What a run says of itself at its end, but for its figures.
+fn ended(begun: &RunDescription, reports: &[SourceReport]) -> RunDescription {
+    let outcome = |report: &SourceReport| SourceOutcome {
+        path: report.path(),
+        outcome: report.outcome,
+        snapshot: report.snapshot,
+        error: report.error.as_deref().map(SourceOutcome::shortened),
+        bytes: report.figures.bytes,
+        bytes_stored: report.figures.bytes_stored,
+    };
+    let findings = reports.iter().filter_map(|report| report.error.clone()).collect();
+    RunDescription { findings, sources: Some(reports.iter().map(outcome).collect()), ..begun.clone() }
+}
+
+/// Writes into the log that a run failed before it read anything, and why: whoever reads the log is to know of it. `job`
+/// is what it was to save, with the names of the sources.
+pub fn failed_run(
+    repository: &Arc<Repository>,
+    host: &str,
+    command: &str,
+    job: (&Job, Vec<String>),
+    why: String,
+) -> Result<(), BackupError> {
+    let begun = begun(host, command, Some(sources::set_of_job(repository, job.1, Some(job.0))));
     let run = repository.begin_run(RunKind::Backup, host, &begun, PackerThreads::default())?;
     run.end(Outcome::Failed, &RunDescription { findings: vec![why], ..begun })?;
     Ok(())

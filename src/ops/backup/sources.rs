@@ -1,8 +1,10 @@
 //! What a backup saves: its sources, what they are called, and whether this credential may speak for them.
 
-use crate::format::description::StreamDescription;
+use crate::format::description::{SetDescription, StreamDescription};
 use crate::format::record::Role;
 use crate::format::tree::check_name;
+use crate::primitives::ids::SetId;
+use crate::primitives::system::random;
 use crate::repository::{Repository, RepositoryError};
 use crate::source::ExcludeRules;
 
@@ -10,7 +12,7 @@ use super::paths::PathsSource;
 use super::roots::{check_roots, source_of};
 use super::snapshot_writer::Source;
 use super::stream::{StreamOptions, StreamSource, Streamed};
-use super::{BackupError, BackupOptions, PathOptions, exclude_rules};
+use super::{BackupError, BackupOptions, Job, PathOptions, exclude_rules};
 
 /// The sources that the options name: all paths are one, and each stream is one.
 pub(super) fn sources(
@@ -46,6 +48,29 @@ pub fn stream_source(
     described: Option<StreamDescription>,
 ) -> Box<dyn Source> {
     Box::new(Streamed { name, stream, options, described })
+}
+
+/// The set that the snapshots of these sources make, if there are several or a job saves them.
+pub(super) fn set_of(
+    repository: &Repository,
+    sources: &[Box<dyn Source>],
+    job: Option<&Job>,
+) -> Option<SetDescription> {
+    let names = sources.iter().map(|source| source.name().to_owned()).collect();
+    (sources.len() > 1 || job.is_some()).then(|| set_of_job(repository, names, job))
+}
+
+/// The set of sources with these names.
+pub(super) fn set_of_job(repository: &Repository, sources: Vec<String>, job: Option<&Job>) -> SetDescription {
+    SetDescription {
+        id: SetId(random(&*repository.system)),
+        sources,
+        job: job.map(|job| job.name.clone()),
+        job_type: job.map(|job| job.job_type.clone()),
+        notes: job.and_then(|job| job.notes.clone()),
+        records: job.map(|job| job.records.clone()).filter(|records| !records.is_empty()),
+        alone: job.map(|job| job.alone).filter(|alone| *alone),
+    }
 }
 
 /// What those sources are called, in the same order. `--source` names the paths, or a stream that is alone.

@@ -19,7 +19,7 @@ use crate::format::description::{
     self, Figures, RunDescription, SetDescription, SnapshotDescription, StreamDescription,
 };
 use crate::format::record::{Outcome, SnapshotEntry};
-use crate::primitives::ids::{ChunkId, SetId, SnapshotId};
+use crate::primitives::ids::{ChunkId, SnapshotId};
 use crate::primitives::progress::{Observer, Unit};
 use crate::primitives::system::random;
 use crate::repository::dedup::Found;
@@ -29,7 +29,7 @@ use crate::repository::{Repository, RepositoryError};
 use super::follow::Follower;
 use super::report::SourceReport;
 use super::turns::{Place, Turns};
-use super::{BackupError, BackupOptions, Job, worst};
+use super::{BackupError, BackupOptions, worst};
 
 /// What the options say of all sources alike.
 pub(super) struct Common {
@@ -123,21 +123,16 @@ pub(super) struct Stored {
 }
 
 impl<'a> Together<'a> {
-    /// For sources of these names, of a run that was begun with this description.
+    /// For so many sources, which make this set, of a run that was begun with this description.
     pub(super) fn new(
         run: Run,
         options: &BackupOptions,
         observer: &'a dyn Observer,
         begun: &'a RunDescription,
-        sources: Vec<String>,
+        set: Option<SetDescription>,
+        left: usize,
     ) -> Self {
         let repository = run.repository().clone();
-        let left = sources.len();
-        let job = options.job.as_ref();
-        if let Some(follower) = &options.follower {
-            follower.begins(&sources);
-        }
-        let set = (left > 1 || job.is_some()).then(|| set(&repository, job, sources));
         let common = Common {
             host: options.host.clone(),
             user: options.user.clone(),
@@ -146,7 +141,7 @@ impl<'a> Together<'a> {
             time_ms: options.time_ms,
             read_all: options.read_all,
             allow_empty: options.allow_empty,
-            is_of_job: job.is_some(),
+            is_of_job: options.job.is_some(),
         };
         let state = State {
             run,
@@ -448,18 +443,6 @@ impl<'a> Together<'a> {
             set: self.set.clone(),
             ..SnapshotDescription::default()
         }
-    }
-}
-
-fn set(repository: &Repository, job: Option<&Job>, sources: Vec<String>) -> SetDescription {
-    SetDescription {
-        id: SetId(random(&*repository.system)),
-        sources,
-        job: job.map(|job| job.name.clone()),
-        job_type: job.map(|job| job.job_type.clone()),
-        notes: job.and_then(|job| job.notes.clone()),
-        records: job.map(|job| job.records.clone()).filter(|records| !records.is_empty()),
-        alone: job.map(|job| job.alone).filter(|alone| *alone),
     }
 }
 

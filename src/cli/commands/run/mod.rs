@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::format::record::Outcome;
 use crate::jobs::config::{Config, Job};
 use crate::jobs::journal::{Event, Journal, owed};
-use crate::jobs::schedule::Schedule;
+use crate::jobs::schedule::{Schedule, jitter_ms};
 use crate::primitives::ids::SetId;
 use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::system::random;
@@ -126,12 +126,8 @@ fn schedule(job: &Job) -> Option<Schedule> {
 fn slot_owed(session: &Session, config: &Config, job: &Job, events: &[Event]) -> Result<Option<i64>> {
     let env = session.env;
     let Some(schedule) = schedule(job) else { return Ok(None) };
-    // By so much the start differs from that of other hosts and jobs, each time by the same.
-    let jitter_ms = job.table.text("jitter").map(values::duration_ms).transpose().map_err(CliError::Usage)?;
-    let hash = blake3::hash(format!("{}\n{}", host(env), job.name).as_bytes());
-    let hash =
-        i64::from(u32::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1], hash.as_bytes()[2], hash.as_bytes()[3]]));
-    let later_ms = jitter_ms.filter(|ms| *ms > 0).map_or(0, |ms| hash % ms);
+    let jitter = job.table.text("jitter").map(values::duration_ms).transpose().map_err(CliError::Usage)?;
+    let later_ms = jitter_ms(&host(env), &job.name, jitter.unwrap_or(0));
     let zone = zone_of(config, job)?.unwrap_or(env.zone.clone());
     let now =
         Timestamp::from_millisecond(env.system.now_ms() - later_ms).map_err(|e| CliError::Usage(e.to_string()))?;
