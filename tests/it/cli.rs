@@ -698,6 +698,25 @@ fn verify_takes_in_a_lost_pack_that_is_there_again() {
     assert!(sr.expect(0, &["log"]).contains("find 1 lost pack again"));
 }
 
+/// CC-2: a process that prints keys has the environment of the program, for it may need keys of its own, and none of its
+/// secrets. What it is started from answers no request here.
+#[test]
+fn a_credential_process_gets_no_secret_of_this_program() {
+    let sr = crate::program::Strongroom { folder: tempfile::tempdir().unwrap() };
+    let seen = sr.at("seen");
+    let script = sr.write("keys", format!("env > {}\nexit 7\n", seen.display()));
+    let text = format!("[profile keys]\nregion = us-east-1\ncredential_process = sh {}\n", script.display());
+    let config = sr.write("aws", text);
+    let mut command = sr.command(&["-r", "s3://bucket/x?endpoint=http://127.0.0.1:9&profile=keys", "snapshots"]);
+    command.env("AWS_CONFIG_FILE", config).env("AWS_SECRET_WORD", "theirs").env("STRONGROOM_PASSWORD", "hunter2");
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && text.contains("the credential process was asked"), "{text}");
+    let seen = sr.read("seen");
+    assert!(seen.contains("AWS_SECRET_WORD=theirs") && seen.contains("TZ=UTC"), "{seen}");
+    assert!(!seen.contains("STRONGROOM_") && !seen.contains("open sesame") && !seen.contains("hunter2"), "{seen}");
+}
+
 /// As the scripts of shells call it: ids, hosts and tags come from the repository that the words and the environment name.
 #[test]
 fn values_are_completed_from_the_repository_and_nobody_is_asked() {

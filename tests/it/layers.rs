@@ -11,8 +11,8 @@ use walkdir::WalkDir;
 /// Lowest first.
 const LAYERS: [&[&str]; 10] = [
     &["primitives"],
-    &["crypto"],
-    &["chunking", "compression", "parallel", "patterns", "process_group", "store"],
+    &["crypto", "process_group"],
+    &["chunking", "compression", "parallel", "patterns", "store"],
     &["format"],
     &["cache", "log"],
     &["destination", "repository", "source"],

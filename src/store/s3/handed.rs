@@ -3,6 +3,8 @@
 //! `object_store` has for it ends the program at a line break in a token.
 
 use std::fmt;
+use std::io::Read;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +17,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use crate::primitives::error_chain::error_chain;
+use crate::process_group;
 
 use super::super::bandwidth::Bandwidth;
 use super::super::options::{StoreOptions, quiet};
@@ -227,7 +230,7 @@ impl HandedCredentials {
                 let assumed: AssumedRole = quick_xml::de::from_reader(&body[..]).map_err(|_| self.unknown())?;
                 assumed.assume_role_result.credentials
             }
-            Source::Process { line } => self.read(&printed(line).await?)?,
+            Source::Process { line } => self.read(&printed(line, PROCESS_LIMIT).await?)?,
             Source::Container { url, token, token_file } => {
                 let token = match token_file {
                     Some(file) => Some(token_in(file).await?),
@@ -296,17 +299,36 @@ impl HandedCredentials {
 }
 
 /// What a credential process prints.
-async fn printed(line: &str) -> Result<Vec<u8>, String> {
+async fn printed(line: &str, limit: Duration) -> Result<Vec<u8>, String> {
     let words = shlex::split(line).filter(|words| !words.is_empty()).ok_or("its command line is not quoted well")?;
-    let run = tokio::task::spawn_blocking(move || {
-        let mut command = std::process::Command::new(&words[0]);
-        command.args(&words[1..]).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::inherit());
-        command.output()
+    tokio::task::spawn_blocking(move || answer_of(&words, limit)).await.map_err(|e| e.to_string())?
+}
+
+/// What a process prints within this time; else it is ended with all that it started. It has the environment of this
+/// program, for it may need keys of another account, but nothing that is for this program alone: a passphrase may be
+/// among that.
+fn answer_of(words: &[String], limit: Duration) -> Result<Vec<u8>, String> {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"STRONGROOM_")) {
+        command.env_remove(name);
+    }
+    let mut group = process_group::spawn(&mut command).map_err(|e| format!("it cannot be started: {e}"))?;
+    let stdout = group.child().stdout.take();
+    let (said, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        let read = stdout.map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut all));
+        // Nobody waits for it any more if it is late.
+        let _ = said.send(read.map(|_| all));
     });
-    let silent = |_| format!("it printed nothing within {} s", PROCESS_LIMIT.as_secs());
-    let done = tokio::time::timeout(PROCESS_LIMIT, run).await.map_err(silent)?;
-    let output = done.map_err(|e| e.to_string())?.map_err(|e| format!("it cannot be started: {e}"))?;
-    if output.status.success() { Ok(output.stdout) } else { Err(format!("it failed: {}", output.status)) }
+    let Ok(answer) = answer.recv_timeout(limit) else {
+        group.stop();
+        return Err(format!("it did not end within {} s, and was ended", limit.as_secs_f64()));
+    };
+    let status = group.wait().map_err(|e| e.to_string())?;
+    let answer = answer.map_err(|e| format!("what it printed cannot be read: {e}"))?;
+    if status.success() { Ok(answer) } else { Err(format!("it failed: {status}")) }
 }
 
 async fn token_in(file: &str) -> Result<String, String> {
@@ -347,7 +369,7 @@ impl CredentialProvider for HandedCredentials {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Write;
     use std::net::TcpListener;
 
     use super::*;
@@ -451,6 +473,22 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let key = || runtime.block_on(credentials.get_credential()).unwrap().key_id.clone();
         assert_eq!((key(), key()), ("K1".to_owned(), "K2".to_owned()));
+    }
+
+    /// CC-2: one that hangs is ended with all that it started: the pipe that all of them hold is closed.
+    #[test]
+    fn a_process_that_is_late_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("held");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let line = format!("exec 3> {}; sleep 1000 & sleep 1000", pipe.display());
+        let words = ["bash".to_owned(), "-c".to_owned(), line];
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+        let reader = rustix::fs::open(&pipe, flags, 0o600.into()).unwrap();
+        let text = answer_of(&words, Duration::from_secs(1)).unwrap_err();
+        assert_eq!(text, "it did not end within 1 s, and was ended");
+        // As long as somebody has it open to write, this would be an error.
+        assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0));
     }
 
     /// DH-5: a role that is assumed with the keys of another profile.
