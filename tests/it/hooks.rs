@@ -75,6 +75,35 @@ fn debts(sr: &Strongroom) -> Vec<serde_json::Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// Hooks have the variables of `env_file` and of the source's table, and none of the program's own or of the store.
+#[test]
+fn hooks_have_the_variables_of_the_file_and_of_the_table() {
+    let words = |name: &str| {
+        format!(
+            "echo {name} $MYDB_URL ${{WORD-none}} ${{STRONGROOM_PASSPHRASE-none}} ${{AWS_SECRET_ACCESS_KEY-none}} >> FOLDER/seen"
+        )
+    };
+    let jobs = format!(
+        "[jobs.my]\nbefore = \"{}\"\nalways = \"{}\"\n[jobs.my.sources.x]\nkind = \"command\"\nfile = \"x\"\ncommand = \"echo x\"\n\
+         after = \"{}\"\nenv = {{ WORD = \"of {{source}}\" }}\n",
+        words("before"),
+        words("always"),
+        words("after")
+    );
+    let sr = configured(&jobs);
+    let file = sr.write("vars", "export MYDB_URL=\"of the file\"\nSTRONGROOM_PASSPHRASE=f\nAWS_SECRET_ACCESS_KEY=f\n");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let text = sr.read("strongroom.toml");
+    sr.write("strongroom.toml", format!("env_file = \"{}\"\n{text}", file.display()));
+    let mut command = sr.command(&RUN);
+    let output = command.env("AWS_SECRET_ACCESS_KEY", "hunter2").output().unwrap();
+    said(0, &RUN, &output);
+    assert_eq!(
+        seen(&sr),
+        ["before of the file none none none", "after of the file of x none none", "always of the file none none none"]
+    );
+}
+
 /// Hooks that say what they are and what they know.
 const NOTED: &str = r#"
 before = "echo $STRONGROOM_HOOK >> FOLDER/seen"

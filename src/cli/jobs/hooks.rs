@@ -111,6 +111,8 @@ impl RunHooks<'_> {
         let run_as = table.text("run_as").map(str::to_owned);
         let timeout_ms = timeout_ms(table)?;
         let mut all = kept_variables(env, run_as.is_some());
+        let of_file = env.file_variables().into_iter();
+        all.extend(of_file.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))));
         let variables = source.and_then(|_| table.table("env")).map(|env| env.0.as_slice()).unwrap_or_default();
         for entry in variables {
             if let Value::Text(value) = &entry.node.value {

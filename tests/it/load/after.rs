@@ -12,10 +12,13 @@ use crate::program::Strongroom;
 
 /// A configuration with the job `idp`.
 fn configure(sr: &Strongroom, repository: &str, keys: &str) {
+    let vars = sr.write("vars", "export MYDB_URL=theirs\n");
+    fs::set_permissions(&vars, fs::Permissions::from_mode(0o600)).unwrap();
     let text = format!(
-        "version = 1\n[repositories]\nmain = {{ url = \"{repository}\" }}\n[defaults]\nrepository = \"main\"\n\
+        "version = 1\nenv_file = \"{}\"\n[repositories]\nmain = {{ url = \"{repository}\" }}\n[defaults]\nrepository = \"main\"\n\
          [jobs.idp]\n{keys}\n[jobs.idp.sources]\ngen3 = {{ kind = \"postgres\", record = {{ n = \"cat n\" }} }}\n\
-         other = {{ kind = \"postgres\", record = {{ n = \"touch asked\" }} }}\n"
+         other = {{ kind = \"postgres\", record = {{ n = \"touch asked\" }} }}\n",
+        vars.display()
     );
     let file = sr.write("home/.config/strongroom/strongroom.toml", text);
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
@@ -71,7 +74,8 @@ fn after_load_is_told_what_came_of_the_load() {
     add(&old, "wts", 20);
     save(&sr, vec![("gen3", vec![old.dump("fence", "custom"), old.dump("wts", "custom")])]);
     let (to, repository) = (new.to("postgres"), sr.at("repo").display().to_string());
-    let line = "echo $STRONGROOM_JOB ${#STRONGROOM_SET} $STRONGROOM_OUTCOME ${STRONGROOM_PASSPHRASE-none} >> told";
+    let line =
+        "echo $STRONGROOM_JOB ${#STRONGROOM_SET} $STRONGROOM_OUTCOME ${STRONGROOM_PASSPHRASE-none} $MYDB_URL >> told";
     configure(&sr, &repository, &format!("after_load = \"{line}; echo restarted\""));
     let text = load(&sr, 0, &to, &["--dry-run"]);
     assert!(!sr.at("told").exists(), "{text}");
@@ -83,7 +87,10 @@ fn after_load_is_told_what_came_of_the_load() {
     let told = sr.read("told");
     let words: Vec<Vec<&str>> = told.lines().map(|line| line.split(' ').collect()).collect();
     for (words, outcome) in words.iter().zip(["complete", "partial", "failed"]) {
-        assert!(words[0] == "idp" && words[1] != "0" && words[2] == outcome && words[3] == "none", "{told}");
+        assert!(
+            words[0] == "idp" && words[1] != "0" && words[2] == outcome && words[3..] == ["none", "theirs"],
+            "{told}"
+        );
     }
     assert_eq!(words.len(), 3);
     // What is typed counts, and it needs no configuration.
