@@ -3,8 +3,11 @@
 //! It is saved by the same sources that save a server every night. They reach the server with the very words with which
 //! the load reaches it, so that nothing else is saved than what will be replaced.
 
+use glob::Pattern;
+
 use crate::databases::mysql::{self, MysqlOptions, Users, mysql_source};
 use crate::databases::postgres::{Globals, PostgresOptions, postgres_source};
+use crate::format::description::StreamDescription;
 use crate::ops::backup::{Source, StreamOptions};
 use crate::primitives::progress::Observer;
 use crate::repository::Repository;
@@ -53,7 +56,18 @@ pub fn replaced(
     Ok(replaced)
 }
 
-/// These databases of the server that is loaded into, as a source of this name.
+/// Whether the load may change roles or users that are there: then they are saved first, too.
+pub fn changes_roles(items: &[Item], options: &LoadOptions) -> bool {
+    options.globals && options.alter_roles && items.iter().any(|item| item.role == Role::Globals)
+}
+
+/// Whether a snapshot is of roles, or of users and grants.
+pub fn is_of_roles(stream: &StreamDescription) -> bool {
+    matches!((stream.kind.as_str(), stream.format.as_str()), ("postgres", "globals") | ("mysql", "grants"))
+}
+
+/// These databases of the server that is loaded into, and its roles or users if the load may change them, as a source of
+/// this name.
 pub fn source(
     name: String,
     items: &[Item],
@@ -61,6 +75,9 @@ pub fn source(
     options: &LoadOptions,
 ) -> Result<Box<dyn Source>, LoadError> {
     let streams = StreamOptions::default();
+    let with_roles = changes_roles(items, options);
+    // Without a name, a source is of all databases.
+    let no_database = databases.is_empty();
     let is_postgres = items.iter().any(|item| item.is_for_server() && item.stream.kind == "postgres");
     if is_postgres {
         let options = PostgresOptions {
@@ -68,7 +85,8 @@ pub fn source(
             connection: options.to.as_source(),
             tools: options.tools.clone(),
             databases,
-            globals: Some(Globals::None),
+            exclude: no_database.then(|| Pattern::new("*").expect("a star is a pattern")).into_iter().collect(),
+            globals: Some(if with_roles { Globals::All } else { Globals::None }),
             ..PostgresOptions::default()
         };
         return Ok(postgres_source(options, streams));
@@ -76,9 +94,7 @@ pub fn source(
     let words = options.to.client_options().map_err(|e| LoadError::Server(e.to_string()))?;
     let tools = options.tools.clone();
     let connection = mysql::Connection { tools, options: Some(words), ..mysql::Connection::default() };
-    Ok(mysql_source(
-        name,
-        MysqlOptions { connection, databases, users: Users::Never, ..MysqlOptions::default() },
-        streams,
-    ))
+    let users = if with_roles { Users::Always } else { Users::Never };
+    let exclude = no_database.then(|| "*".to_owned()).into_iter().collect();
+    Ok(mysql_source(name, MysqlOptions { connection, databases, exclude, users, ..MysqlOptions::default() }, streams))
 }

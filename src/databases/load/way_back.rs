@@ -26,9 +26,12 @@ struct Mark {
     /// The set that holds what was there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     set: Option<String>,
-    /// What it holds.
+    /// The databases that it holds.
     #[serde(default)]
     saved: Vec<String>,
+    /// What it calls the roles or users that it holds, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    roles: Option<String>,
     time_ms: i64,
 }
 
@@ -46,7 +49,7 @@ pub struct Load<'a> {
 }
 
 impl Load<'_> {
-    fn mark(&self, event: &str, set: Option<&str>, saved: &[String]) -> Mark {
+    fn mark(&self, event: &str, set: Option<&str>, saved: &[String], roles: Option<&str>) -> Mark {
         Mark {
             event: event.to_owned(),
             to: self.to.to_owned(),
@@ -54,18 +57,26 @@ impl Load<'_> {
             of: self.of.to_owned(),
             set: set.map(str::to_owned),
             saved: saved.to_vec(),
+            roles: roles.map(str::to_owned),
             time_ms: self.time_ms,
         }
     }
 
-    /// Remembers which databases were saved before it, and in which set; none if it replaces nothing.
-    pub fn saved(&self, file: &Path, set: Option<&str>, databases: &[String]) -> Result<(), LoadError> {
-        append(file, &self.mark(SAVED, set, databases))
+    /// Remembers which databases were saved before it, and in which set, and the member with roles or users, if there is
+    /// one; nothing if it replaces nothing.
+    pub fn saved(
+        &self,
+        file: &Path,
+        set: Option<&str>,
+        databases: &[String],
+        roles: Option<&str>,
+    ) -> Result<(), LoadError> {
+        append(file, &self.mark(SAVED, set, databases, roles))
     }
 
     /// Remembers that all of it is done.
     pub fn ended(&self, file: &Path) -> Result<(), LoadError> {
-        append(file, &self.mark(ENDED, None, &[]))
+        append(file, &self.mark(ENDED, None, &[], None))
     }
 }
 
@@ -78,6 +89,8 @@ pub struct WayBack {
     pub of: String,
     /// The databases, and the set that holds each as it was.
     pub databases: BTreeMap<String, String>,
+    /// The set that holds roles or users as they were, and what it calls them; `None` if the load changed none.
+    pub roles: Option<(String, String)>,
     /// Databases that it loaded and that were not there, or empty.
     pub new: BTreeSet<String>,
 }
@@ -101,6 +114,10 @@ impl Follower {
                     *self = Self { found: Some(found), is_open: true, replaced: BTreeSet::new() };
                 }
                 let (Some(found), Some(set)) = (&mut self.found, mark.set) else { return };
+                // Those of the first run: the next one may have found them changed.
+                if let (None, Some(roles)) = (&found.roles, mark.roles) {
+                    found.roles = Some((set.clone(), roles));
+                }
                 for database in mark.saved.into_iter().filter(|name| !self.replaced.contains(name)) {
                     found.databases.insert(database, set.clone());
                 }
@@ -143,7 +160,7 @@ pub fn way_back(file: &Path, to: &str, job: Option<&str>) -> Result<WayBack, Loa
     }
     let of_job = job.map(|job| format!(" of job {job}")).unwrap_or_default();
     match follower.found {
-        Some(found) if found.databases.is_empty() => Err(LoadError::NoWayBack(format!(
+        Some(found) if found.databases.is_empty() && found.roles.is_none() => Err(LoadError::NoWayBack(format!(
             "the last load{of_job} into {to} with --pre-backup replaced nothing: there is nothing to bring back"
         ))),
         Some(found) => Ok(found),
@@ -188,22 +205,23 @@ mod tests {
         let load = Load { to: "s", job: "idp", of: "set", time_ms: 0 };
         let found = || way_back(&file, "s", Some("idp"));
         assert!(found().unwrap_err().to_string().contains("none into any server"));
-        load.saved(&file, Some("1"), &names(&["a", "b", "c"])).unwrap();
+        load.saved(&file, Some("1"), &names(&["a", "b", "c"]), Some("globals")).unwrap();
         for (event, database) in
             [("replacing", "a"), ("loaded", "a"), ("replacing", "b"), ("kept", "b"), ("loaded", "n")]
         {
             append(&file, &line(event, database)).unwrap();
         }
-        load.saved(&file, Some("2"), &names(&["a", "b", "c"])).unwrap();
+        load.saved(&file, Some("2"), &names(&["a", "b", "c"]), Some("globals")).unwrap();
         let way = found().unwrap();
         let sets: Vec<&str> = way.databases.values().map(String::as_str).collect();
         assert_eq!((sets, way.new), (vec!["1", "2", "2"], BTreeSet::from(["n".to_owned()])));
+        assert_eq!(found().unwrap().roles, Some(("1".to_owned(), "globals".to_owned())));
         // Once it is done, the next one begins anew; so does the load of another set.
         load.ended(&file).unwrap();
         assert_eq!(found().unwrap().databases.len(), 3);
-        load.saved(&file, Some("3"), &names(&["a"])).unwrap();
+        load.saved(&file, Some("3"), &names(&["a"]), None).unwrap();
         assert_eq!(found().unwrap().databases, BTreeMap::from([("a".to_owned(), "3".to_owned())]));
-        Load { of: "other", ..load }.saved(&file, None, &[]).unwrap();
+        Load { of: "other", ..load }.saved(&file, None, &[], None).unwrap();
         assert!(found().unwrap_err().to_string().contains("replaced nothing"));
         assert!(way_back(&file, "t", None).unwrap_err().to_string().contains("only into s"));
     }

@@ -82,6 +82,33 @@ fn a_load_that_is_repeated_goes_back_to_what_was_before_the_first() {
     assert_eq!(rows(&new, "fence"), "3");
 }
 
+/// IDP-14: roles that `--alter-roles` changes are saved first, and are as they were after the way back, also if the load was
+/// run twice; and if no database is replaced.
+#[test]
+fn roles_that_a_load_changes_come_back() {
+    let (old, sr, new) = (small("fence", 10), Strongroom::init(), Postgres::start());
+    add(&new, "fence", 3);
+    old.sql("postgres", "create role app login connection limit 7");
+    new.sql("postgres", "create role app nologin connection limit 3");
+    save(&sr, vec![("gen3", vec![old.globals(), old.dump("fence", "custom")])]);
+    let to = new.to("postgres");
+    let app = || new.sql("postgres", "select rolcanlogin, rolconnlimit from pg_roles where rolname = 'app'");
+    let text = load(&sr, 0, &to, &REPLACE);
+    assert!(text.contains("saved first: fence, as set") && app() == "f|3", "{text}");
+    let alter = [&REPLACE[..], &["--alter-roles"]].concat();
+    let text = load(&sr, 0, &to, &[&alter[..], &["--dry-run"]].concat());
+    assert!(text.contains("would first save roles, as a set"), "{text}");
+    let text = load(&sr, 0, &to, &alter);
+    assert!(text.contains("saved first: roles, as set") && app() == "t|7", "{text}");
+    let text = rollback(&sr, 0, &to);
+    assert!(text.contains("loaded idp/pre-restore/globals") && app() == "f|3", "{text}");
+    // Who may not read the passwords of roles is told so, and nothing is changed.
+    new.sql("postgres", "create role maker login createrole createdb");
+    new.sql("fence", "grant select on t to maker");
+    let text = load(&sr, 1, &new.to("maker"), &alter);
+    assert!(text.contains("roles are saved because --alter-roles changes them") && app() == "f|3", "{text}");
+}
+
 /// What cannot be saved is not replaced; and what a credential cannot do is said before anything is done.
 #[test]
 fn what_cannot_be_saved_is_not_replaced() {

@@ -9,7 +9,7 @@ use crate::cli::context::Session;
 use crate::cli::error::{CliError, Result};
 use crate::cli::jobs::plan::host;
 use crate::cli::output::text::escape;
-use crate::databases::load::before::{replaced, source};
+use crate::databases::load::before::{changes_roles, is_of_roles, replaced, source};
 use crate::databases::load::item::Item;
 use crate::databases::load::options::{LoadError, LoadOptions};
 use crate::databases::load::way_back::{Load, WayBack};
@@ -38,16 +38,18 @@ pub(super) fn save_first(
         return Err(CliError::Usage(text.to_owned()));
     };
     let databases = replaced(repository, items, options, &session.progress)?;
-    let names = escape(databases.join(", ").as_bytes());
+    let with_roles = changes_roles(items, options);
+    let what: Vec<&str> = databases.iter().map(String::as_str).chain(with_roles.then_some("roles")).collect();
+    let names = escape(what.join(", ").as_bytes());
     let (to, of) = (options.to.shown(), id.to_string());
     let load = Load { to: &to, job, of: &of, time_ms: session.env.system.now_ms() };
     let print = |text: &str| if session.global.tells() { session.print(text) } else { Ok(()) };
-    if databases.is_empty() {
+    if what.is_empty() {
         print("nothing is replaced: nothing is saved first")?;
         if options.dry_run {
             return Ok(None);
         }
-        load.saved(&options.state, None, &[])?;
+        load.saved(&options.state, None, &[], None)?;
         return Ok(Some(BTreeSet::new()));
     }
     if options.dry_run {
@@ -59,12 +61,14 @@ pub(super) fn save_first(
     let options_of = backup_options(session, job, &id.short(), argv);
     let report = backup_sources(repository, vec![from], options_of, &inner.progress)?;
     tell(&inner, &report, false, None)?;
-    check(&report)?;
+    check(&report, with_roles)?;
     let saved = snapshots_of(repository, &report)?;
     let id = saved.iter().find_map(|snapshot| Some(snapshot.described.set.as_ref()?.id));
-    let members = saved.iter().filter_map(|snapshot| snapshot.described.stream.as_ref()?.member.clone());
-    let members: Vec<String> = members.collect();
-    load.saved(&options.state, id.map(|id| id.to_string()).as_deref(), &members)?;
+    let streams = saved.iter().filter_map(|snapshot| snapshot.described.stream.as_ref());
+    let (roles, databases): (Vec<_>, Vec<_>) = streams.partition(|stream| is_of_roles(stream));
+    let members: Vec<String> = databases.into_iter().filter_map(|stream| stream.member.clone()).collect();
+    let roles = roles.first().and_then(|stream| stream.member.as_deref());
+    load.saved(&options.state, id.map(|id| id.to_string()).as_deref(), &members, roles)?;
     let id = id.map(|id| id.short()).unwrap_or_default();
     print(&format!("saved first: {names}, as set {id} of type {PRE_RESTORE}; `load --rollback` brings it back"))?;
     Ok(Some(members.into_iter().collect()))
@@ -94,7 +98,7 @@ fn backup_options(session: &Session, job: &str, of: &str, argv: &str) -> BackupO
 }
 
 /// Refuses to go on if not all is saved.
-fn check(report: &BackupReport) -> Result<()> {
+fn check(report: &BackupReport, with_roles: bool) -> Result<()> {
     let lost: Vec<String> = report
         .sources
         .iter()
@@ -104,7 +108,11 @@ fn check(report: &BackupReport) -> Result<()> {
             format!("{}: {why}", source.path())
         })
         .collect();
-    if lost.is_empty() { Ok(()) } else { Err(LoadError::NotSaved(lost.join("; ")).into()) }
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let of_roles = if with_roles { " (roles are saved because --alter-roles changes them)" } else { "" };
+    Err(LoadError::NotSaved(format!("{}{of_roles}", lost.join("; "))).into())
 }
 
 fn snapshots_of(repository: &Repository, report: &BackupReport) -> Result<Vec<Snapshot>> {
@@ -117,14 +125,15 @@ fn snapshots_of(repository: &Repository, report: &BackupReport) -> Result<Vec<Sn
 pub(super) fn rollback_set(session: &Session, repository: &Repository, way: &WayBack) -> Result<Set> {
     let all = sets(repository.snapshots()?);
     let mut members = Vec::new();
-    for (database, id) in &way.databases {
+    let roles = way.roles.iter().map(|(set, member)| (member, set, "roles"));
+    for (database, id, what) in roles.chain(way.databases.iter().map(|(name, set)| (name, set, "the database"))) {
         let set = all.iter().find(|set| set.described().is_some_and(|d| d.id.to_string() == *id));
         let is_it =
             |s: &&Snapshot| s.described.stream.as_ref().and_then(|d| d.member.as_deref()) == Some(database.as_str());
         match set.and_then(|set| set.members.iter().find(is_it)) {
             Some(snapshot) => members.push(snapshot.clone()),
             None => {
-                let text = format!("set {id}, which holds the database {database} as it was, is not in the repository");
+                let text = format!("set {id}, which holds {what} {database} as it was, is not in the repository");
                 return Err(LoadError::NoWayBack(text).into());
             }
         }

@@ -51,6 +51,8 @@ pub(crate) fn run(session: &Session, arguments: &LoadArguments, argv: &str) -> R
             true => {
                 options.if_exists = IfExists::Replace;
                 let way = way_back(&options.state, &options.to.shown(), arguments.job.as_deref())?;
+                // They are to be as they were.
+                options.alter_roles = way.roles.is_some();
                 (rollback_set(session, repository, &way)?, Some(way))
             }
             false => (set_of(session, repository, arguments)?, None),
