@@ -120,6 +120,9 @@ pub struct SetArguments {
     /// With --set: accept a partial set
     #[arg(long, requires = "set", help_heading = "Snapshot selection")]
     pub partial: bool,
+    /// With --set latest: take the newest good snapshot of each source, whichever sets they are of
+    #[arg(long, requires = "set", help_heading = "Snapshot selection")]
+    pub per_source: bool,
 }
 
 /// Where the passphrase of another repository comes from.

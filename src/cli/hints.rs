@@ -78,6 +78,7 @@ fn of_choice(error: &ChoiceError) -> Option<&'static str> {
         ChoiceError::SeveralSources { .. } => {
             Some("name one with --source or by a path that only it has, or give the id")
         }
+        ChoiceError::NoneGood { .. } => Some("--partial takes the newest partial ones, and leaves out what has none"),
         ChoiceError::SeveralSets { .. } => Some("name one with --host, --job or --type, or give the id of the set"),
         ChoiceError::SeveralHosts { .. } => Some("name one with --host, or give the id"),
         ChoiceError::Repository(_) => None,

@@ -5,10 +5,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::format::record::Outcome;
 use crate::format::tree::NodeKind;
 use crate::ops::list;
 use crate::repository::Repository;
-use crate::repository::sets::{self, ChosenSet, Set, SetFilter};
+use crate::repository::per_source::{self, PerSource};
+use crate::repository::sets::{self, ChosenSet, Set, SetFilter, SetTime};
 use crate::repository::snapshots::{ChoiceError, Snapshot, SnapshotFilter, SnapshotName};
 
 use super::context::Session;
@@ -16,6 +18,7 @@ use super::env::Env;
 use super::error::{CliError, Result};
 use super::output::text::escape;
 use super::paths::{SnapshotSpec, absolute};
+use super::time::show;
 use crate::cli::args::{FilterArguments, SetArguments, SnapshotArguments};
 use crate::cli::values::{self, DayMeans};
 use crate::primitives::progress::{Observer, Severity};
@@ -69,7 +72,7 @@ pub(super) fn choose_set(
     session: &Session,
     repository: &Repository,
     text: &str,
-    sets: &SetArguments,
+    arguments: &SetArguments,
     snapshot: &SnapshotArguments,
 ) -> Result<Set> {
     let env = session.env;
@@ -87,17 +90,51 @@ pub(super) fn choose_set(
     };
     let filter = SetFilter {
         snapshots: filter(&snapshot.filter, env),
-        job: sets.job.clone(),
-        job_type: sets.job_type.clone(),
-        partial: sets.partial,
+        job: arguments.job.clone(),
+        job_type: arguments.job_type.clone(),
+        partial: arguments.partial,
     };
-    let all = crate::repository::sets::sets(repository.snapshots()?);
+    let all = sets::sets(repository.snapshots()?);
+    if arguments.per_source {
+        let time = match name {
+            SnapshotName::Latest(0) => SetTime::Any,
+            SnapshotName::At(time) => SetTime::NotAfter(time),
+            _ => return Err(CliError::Usage("with --per-source, write --set latest".to_owned())),
+        };
+        return newest_of_each(session, all, time, &filter);
+    }
     let ChosenSet { set, newer } = sets::choose_set(all, &name, &filter, env.system.now_ms())?;
     for set in newer {
         let id = set.described().map(|d| d.id.short()).unwrap_or_default();
+        let is = if set.outcome() >= Outcome::Partial { "partial" } else { "damaged" };
         let sources: Vec<String> = set.members.iter().map(|s| escape(s.described.member_path().as_bytes())).collect();
-        let text = format!("set {id} is newer and partial: it has {}; --partial accepts it", sources.join(", "));
+        let text = format!(
+            "set {id} is newer and {is}: it has {}; --partial accepts it, --per-source takes the newest of each source",
+            sources.join(", ")
+        );
         session.progress.finding(Severity::Warning, &text);
+    }
+    Ok(set)
+}
+
+/// The newest good snapshot of each source; it is told of which set and time each is.
+fn newest_of_each(session: &Session, all: Vec<Set>, time: SetTime, filter: &SetFilter) -> Result<Set> {
+    let env = session.env;
+    let PerSource { set, of, lacking } = per_source::newest_of_each(all, time, filter, env.system.now_ms())?;
+    let text = |path: &str| escape(path.as_bytes());
+    if !lacking.is_empty() {
+        let lacking: Vec<String> = lacking.iter().map(|path| text(path)).collect();
+        let what = format!("there is no snapshot of {}", lacking.join(", "));
+        session.progress.finding(Severity::Warning, &what);
+    }
+    for (snapshot, of) in set.members.iter().zip(of) {
+        let time = show(snapshot.state.time_ms, &env.zone);
+        let path = text(&snapshot.described.member_path());
+        let said = format!("{path}: snapshot {} of set {}, of {time}", snapshot.id.short(), of.short());
+        match snapshot.is_good() {
+            true => session.progress.finding(Severity::Note, &said),
+            false => session.progress.finding(Severity::Warning, &format!("{said}: it is partial or damaged")),
+        }
     }
     Ok(set)
 }

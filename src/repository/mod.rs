@@ -21,6 +21,7 @@ pub mod index_sync;
 pub mod inventory;
 pub mod keyring;
 pub mod log;
+pub mod per_source;
 pub mod read;
 pub mod sets;
 pub mod snapshots;

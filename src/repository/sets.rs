@@ -144,7 +144,8 @@ impl Set {
         }
     }
 
-    fn is_whole(&self) -> bool {
+    /// Whether all of it was saved and is still there.
+    pub fn is_whole(&self) -> bool {
         matches!(self.outcome(), Outcome::Complete | Outcome::Warnings) && !self.is_damaged()
     }
 }
@@ -167,31 +168,8 @@ pub fn choose_set(
             count => Err(ChoiceError::Ambiguous { prefix: prefix.clone(), count }),
         };
     }
-    // A set is also one of the sources that it lacks.
-    let sources = &filter.snapshots.sources;
-    let of_member = SnapshotFilter { sources: Vec::new(), ..filter.snapshots.clone() };
-    let is_meant = |set: &Set| {
-        let d = set.described().expect("only those are left");
-        set.members.iter().any(|s| of_member.matches(s))
-            && (sources.is_empty() || sources.iter().any(|source| d.sources.contains(source)))
-            // What was saved alone is the latest of its sources, and never of the job.
-            && !(sources.is_empty() && d.is_alone())
-            && filter.job.as_ref().is_none_or(|job| d.job.as_ref() == Some(job))
-            && match &filter.job_type {
-                Some(job_type) => d.job_type.as_ref() == Some(job_type),
-                None => !d.is_pre_restore(),
-            }
-            && !set.members.iter().any(|s| s.is_of_the_future(now_ms))
-    };
-    let mut found: Vec<Set> = described.into_iter().filter(is_meant).collect();
-    found.sort_by_key(Set::time_ms);
-    if let SnapshotName::At(time) = name {
-        found.retain(|set| set.time_ms() <= *time);
-    }
-    one_kind("hosts", found.iter().map(|set| set.members[0].described.host.clone()))?;
-    one_kind("jobs", found.iter().map(Set::family))?;
-    let types = found.iter().filter_map(|set| set.described()?.job_type.clone());
-    one_kind("types", types)?;
+    let time = if let SnapshotName::At(time) = name { SetTime::NotAfter(*time) } else { SetTime::Any };
+    let mut found = meant(described, time, filter, false, now_ms)?;
     let back = if let SnapshotName::Latest(n) = name { *n } else { 0 };
     let usable: Vec<usize> = (0..found.len()).filter(|at| filter.partial || found[*at].is_whole()).collect();
     let Some(at) = usable.len().checked_sub(back + 1).map(|i| usable[i]) else {
@@ -199,6 +177,51 @@ pub fn choose_set(
     };
     let newer = found.split_off(at + 1).into_iter().filter(|set| back == 0 && !set.is_whole()).collect();
     Ok(ChosenSet { set: found.swap_remove(at), newer })
+}
+
+/// Sets of which time are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetTime {
+    /// Of any.
+    Any,
+    /// At or before this one, in milliseconds since the epoch.
+    NotAfter(i64),
+}
+
+/// The sets that the filter means, oldest first; they are of one host, one job and one type. Sets of sources that were
+/// saved alone are among them if their sources are named, or if `alone` says so.
+pub(super) fn meant(
+    all: Vec<Set>,
+    time: SetTime,
+    filter: &SetFilter,
+    alone: bool,
+    now_ms: i64,
+) -> Result<Vec<Set>, ChoiceError> {
+    // A set is also one of the sources that it lacks.
+    let sources = &filter.snapshots.sources;
+    let of_member = SnapshotFilter { sources: Vec::new(), ..filter.snapshots.clone() };
+    let is_meant = |set: &Set| {
+        let Some(d) = set.described() else { return false };
+        set.members.iter().any(|s| of_member.matches(s))
+            && (sources.is_empty() || sources.iter().any(|source| d.sources.contains(source)))
+            // What was saved alone is the latest of its sources, and never of the job.
+            && !(sources.is_empty() && d.is_alone() && !alone)
+            && filter.job.as_ref().is_none_or(|job| d.job.as_ref() == Some(job))
+            && match &filter.job_type {
+                Some(job_type) => d.job_type.as_ref() == Some(job_type),
+                None => !d.is_pre_restore(),
+            }
+            && !set.members.iter().any(|s| s.is_of_the_future(now_ms))
+    };
+    let mut found: Vec<Set> = all.into_iter().filter(is_meant).collect();
+    found.sort_by_key(Set::time_ms);
+    if let SetTime::NotAfter(time) = time {
+        found.retain(|set| set.time_ms() <= time);
+    }
+    one_kind("hosts", found.iter().map(|set| set.members[0].described.host.clone()))?;
+    one_kind("jobs", found.iter().map(Set::family))?;
+    one_kind("types", found.iter().filter_map(|set| set.described()?.job_type.clone()))?;
+    Ok(found)
 }
 
 fn one_kind(what: &'static str, all: impl Iterator<Item = String>) -> Result<(), ChoiceError> {

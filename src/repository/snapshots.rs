@@ -40,6 +40,13 @@ impl Snapshot {
         self.state.time_ms > now_ms.saturating_add(FUTURE_MS)
     }
 
+    /// Whether all of it was saved and is still there.
+    pub fn is_good(&self) -> bool {
+        matches!(self.state.outcome, Outcome::Complete | Outcome::Warnings)
+            && !self.state.damaged
+            && self.doubt.is_none()
+    }
+
     /// Whether it is a stream whose end is missing. Such a one is never the newest: who loads it loads a part.
     pub fn is_cut_short(&self) -> bool {
         let is_stream = !self.described.paths.is_empty() && self.described.paths.iter().all(|p| !p.starts_with(b"/"));
@@ -137,6 +144,12 @@ pub enum ChoiceError {
     NoSet {
         /// How many partial ones there are.
         found: usize,
+    },
+    /// Of these sources there is no good snapshot.
+    #[error("there is no good snapshot of {}", .lacking.join(", "))]
+    NoneGood {
+        /// Sources, and databases of sources.
+        lacking: Vec<String>,
     },
     /// Several sets could be meant, and nothing told them apart.
     #[error("`latest` spans several {what}: {}", .candidates.join(", "))]
@@ -281,7 +294,10 @@ fn no_set(found: usize) -> String {
     match found {
         0 => "no set matches".to_owned(),
         n => {
-            format!("no whole set matches: {n} found, and not enough of them are whole; --partial accepts partial ones")
+            format!(
+                "no whole set matches: {n} found, and not enough of them are whole; --partial accepts partial ones, \
+                 --per-source takes the newest good snapshot of each source"
+            )
         }
     }
 }

@@ -7,15 +7,17 @@ use crate::harness::story::{sound, thorough};
 use crate::harness::{Bench, names, options};
 use crate::program::Strongroom;
 use jiff::tz::TimeZone;
+use parking_lot::Mutex;
 use strongroom::format::record::Outcome;
-use strongroom::ops::backup::{BackupOptions, Job, StreamSource, backup};
+use strongroom::ops::backup::{BackupOptions, Follower, Job, SourceReport, StreamSource, backup};
 use strongroom::ops::copy::{CopyOptions, copy};
 use strongroom::ops::forget::policy::{Keep, Policy};
 use strongroom::ops::forget::{ForgetOptions, ForgetReport, GroupBy, Which, forget};
 use strongroom::ops::repair::repair;
 use strongroom::primitives::progress::Silent;
-use strongroom::repository::sets::{Set, SetFilter, choose_set, sets};
-use strongroom::repository::snapshots::{ChoiceError, SnapshotFilter, SnapshotName};
+use strongroom::repository::per_source::{PerSource, newest_of_each};
+use strongroom::repository::sets::{Set, SetFilter, SetTime, choose_set, sets};
+use strongroom::repository::snapshots::{ChoiceError, Snapshot, SnapshotFilter, SnapshotName};
 use strongroom::store::{Damage, MemoryStore, SimulatedStore};
 
 const DAY_MS: i64 = 86_400_000;
@@ -92,6 +94,48 @@ fn the_newest_good_member_of_a_source_stays_with_its_set() {
     let report = keep_last(&bench, 2);
     let reasons = |at: usize| report.groups[0].snapshots[at].1.reasons.join();
     assert_eq!(reasons(2), "newest of source audit");
+}
+
+/// What a backup tells while it runs.
+struct Told {
+    bench: Bench,
+    events: Mutex<Vec<String>>,
+}
+
+impl Follower for Told {
+    fn begins(&self, sources: &[String]) {
+        self.events.lock().push(format!("begins {}", sources.join(" ")));
+    }
+
+    fn saved(&self, report: &SourceReport) {
+        let is_published = report.snapshot.is_none_or(|id| self.bench.open().state().snapshots.contains_key(&id));
+        assert!(is_published, "{} is told before it is published", report.source);
+        self.events.lock().push(format!("saved {}", report.source));
+    }
+
+    fn ended(&self, source: &str) {
+        self.events.lock().push(format!("ended {source}"));
+    }
+}
+
+/// MYDB-6: small streams wait to be published together. Nobody is told that one is saved before it is: a run that is killed
+/// then would have a snapshot in the journal that is nowhere else.
+#[test]
+fn what_is_saved_is_told_once_it_is_published() {
+    let bench = Bench::new();
+    let events = Mutex::new(Vec::new());
+    let told = Arc::new(Told { bench: Bench::beside(bench.store.clone()), events });
+    let stream = |name: &str, text: &str| StreamSource::Reader {
+        name: name.to_owned(),
+        reader: Box::new(Cursor::new(text.to_owned().into_bytes())),
+    };
+    let streams = vec![stream("a", "1"), stream("empty", ""), stream("b", "2")];
+    let job =
+        Some(Job { name: "j".to_owned(), job_type: "Daily".to_owned(), notes: None, records: vec![], alone: false });
+    let options = BackupOptions { streams, job, follower: Some(told.clone()), ..options(&[]) };
+    backup(&bench.open(), options, &Silent).unwrap();
+    let events = ["begins a empty b", "saved a", "ended a", "saved empty", "ended empty", "saved b", "ended b"];
+    assert_eq!(*told.events.lock(), events);
 }
 
 /// The newest dump of a database that was dropped is damaged: the good one before it stays, and so does the damaged one,
@@ -305,6 +349,85 @@ fn latest_is_the_newest_whole_set_and_names_newer_partial_ones() {
     let several: Result<_, ChoiceError> = chosen(SnapshotName::Latest(0), false, None);
     assert_eq!(several.unwrap_err().to_string(), "`latest` spans several types: Daily, User");
     assert!(chosen(SnapshotName::Latest(2), false, daily).is_err());
+}
+
+/// After a night without one of its sources, and one without the other, there is a good snapshot of each: they are taken
+/// together, and it is said of which set and time each is. What was dropped from the job does not come back.
+#[test]
+fn the_newest_of_each_source_is_taken_from_several_sets() {
+    let bench = Bench::new();
+    night(&bench, 0, "idp", "Daily", &["fence", "audit", "old"]);
+    night(&bench, 1, "idp", "Daily", &["fence", "audit"]);
+    night(&bench, 2, "idp", "Daily", &["fence!", "audit"]);
+    night(&bench, 3, "idp", "Daily", &["fence!", "audit", "new!"]);
+    let now_ms = START_MS + 10 * DAY_MS;
+    let taken = |time: SetTime, partial: bool| {
+        let filter = SetFilter { partial, ..SetFilter::default() };
+        let PerSource { set, of, lacking } =
+            newest_of_each(sets(bench.open().snapshots().unwrap()), time, &filter, now_ms)?;
+        let night = |s: &Snapshot| (s.state.time_ms - START_MS) / DAY_MS;
+        let members: Vec<String> = set.members.iter().map(|s| format!("{} {}", s.described.source, night(s))).collect();
+        assert_eq!((of.len(), set.missing()), (members.len(), lacking.clone()));
+        Ok::<_, ChoiceError>((members[..].join(", "), lacking[..].join(", ")))
+    };
+    let is = |members: &str, lacking: &str| (members.to_owned(), lacking.to_owned());
+    assert_eq!(taken(SetTime::Any, false).unwrap_err().to_string(), "there is no good snapshot of new");
+    assert_eq!(taken(SetTime::Any, true).unwrap(), is("fence 1, audit 3", "new"));
+    assert_eq!(taken(SetTime::NotAfter(START_MS + 2 * DAY_MS), false).unwrap(), is("fence 1, audit 2", ""));
+    assert_eq!(taken(SetTime::NotAfter(START_MS), false).unwrap(), is("fence 0, audit 0, old 0", ""));
+    assert!(taken(SetTime::NotAfter(START_MS - 1), false).is_err());
+    night(&bench, 4, "idp", "User", &["fence"]);
+    assert_eq!(taken(SetTime::Any, false).unwrap_err().to_string(), "`latest` spans several types: Daily, User");
+}
+
+/// The same by the program, with a source that was run alone; `snapshots` shows one set, or those of a job and type.
+#[test]
+fn the_program_restores_the_newest_of_each_source() {
+    let sr = Strongroom::init();
+    let folder = sr.folder.path().display().to_string();
+    let text = format!(
+        "version = 1\n[repositories]\nmain = {{ url = \"{folder}/repo\" }}\n[jobs.idp]\nrepository = \"main\"\n[jobs.idp.sources]\n\
+         fence = {{ kind = \"command\", file = \"f\", command = \"cat {folder}/fence\" }}\n\
+         audit = {{ kind = \"command\", file = \"a\", command = \"cat {folder}/audit\" }}\n"
+    );
+    let at = sr.write("strongroom.toml", text);
+    std::fs::set_permissions(at, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let run = |code: i32, name: &str| sr.expect(code, &["run", "--config", "strongroom.toml", name]);
+    sr.write("fence", "fence 1");
+    run(3, "idp");
+    let restore = ["restore", "--set", "latest", "--job", "idp", "--per-source", "--target"];
+    let text = sr.expect(1, &[&restore[..], &["none"]].concat());
+    assert!(text.contains("there is no good snapshot of idp/audit\nhint: --partial"), "{text}");
+    let text = sr.expect(3, &[&restore[..], &["some", "--partial"]].concat());
+    assert!(text.contains("warning: there is no snapshot of idp/audit") && !sr.at("some/idp/audit").exists());
+    sr.write("audit", "audit 1");
+    std::fs::remove_file(sr.at("fence")).unwrap();
+    run(3, "idp");
+    let text = sr.expect(1, &["restore", "--set", "latest", "--job", "idp", "--target", "none"]);
+    assert!(text.contains("no whole set"), "{text}");
+    let text = sr.expect(0, &[&restore[..], &["out"]].concat());
+    assert_eq!((sr.read("out/idp/fence/f"), sr.read("out/idp/audit/a")), ("fence 1".into(), "audit 1".into()));
+    assert!(text.contains("note: idp/fence: snapshot ") && text.contains(" of set "), "{text}");
+    sr.write("fence", "fence 2");
+    run(0, "idp/fence");
+    sr.expect(0, &[&restore[..], &["out2"]].concat());
+    assert_eq!((sr.read("out2/idp/fence/f"), sr.read("out2/idp/audit/a")), ("fence 2".into(), "audit 1".into()));
+    let text = sr.expect(2, &["restore", "--set", "latest~1", "--job", "idp", "--per-source", "--target", "none"]);
+    assert!(text.contains("with --per-source, write --set latest"), "{text}");
+    // One set of them, or one job.
+    run(0, "idp");
+    sr.expect(0, &["run", "--config", "strongroom.toml", "--type", "User", "idp"]);
+    let lines = |args: &[&str]| -> Vec<serde_json::Value> {
+        let text = sr.expect(0, &[&["snapshots", "--json"], args].concat());
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let all = lines(&[]);
+    assert_eq!((all.len(), lines(&["--job", "idp", "--type", "User"]).len(), lines(&["--job", "x"]).len()), (7, 2, 0));
+    let set = all[0]["set"].as_str().unwrap();
+    assert_eq!(lines(&["--set", &set[..8]])[..], all[..1]);
+    assert_eq!(lines(&["--set", "latest", "--job", "idp", "--type", "Daily"])[..], all[3..5]);
+    let text = sr.expect(0, &["snapshots", "--set", "latest", "--job", "idp", "--type", "User"]);
+    assert!(text.contains("TYPE") && text.contains("User") && text.contains("2 snapshots, 1 set"), "{text}");
 }
 
 /// DSS-16, CC-19: an hourly job keeps the newest of each hour for a day, of each half day for a week, and of each day

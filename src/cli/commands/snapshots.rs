@@ -17,10 +17,10 @@ use super::super::exit::Exit;
 use super::super::output::json::outcome;
 use super::super::output::text::{Side, count, escape, pluralize, shortened, size};
 use super::super::paths::SnapshotSpec;
-use super::super::select::filter;
+use super::super::select::{choose_set, filter};
 use super::super::time::{self, show};
 use super::forget::{GroupArgument, group_by};
-use crate::cli::args::FilterArguments;
+use crate::cli::args::{FilterArguments, SetArguments, SnapshotArguments};
 use crate::cli::output::json::FiguresJson;
 use crate::cli::output::json::PathJson;
 use crate::cli::time::rfc3339;
@@ -36,6 +36,15 @@ pub struct SnapshotsArguments {
     /// Filters.
     #[command(flatten)]
     pub filter: FilterArguments,
+    /// Only the members of this set: the first digits of its id, `latest` or `latest~N`
+    #[arg(long, value_name = "SET", conflicts_with = "snapshots", help_heading = "Snapshot selection")]
+    pub set: Option<String>,
+    /// Only of this job
+    #[arg(long, value_name = "JOB", help_heading = "Snapshot selection")]
+    pub job: Option<String>,
+    /// Only of this type of job, such as Daily
+    #[arg(long = "type", value_name = "TYPE", help_heading = "Snapshot selection")]
+    pub job_type: Option<String>,
     /// Only the newest N of each host and source
     #[arg(long, value_name = "N")]
     pub latest: Option<usize>,
@@ -228,8 +237,12 @@ pub(crate) fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<E
     let (mut all, mut sets) = session.with_repository(|repository| {
         let mut all = repository.snapshots()?;
         let sets = sets(all.clone());
-        let named = named(repository, &arguments.snapshots, &filter)?;
-        all.retain(|s| filter.matches(s) && named.as_ref().is_none_or(|ids| ids.contains(&s.id)));
+        let named = match &arguments.set {
+            Some(set) => Some(members(session, repository, set, arguments)?),
+            None => named(repository, &arguments.snapshots, &filter)?,
+        };
+        let is_meant = |s: &Snapshot| filter.matches(s) && arguments.is_of_job(s);
+        all.retain(|s| is_meant(s) && named.as_ref().is_none_or(|ids| ids.contains(&s.id)));
         Ok((all, sets))
     })?;
     if let Some(newest) = arguments.latest {
@@ -275,6 +288,29 @@ pub(crate) fn run(session: &Session, arguments: &SnapshotsArguments) -> Result<E
     Ok(if all.iter().any(|s| s.doubt.is_some()) { Exit::Problems } else { Exit::Done })
 }
 
+impl SnapshotsArguments {
+    /// Whether a snapshot is of the job and the type that are named, if they are.
+    fn is_of_job(&self, snapshot: &Snapshot) -> bool {
+        let set = snapshot.described.set.as_ref().filter(|_| snapshot.doubt.is_none());
+        let is = |named: &Option<String>, of: Option<&String>| named.is_none() || named.as_ref() == of;
+        is(&self.job, set.and_then(|set| set.job.as_ref()))
+            && is(&self.job_type, set.and_then(|set| set.job_type.as_ref()))
+    }
+}
+
+/// The ids of the members of the set that is meant.
+fn members(
+    session: &Session,
+    repository: &Repository,
+    set: &str,
+    arguments: &SnapshotsArguments,
+) -> Result<HashSet<SnapshotId>> {
+    let (job, job_type) = (arguments.job.clone(), arguments.job_type.clone());
+    let of = SetArguments { job, job_type, ..SetArguments::default() };
+    let snapshot = SnapshotArguments { filter: arguments.filter.clone(), ..SnapshotArguments::default() };
+    Ok(choose_set(session, repository, set, &of, &snapshot)?.members.iter().map(|s| s.id).collect())
+}
+
 /// The ids that the names stand for; `None` if none was named.
 fn named(repository: &Repository, names: &[String], filter: &SnapshotFilter) -> Result<Option<HashSet<SnapshotId>>> {
     let mut ids = HashSet::new();
@@ -302,12 +338,13 @@ fn print_table(session: &Session, snapshots: &[Snapshot], compact: bool) -> Resu
     use Side::{Left, Right, Whole};
     let compact = compact || (session.env.output_width)().is_some_and(|width| width < FULL_WIDTH_LEAST);
     let time = time::heading("TIME", &session.env.zone);
-    let heading = ["ID", &time, "HOST", "SOURCE", "TAGS", "LABEL", "FILES", "SIZE", "SET", "STATE"];
+    let heading = ["ID", &time, "HOST", "SOURCE", "TAGS", "LABEL", "FILES", "SIZE", "SET", "TYPE", "STATE"];
     let heading = heading.map(str::to_owned).to_vec();
-    let sides = [Whole, Whole, Left, Left, Left, Left, Right, Right, Whole, Left];
+    let sides = [Whole, Whole, Left, Left, Left, Left, Right, Right, Whole, Left, Left];
     let is_used = |column: &usize| match column {
         5 => snapshots.iter().any(|s| s.described.label.is_some()),
         8 => snapshots.iter().any(|s| s.described.set.is_some()),
+        9 => snapshots.iter().any(|s| s.described.set.as_ref().is_some_and(|set| set.job_type.is_some())),
         _ => true,
     };
     let rows = std::iter::once(heading).chain(snapshots.iter().map(|s| row(session, s)));
@@ -353,6 +390,7 @@ fn row(session: &Session, s: &Snapshot) -> Vec<String> {
         count(d.figures.files),
         size(d.figures.bytes),
         d.set.as_ref().map(|set| set.id.short()).unwrap_or_default(),
+        d.set.as_ref().and_then(|set| set.job_type.as_deref()).map(text).unwrap_or_default(),
         state,
     ]
 }

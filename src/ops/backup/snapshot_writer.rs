@@ -193,11 +193,16 @@ impl<'a> SnapshotWriter<'a> {
         let options = self.options;
         let Some(follower) = options.follower.as_ref().filter(|_| !self.is_broken) else { return };
         let settled = self.waiting.first().map_or(self.reports.len(), |waiting| waiting.report);
-        self.reports.iter().take(settled).skip(self.told).for_each(|report| follower.saved(report));
-        self.told = self.told.max(settled);
-        while let Some((source, _)) = self.ended.front().filter(|(_, reports)| *reports <= self.told) {
-            follower.ended(source);
-            self.ended.pop_front();
+        loop {
+            while let Some((source, _)) = self.ended.front().filter(|(_, reports)| *reports <= self.told) {
+                follower.ended(source);
+                self.ended.pop_front();
+            }
+            if self.told >= settled {
+                return;
+            }
+            follower.saved(&self.reports[self.told]);
+            self.told += 1;
         }
     }
 

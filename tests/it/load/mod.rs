@@ -274,6 +274,22 @@ fn a_partial_dump_is_refused() {
     assert_eq!(old.sql("fence", "select count(*) from t"), "10");
 }
 
+/// The newest set lacks the end of a dump: each database is loaded from its newest good one, and it is said of which set.
+#[test]
+fn the_newest_good_dump_of_each_database_is_loaded() {
+    let (old, sr, new) = (small("fence", 10), Strongroom::init(), Postgres::start());
+    add(&old, "wts", 20);
+    save(&sr, vec![("gen3", vec![old.dump("fence", "plain"), old.dump("wts", "custom")])]);
+    old.sql("wts", "insert into t values (21)");
+    let line = format!("pg_dump -h {} -U postgres fence | sed '/dump complete/,$d'", old.at());
+    let dumps = vec![old.dump("fence", "plain").with_line(&line), old.dump("wts", "custom")];
+    save_with(&sr, vec![("gen3", dumps)], &[], Outcome::Partial);
+    let text = load(&sr, 0, &new.to("postgres"), &["--per-source"]);
+    assert!(text.contains("the newest of each source of job idp, into ") && text.contains("idp/gen3/wts: snapshot "));
+    let count = |database: &str| new.sql(database, "select count(*) from t");
+    assert_eq!((count("fence"), count("wts")), ("10".into(), "21".into()), "{text}");
+}
+
 /// DH-13, IDP-9, IDP-10: what a description says of commands is printed and not run; `restore` prints what would load
 /// each stream, and notes.
 #[test]

@@ -187,7 +187,7 @@ pub(super) fn save(sr: &Strongroom, sources: Vec<(&str, Vec<TestDump>)>) {
     save_with(sr, sources, &[], Outcome::Complete);
 }
 
-/// As [`save`], with answers that were recorded, and how each source ends.
+/// As [`save`], with answers that were recorded, and how the set ends.
 pub(super) fn save_with(
     sr: &Strongroom,
     sources: Vec<(&str, Vec<TestDump>)>,
@@ -211,7 +211,7 @@ pub(super) fn save_with(
     let options = BackupOptions { job, ..options(&[]) };
     let report =
         backup_sources(&repository, sources.into_iter().map(source).collect(), options, &Silent).expect("a backup");
-    assert!(report.sources.iter().all(|s| s.outcome == expected), "{report:?}");
+    assert_eq!(report.outcome, expected, "{report:?}");
 }
 
 /// Loads the newest set of the job into a server.

@@ -59,7 +59,7 @@ pub struct LoadArguments {
     pub pre_backup: bool,
     /// Bring back what the last load with --pre-backup into this server replaced
     #[arg(long, conflicts_with_all = ["pre_backup", "if_exists", "rename", "table", "set", "job_type", "at", "label",
-        "host", "partial", "alter_roles", "run_commands"])]
+        "host", "partial", "per_source", "alter_roles", "run_commands"])]
     pub rollback: bool,
     /// Load the database OLD as NEW; may be given again
     #[arg(long, value_name = "OLD=NEW")]
@@ -121,6 +121,9 @@ pub struct LoadArguments {
     /// Accept a partial set
     #[arg(long, help_heading = "Set selection")]
     pub partial: bool,
+    /// Take the newest good dump of each source and database, whichever sets they are of
+    #[arg(long, help_heading = "Set selection")]
+    pub per_source: bool,
     /// The newest set at or before this time; a day includes its backups
     #[arg(long, value_name = "TIME", help_heading = "Set selection")]
     pub at: Option<String>,

@@ -60,7 +60,7 @@ pub(crate) fn run(session: &Session, arguments: &LoadArguments, argv: &str) -> R
         let items = choose(&set, &arguments.sources, &options.rename)?;
         let local = LocalJob::find(session, arguments, &set)?;
         session.listen()?;
-        begin(session, &set, &options)?;
+        begin(session, &set, arguments.per_source, &options)?;
         if arguments.pre_backup {
             options.saved = save_first(session, repository, &set, &items, &options, argv)?;
         }
@@ -145,6 +145,7 @@ fn set_of(session: &Session, repository: &Repository, arguments: &LoadArguments)
         job: arguments.job.clone(),
         job_type: arguments.job_type.clone(),
         partial: arguments.partial,
+        per_source: arguments.per_source,
     };
     choose_set(session, repository, &arguments.set, &sets, &snapshot)
 }

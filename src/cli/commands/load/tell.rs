@@ -46,12 +46,16 @@ struct LoadJson {
 }
 
 /// Says which set is loaded, and where.
-pub(super) fn begin(session: &Session, set: &Set, options: &LoadOptions) -> Result<()> {
+pub(super) fn begin(session: &Session, set: &Set, per_source: bool, options: &LoadOptions) -> Result<()> {
     if !session.global.tells() {
         return Ok(());
     }
     let described = set.described();
     let job = described.and_then(|set| set.job.as_deref()).map(|job| format!(" of job {job}")).unwrap_or_default();
+    if per_source {
+        let job = escape(job.as_bytes());
+        return session.print(&format!("the newest of each source{job}, into {}", options.to.shown()));
+    }
     let id = described.map(|set| set.id.short()).unwrap_or_default();
     let time = show(set.time_ms(), &session.env.zone);
     session.print(&format!("set {id}{} of {time}, into {}", escape(job.as_bytes()), options.to.shown()))
