@@ -41,6 +41,9 @@ pub struct GlobalArguments {
     /// The variable that holds the passphrase, as the configuration names it
     #[arg(skip)]
     pub passphrase_variable: Option<String>,
+    /// The command that prints the passphrase, as the configuration has it
+    #[arg(skip)]
+    pub passphrase_command: Option<String>,
     /// Directory of the cache; it may be deleted at any time
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,

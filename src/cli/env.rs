@@ -108,6 +108,8 @@ pub struct Env {
     pub signals: Signals,
     /// Variables of the configuration's `env_file`, which count where the process has none of the name.
     pub of_file: OnceLock<BTreeMap<OsString, OsString>>,
+    /// The machine's name in snapshots, where the command line gives one for jobs.
+    pub named_host: OnceLock<String>,
     /// The configuration's `log_file`.
     pub log: OnceLock<Mutex<File>>,
 }
@@ -151,6 +153,7 @@ impl Env {
             signals,
             variables,
             of_file: OnceLock::new(),
+            named_host: OnceLock::new(),
             log: OnceLock::new(),
         })
     }
@@ -159,6 +162,15 @@ impl Env {
     pub fn variable(&self, name: &str) -> Option<&OsStr> {
         let own = self.variables.get(OsStr::new(name)).or_else(|| self.of_file.get()?.get(OsStr::new(name)));
         own.map(OsString::as_os_str).filter(|v| !v.is_empty())
+    }
+
+    /// The first of these variables that the process itself has, not empty, with its name.
+    pub fn first_own_variable(&self, names: &[&'static str]) -> Option<(&'static str, &OsStr)> {
+        let own = |name: &'static str| {
+            let value = self.variables.get(OsStr::new(name)).filter(|value| !value.is_empty())?;
+            Some((name, value.as_os_str()))
+        };
+        names.iter().find_map(|name| own(name))
     }
 
     /// The variables of the configuration's file of variables that the process does not have: commands are given these,

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::env::Env;
 use super::error::{CliError, Result};
 use crate::cli::args::{GlobalArguments, OtherArguments};
+use crate::source::command::is_own;
 
 /// Variables that hold the passphrase itself.
 pub const SECRET_VARIABLES: [&str; 2] = ["STRONGROOM_PASSPHRASE", "STRONGROOM_PASSWORD"];
@@ -59,6 +60,8 @@ pub enum SecretSource {
     File(PathBuf),
     /// The output of a command, run by bash.
     Command(String),
+    /// The output of a command of the configuration, which is given no variables of this program or of the store.
+    JobCommand(String),
     /// This environment variable.
     Variable(Cow<'static, str>),
     /// A person.
@@ -70,7 +73,7 @@ impl fmt::Debug for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "File({})", path.display()),
-            Self::Command(_) => f.write_str("Command(..)"),
+            Self::Command(_) | Self::JobCommand(_) => f.write_str("Command(..)"),
             Self::Variable(name) => write!(f, "Variable({name})"),
             Self::Ask => f.write_str("Ask"),
         }
@@ -85,6 +88,9 @@ impl SecretSource {
         }
         if let Some(command) = &arguments.password_command {
             return Some(Self::Command(command.clone()));
+        }
+        if let Some(command) = &arguments.passphrase_command {
+            return Some(Self::JobCommand(command.clone()));
         }
         if let Some(name) = &arguments.passphrase_variable {
             return Some(Self::Variable(name.clone().into()));
@@ -118,7 +124,8 @@ impl SecretSource {
                 let bytes = std::fs::read(path).map_err(CliError::file("read the passphrase from", path))?;
                 Passphrase::from_line(Zeroizing::new(bytes), "the file")
             }
-            Self::Command(command) => from_command(command),
+            Self::Command(command) => from_command(command, None),
+            Self::JobCommand(command) => from_command(command, Some(env)),
             Self::Variable(name) => {
                 let value = env.variable(name).unwrap_or_default();
                 Passphrase::from_line(Zeroizing::new(value.as_bytes().to_vec()), name)
@@ -128,8 +135,16 @@ impl SecretSource {
     }
 }
 
-fn from_command(command: &str) -> Result<Passphrase> {
-    let run = Command::new("bash")
+/// What a command prints. With an environment, it is given that of the jobs, without what is this program's own.
+fn from_command(command: &str, of_jobs: Option<&Env>) -> Result<Passphrase> {
+    let mut bash = Command::new("bash");
+    if let Some(env) = of_jobs {
+        for name in env.variables.keys().filter(|name| is_own(name)) {
+            bash.env_remove(name);
+        }
+        bash.envs(env.file_variables());
+    }
+    let run = bash
         .args(["-o", "pipefail", "-c", command])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

@@ -32,6 +32,9 @@ use super::passphrase::{Passphrase, SecretSource};
 use super::paths::absolute;
 use crate::cli::args::{GlobalArguments, OtherArguments};
 
+/// Variables that name the repository.
+pub const REPOSITORY_VARIABLES: [&str; 2] = ["STRONGROOM_REPO", "STRONGROOM_REPOSITORY"];
+
 /// Where things of this user lie if nothing else is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {
@@ -69,7 +72,7 @@ impl Settings {
     /// What is configured, or the default repository if there is one. `make` allows that there is none yet.
     pub fn find(arguments: &GlobalArguments, env: &Env, make: bool) -> Result<Self> {
         let named = arguments.repo.clone().or_else(|| {
-            let (_, value) = env.first_variable(&["STRONGROOM_REPO", "STRONGROOM_REPOSITORY"])?;
+            let (_, value) = env.first_variable(&REPOSITORY_VARIABLES)?;
             Some(value.to_string_lossy().into_owned())
         });
         let credential = credential(arguments, env)?;
@@ -237,7 +240,10 @@ fn store_options(arguments: &GlobalArguments, env: &Env) -> Result<StoreOptions>
 
 /// This machine's credential: by option, or by variable unless the options name a passphrase.
 fn credential(arguments: &GlobalArguments, env: &Env) -> Result<Option<CredentialFile>> {
-    let by_passphrase = arguments.password_file.is_some() || arguments.password_command.is_some();
+    let by_passphrase = arguments.password_file.is_some()
+        || arguments.password_command.is_some()
+        || arguments.passphrase_variable.is_some()
+        || arguments.passphrase_command.is_some();
     let variable = || env.variable("STRONGROOM_CREDENTIAL").filter(|_| !by_passphrase).map(PathBuf::from);
     let Some(path) = arguments.credential.clone().or_else(variable) else { return Ok(None) };
     let path = env.cwd.join(path);

@@ -63,6 +63,7 @@ pub(super) fn recorded() -> (Env, Written, Written) {
         ask_secret: None,
         signals: Signals::default(),
         of_file: Default::default(),
+        named_host: Default::default(),
         log: Default::default(),
     };
     (env, out, errors)

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use crate::program::Strongroom;
+use crate::program::{Strongroom, said};
 
 fn configured(jobs: &str) -> Strongroom {
     let sr = Strongroom::init();
@@ -29,6 +29,14 @@ fn write(sr: &Strongroom, name: &str, jobs: &str) {
 
 fn run(sr: &Strongroom, code: i32, args: &[&str]) -> String {
     sr.expect(code, &[&["run", "--config", "strongroom.toml"], args].concat())
+}
+
+/// The program with a configuration alone: nothing of the environment takes the place of what that says.
+fn by_file(sr: &Strongroom, code: i32, args: &[&str]) -> String {
+    let args = [args, &["--config", "strongroom.toml"]].concat();
+    let mut command = sr.command(&args);
+    command.env_remove("STRONGROOM_REPO").env_remove("STRONGROOM_PASSPHRASE");
+    said(code, &args, &command.output().unwrap())
 }
 
 const WEB: &str = r#"
@@ -162,7 +170,7 @@ fn the_journal_tells_what_was_run_and_why_it_failed() {
     );
     let text = sr.expect(0, &["runs"]);
     assert!(text.contains("no runs"), "{text}");
-    let text = run(&sr, 1, &[]);
+    let text = by_file(&sr, 1, &["run"]);
     assert!(text.contains("job gone: "), "{text}");
     let text = sr.expect(0, &["runs"]);
     assert!(text.contains("partial") && text.contains("a/good") && text.contains("status 7"), "{text}");
@@ -325,6 +333,32 @@ fn what_was_saved_alone_is_shown_as_such() {
     assert!(text.lines().nth(2).unwrap().contains("  web/dump  "), "{text}");
 }
 
+/// A command that prints a password gets neither a passphrase of the program nor keys of the store: that of a repository,
+/// and that of a database, which nobody answers here. It has the variables of `env_file`.
+#[test]
+fn a_command_that_prints_a_password_gets_no_secret_of_this_program() {
+    let sr = configured(
+        "[jobs.a.sources]\nx = { kind = \"command\", file = \"x\", command = \"echo x\" }\n\
+         db = { kind = \"mysql\", host = \"127.0.0.1\", port = 1, user = \"u\", password_command = \"env > FOLDER/of-db; echo x\" }\n",
+    );
+    let folder = sr.folder.path().display().to_string();
+    let vars = sr.write("vars", "export WORD=\"of the file\"\nAWS_SESSION_TOKEN=hunter2\n");
+    fs::set_permissions(&vars, fs::Permissions::from_mode(0o600)).unwrap();
+    let text = sr.read("strongroom.toml");
+    let command = format!("password_command = \"env > {folder}/of-repo; cat {folder}/home/pass\"");
+    let text = text.replace("password_file = \"{env:HOME}/pass\"", &command);
+    sr.write("strongroom.toml", format!("env_file = \"{}\"\n{text}", vars.display()));
+    let args = ["run", "--config", "strongroom.toml"];
+    let mut command = sr.command(&args);
+    command.env_remove("STRONGROOM_PASSPHRASE").env("STRONGROOM_OTHER_PASSPHRASE", "hunter2");
+    command.env("AWS_SECRET_ACCESS_KEY", "hunter2");
+    said(3, &args, &command.output().unwrap());
+    for seen in ["of-repo", "of-db"].map(|name| sr.read(name)) {
+        assert!(seen.contains("WORD=of the file") && seen.contains("TZ=UTC"), "{seen}");
+        assert!(!seen.contains("hunter2") && !seen.contains("STRONGROOM_") && !seen.contains("AWS_"), "{seen}");
+    }
+}
+
 /// What is saved is not told as failed because it could not be held.
 #[test]
 fn a_run_that_cannot_hold_what_it_saved_ends_with_warnings() {
@@ -343,13 +377,53 @@ fn a_run_that_cannot_hold_what_it_saved_ends_with_warnings() {
     assert!(sr.expect(0, &["snapshots"]).contains("complete, held"));
 }
 
+/// What is typed, and what stands in the environment, counts before the file; each value for itself, and that is said.
+#[test]
+fn the_command_line_and_the_environment_come_before_the_file() {
+    let sr = configured("[jobs.a.sources]\nsite = { kind = \"path\", paths = [\"FOLDER/site\"] }\n");
+    let other = sr.at("other").display().to_string();
+    by_file(&sr, 0, &["run"]);
+    let count = |at: &str| sr.expect(0, &["-r", at, "snapshots", "--json"]).lines().count();
+    sr.expect(0, &["-r", &other, "init"]);
+    assert_eq!((count("repo"), count(&other)), (1, 0));
+    // The passphrase of the file opens the repository that is typed; the environment has another one.
+    let text = by_file(&sr, 0, &["-r", &other, "run"]);
+    assert!(text.contains(&format!("note: --repo takes the place of `url` of repository `main`: {other}")), "{text}");
+    assert_eq!((count("repo"), count(&other)), (1, 1));
+    let with = |code: i32, variables: &[(&str, &str)], args: &[&str]| {
+        let args = [args, &["--config", "strongroom.toml"]].concat();
+        let mut command = sr.command(&args);
+        command.env_remove("STRONGROOM_REPO").env_remove("STRONGROOM_PASSPHRASE").envs(variables.iter().copied());
+        said(code, &args, &command.output().unwrap())
+    };
+    let text = with(0, &[("STRONGROOM_REPO", &other)], &["run"]);
+    assert!(text.contains("note: STRONGROOM_REPO takes the place of `url`"), "{text}");
+    assert_eq!((count("repo"), count(&other)), (1, 2));
+    let text = with(1, &[("STRONGROOM_PASSWORD", "wrong")], &["run"]);
+    assert!(text.contains("note: STRONGROOM_PASSWORD takes the place of `password_file`"), "{text}");
+    let pass = sr.write("typed", "open sesame\n");
+    with(0, &[("STRONGROOM_PASSWORD", "wrong")], &["run", "--password-file", pass.to_str().unwrap()]);
+    assert_eq!((count("repo"), count(&other)), (2, 2));
+    // A name that is typed is that of the snapshots, before the variable.
+    with(0, &[("STRONGROOM_HOST", "of-variable")], &["run", "--host", "typed", "--compression", "off"]);
+    assert!(sr.expect(0, &["snapshots", "--host", "typed"]).contains("1 snapshot"));
+    // What counts is shown with who says it.
+    let shown = with(0, &[("STRONGROOM_REPO", "/else"), ("STRONGROOM_PASSPHRASE", "x")], &["config", "show"]);
+    assert!(shown.contains("repositories.main.url = \"/else\"   # STRONGROOM_REPO, in place of "), "{shown}");
+    assert!(shown.contains(", not used: STRONGROOM_PASSPHRASE takes its place"), "{shown}");
+    let shown = with(0, &[("STRONGROOM_REPO", "/else")], &["config", "show", "--json", "--limit-upload", "1M"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let instead =
+        serde_json::json!({ "url": "/else", "url_by": "STRONGROOM_REPO", "limit_upload_by": "--limit-upload" });
+    assert_eq!(shown["instead"], instead, "{shown}");
+    assert!(!by_file(&sr, 0, &["config", "show"]).contains("in place of"));
+}
+
 /// Before the first night: what a run would meet is tried, and nothing is saved.
 #[test]
 fn a_configuration_is_tried_against_its_repositories_and_sources() {
     let sr = configured(WEB);
-    let check = |code: i32, more: &[&str]| {
-        sr.expect(code, &[&["config", "check", "--config", "strongroom.toml"], more].concat())
-    };
+    let check = |code: i32, more: &[&str]| by_file(&sr, code, &[&["config", "check"], more].concat());
     assert!(check(0, &[]).contains("no errors found; 3 jobs, 5 sources"));
     assert!(sr.expect(0, &["snapshots"]).contains("0 snapshots"));
     sr.write("home/pass", "wrong\n");

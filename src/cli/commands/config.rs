@@ -14,6 +14,8 @@ use super::super::output::text::{escape, pluralize};
 use super::super::redact::{mask, quote};
 use crate::cli::config_file::{ConfigFileArgument, load};
 use crate::cli::jobs::check::tried;
+use crate::cli::jobs::plan::host;
+use crate::cli::jobs::repository::{SECRET_KEYS, Stronger};
 use crate::jobs::config::tree::{Node, Table, Value};
 use crate::jobs::config::{Config, find, keys, runs_here, schema};
 use crate::jobs::starter;
@@ -152,6 +154,7 @@ fn show(session: &Session, config: &Config, only: &[String]) -> Result<()> {
         let known: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
         return Err(CliError::Usage(format!("there is no job `{unknown}`; there are: {}", known.join(", "))));
     }
+    let (stronger, host) = (Stronger::of(session.global, session.env), host(session.env));
     let jobs = || config.jobs.iter().filter(|job| only.is_empty() || only.contains(&job.name));
     let rest = config.table.without(&["jobs", "defaults"]);
     if session.global.json {
@@ -164,34 +167,62 @@ fn show(session: &Session, config: &Config, only: &[String]) -> Result<()> {
         }
         let mut rest = as_json(&rest);
         rest.insert("jobs".to_owned(), Json::Object(all));
-        return session.print_object(json!({ "type": "config", "files": files(config), "config": rest }));
+        let (url, by_url) = stronger.url.as_ref().map(|(by, url)| (mask(url), *by)).unzip();
+        return session.print_object(json!({
+            "type": "config",
+            "files": files(config),
+            "config": rest,
+            "instead": {
+                "url": url,
+                "url_by": by_url,
+                "password_by": stronger.secret,
+                "limit_upload_by": stronger.limit_upload,
+            },
+        }));
     }
     let mut lines = Vec::new();
     if only.is_empty() {
-        table_lines("", &rest, &mut lines);
+        table_lines("", &rest, &stronger, &mut lines);
     }
     for job in jobs() {
-        let here = if runs_here(&job.table, &session.env.host) { "" } else { "   # not run on this machine" };
+        let here = if runs_here(&job.table, &host) { "" } else { "   # not run on this machine" };
         lines.push(format!("[jobs.{}]{here}", job.name));
-        table_lines("", &job.table, &mut lines);
+        table_lines("", &job.table, &stronger, &mut lines);
         for source in &job.sources {
-            let here = if runs_here(&source.table, &session.env.host) { "" } else { "   # not run on this machine" };
+            let here = if runs_here(&source.table, &host) { "" } else { "   # not run on this machine" };
             lines.push(format!("[jobs.{}.sources.{}]{here}", job.name, source.name));
-            table_lines("", &source.table, &mut lines);
+            table_lines("", &source.table, &stronger, &mut lines);
         }
     }
     session.print(&lines.join("\n"))
 }
 
 /// A line for each value, with the place where it stands; tables below are keys with dots.
-fn table_lines(above: &str, table: &Table, lines: &mut Vec<String>) {
+fn table_lines(above: &str, table: &Table, stronger: &Stronger, lines: &mut Vec<String>) {
     for entry in &table.0 {
         let name = if above.is_empty() { entry.key.clone() } else { format!("{above}.{}", entry.key) };
         match &entry.node.value {
-            Value::Table(table) => table_lines(&name, table, lines),
-            _ => lines.push(format!("{name} = {}   # {}", shown(&entry.node), entry.node.place)),
+            Value::Table(table) => table_lines(&name, table, stronger, lines),
+            _ => lines.push(line(&name, &entry.node, stronger)),
         }
     }
+}
+
+/// A value and the place where it stands; or what counts in its place, by the command line or the environment.
+fn line(name: &str, node: &Node, stronger: &Stronger) -> String {
+    let of_repository = name.strip_prefix("repositories.").and_then(|rest| Some(rest.rsplit_once('.')?.1));
+    let place = &node.place;
+    if let (Some("url"), Some((by, url))) = (of_repository, &stronger.url) {
+        return format!("{name} = {}   # {by}, in place of {place}", json!(escape(mask(url).as_bytes())));
+    }
+    let by = match of_repository {
+        Some(key) if SECRET_KEYS.contains(&key) => stronger.secret,
+        Some("limit_upload") => stronger.limit_upload,
+        None if name == "limit_upload" => stronger.limit_upload,
+        _ => None,
+    };
+    let not_used = by.map(|by| format!(", not used: {by} takes its place")).unwrap_or_default();
+    format!("{name} = {}   # {place}{not_used}", shown(node))
 }
 
 /// A value as a file would say it, without what looks like a secret.

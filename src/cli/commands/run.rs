@@ -17,11 +17,13 @@ use crate::primitives::system::random;
 use super::super::context::Session;
 use super::super::error::{CliError, Result, error_text};
 use super::super::exit::Exit;
+use super::super::given::check_text;
 use super::super::output::json::outcome;
 use super::super::redact::mask;
 use super::super::settings::places;
 use super::super::time::show;
 use super::super::values;
+use super::backup::CompressionArgument;
 use crate::cli::config_file::{ConfigFileArgument, load, open_log};
 use crate::cli::jobs::execute::Running;
 use crate::cli::jobs::follow::JournalFollower;
@@ -44,6 +46,12 @@ pub struct RunArguments {
     /// The type of the run, in place of the job's own
     #[arg(long = "type", value_name = "TYPE")]
     pub job_type: Option<String>,
+    /// Run as this machine: the jobs that name it in `hosts`; the name is kept in the snapshots [variable: STRONGROOM_HOST]
+    #[arg(short = 'H', long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// How much time to spend on compression, in place of what the configuration says
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub compression: Option<CompressionArgument>,
     /// The configuration file.
     #[command(flatten)]
     pub file: ConfigFileArgument,
@@ -51,6 +59,11 @@ pub struct RunArguments {
 
 /// Runs jobs, one after the other.
 pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Result<Exit> {
+    if let Some(host) = &arguments.host {
+        check_text("--host", host)?;
+        // It is named once; another run is another process.
+        let _ = session.env.named_host.set(host.clone());
+    }
     let config = load(session, &arguments.file)?;
     open_log(session, &config)?;
     let planned = plan(&config, &arguments.jobs, &host(session.env))?;
@@ -164,6 +177,7 @@ impl Runner<'_> {
             run: &run,
             usual,
             hold: arguments.hold,
+            compression: arguments.compression.map(Into::into),
             follower: follower.clone(),
         };
         let done = running.run();

@@ -8,10 +8,11 @@ use crate::cli::error::{Result, error_text};
 use crate::cli::settings::Settings;
 use crate::databases;
 use crate::jobs::config::{Config, Job, Source};
+use crate::primitives::progress::{Observer, Severity};
 
 use super::mysql::mysql_options;
 use super::plan::{Lines, check_supported, host, plan};
-use super::repository::repository_of;
+use super::repository::{Stronger, repository_of};
 use super::sqlite::sqlite_options;
 use super::texts::Texts;
 use super::{for_each, postgres};
@@ -28,6 +29,9 @@ pub(in crate::cli) fn tried(session: &Session, config: &Config) -> Result<Vec<St
         problems.extend(check_supported(&planned).err().map(|e| error_text(&e)));
         let repository = job.table.text("repository").unwrap_or_default().to_owned();
         if opened.insert(repository.clone()) {
+            for note in Stronger::of(session.global, env).notes(config, job, &texts) {
+                session.progress.finding(Severity::Note, &note);
+            }
             let open = || -> Result<()> {
                 let global = repository_of(session.global, config, job, &texts)?;
                 Settings::find(&global, env, false)?.open(&global, env)?;

@@ -8,6 +8,7 @@ use crate::cli::error::Result;
 use crate::cli::exit::Exit;
 use crate::cli::output::text::escape;
 use crate::cli::settings::Settings;
+use crate::compression::CompressionLevel;
 use crate::jobs::config::Config;
 use crate::ops::backup::{BackupOptions, BackupReport, Follower, Job as BackupJob, UsualLength, backup_sources};
 use crate::primitives::progress::{Observer, Severity};
@@ -17,7 +18,7 @@ use crate::source::ExcludeOptions;
 use super::for_each::records;
 use super::hooks::RunHooks;
 use super::plan::{PASSED_OVER, Planned, host, zone_of};
-use super::repository::{compression, repository_of};
+use super::repository::{Stronger, compression, repository_of};
 use super::sources::Preparing;
 use super::texts::Texts;
 
@@ -35,6 +36,8 @@ pub(in crate::cli) struct Running<'a> {
     pub(in crate::cli) usual: UsualLength,
     /// Whether its snapshots are held.
     pub(in crate::cli) hold: bool,
+    /// How much time is spent on compression, if the command line says it.
+    pub(in crate::cli) compression: Option<CompressionLevel>,
     /// Writes down what is saved.
     pub(in crate::cli) follower: Arc<dyn Follower>,
 }
@@ -47,6 +50,9 @@ impl Running<'_> {
         let texts = Texts { env, host: &host, job: &job.name };
         let global = repository_of(session.global, self.config, job, &texts)?;
         let inner = Session::new(&global, env);
+        for note in Stronger::of(session.global, env).notes(self.config, job, &texts) {
+            inner.progress.finding(Severity::Note, &note);
+        }
         let settings = Settings::find(&global, env, false)?;
         let repository = settings.open(&global, env)?;
         check_hold(&repository, self.hold)?;
@@ -65,9 +71,11 @@ impl Running<'_> {
         let save = || self.save(&hooks, &settings, &repository, records);
         let (report, failed_hooks) = hooks.around(&repository, self.argv, save)?;
         problems.extend(failed_hooks);
-        let not_held = inner.with(&repository, |repository| Ok(hold_all(repository, &report, self.hold)))?;
-        not_held.iter().for_each(|text| inner.progress.finding(Severity::Error, text));
-        problems.extend(not_held);
+        if self.hold {
+            let not_held = inner.with(&repository, |repository| Ok(hold_all(repository, &report, true)))?;
+            not_held.iter().for_each(|text| inner.progress.finding(Severity::Error, text));
+            problems.extend(not_held);
+        }
         tell(&inner, &report, false, None)?;
         let exit = match inner.exit(exit(report.outcome)) {
             Exit::Done if !problems.is_empty() => Exit::Problems,
@@ -112,7 +120,7 @@ impl Running<'_> {
             dry_run: false,
             read_all: false,
             compare: Default::default(),
-            compression: compression(self.config, job),
+            compression: self.compression.unwrap_or_else(|| compression(self.config, job)),
             allow_empty: false,
             command: self.argv.to_owned(),
             follower: Some(self.follower.clone()),

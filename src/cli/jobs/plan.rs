@@ -46,7 +46,11 @@ pub(in crate::cli) fn zone_of(config: &Config, job: &Job) -> Result<Option<TimeZ
     zone.map(TimeZone::get).transpose().map_err(|e| CliError::Usage(e.to_string()))
 }
 
+/// The name of this machine in snapshots and in `hosts`.
 pub(in crate::cli) fn host(env: &Env) -> String {
+    if let Some(named) = env.named_host.get() {
+        return named.clone();
+    }
     env.variable("STRONGROOM_HOST").map_or_else(|| env.host.clone(), |host| host.to_string_lossy().into_owned())
 }
 
