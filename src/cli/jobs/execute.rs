@@ -66,9 +66,11 @@ impl Running<'_> {
         let save = || self.save(&hooks, &settings, &repository, records);
         let (report, failed_hooks) = hooks.around(&repository, self.argv, save)?;
         problems.extend(failed_hooks);
-        let not_held = inner.with(&repository, |repository| Ok(hold_all(repository, &report, self.hold)))?;
-        not_held.iter().for_each(|text| inner.progress.finding(Severity::Error, text));
-        problems.extend(not_held);
+        if self.hold {
+            let not_held = inner.with(&repository, |repository| Ok(hold_all(repository, &report, true)))?;
+            not_held.iter().for_each(|text| inner.progress.finding(Severity::Error, text));
+            problems.extend(not_held);
+        }
         tell(&inner, &report, false, None)?;
         let exit = match inner.exit(exit(report.outcome)) {
             Exit::Done if !problems.is_empty() => Exit::Problems,

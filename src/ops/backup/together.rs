@@ -250,18 +250,21 @@ impl<'a> Together<'a> {
     fn tell(&self, state: &mut State) {
         let Some(follower) = self.follower.as_ref().filter(|_| !state.is_broken) else { return };
         let waiting: BTreeSet<Place> = state.waiting.iter().map(|w| w.place).collect();
-        for (place, report) in state.reports.iter().filter(|(place, _)| !waiting.contains(place)) {
-            if state.told.insert(*place) {
-                follower.saved(report);
+        let sources: BTreeSet<usize> =
+            state.reports.keys().map(|(source, _)| *source).chain(state.ended.keys().copied()).collect();
+        for source in sources {
+            let of_source = (source, 0)..(source + 1, 0);
+            for (place, report) in state.reports.range(of_source.clone()) {
+                if !waiting.contains(place) && state.told.insert(*place) {
+                    follower.saved(report);
+                }
+            }
+            if waiting.range(of_source).next().is_none()
+                && let Some(name) = state.ended.remove(&source)
+            {
+                follower.ended(&name);
             }
         }
-        state.ended.retain(|source, name| {
-            let is_over = waiting.range((*source, 0)..(source + 1, 0)).next().is_none();
-            if is_over {
-                follower.ended(name);
-            }
-            !is_over
-        });
     }
 
     /// What came of a source so far.
