@@ -276,4 +276,23 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, [(3, 6), (20, 1)]);
     }
+
+    /// Streams that are published together are checked together.
+    #[test]
+    fn what_several_contents_found_is_put_together() {
+        let (one, two) = (BlockId { run: RunId(1), number: 1 }, BlockId { run: RunId(1), number: 2 });
+        let found = |block: BlockId, first: u32, node: u8| {
+            let mut found = Found::default();
+            found.hits.add(block, first, first + 1);
+            found.nodes.insert(ChunkId([node; 16]));
+            found
+        };
+        let mut all = found(one, 5, 1);
+        all.add(found(one, 0, 2));
+        all.add(found(two, 9, 2));
+        let mut hits: Vec<_> = all.hits().references().map(|r| (r.block.number, r.first, r.count)).collect();
+        hits.sort_unstable();
+        assert_eq!(hits, [(1, 0, 1), (1, 5, 1), (2, 9, 1)]);
+        assert_eq!(all.nodes.len(), 2);
+    }
 }

@@ -1,6 +1,7 @@
 //! What `--json` prints is what docs/JSON.md says: every type, and every field of each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
@@ -103,8 +104,19 @@ fn the_page_names_every_type_and_field() {
     look(&["unlock"]);
     look(&["restore", "ffffffff", "--target", "nowhere"]);
     look(&["backup", "--nonsense"]);
+    let config = sr.write(
+        "strongroom.toml",
+        "version = 1\n[repositories]\nmain = { url = \"repo\", password_env = \"STRONGROOM_PASSPHRASE\" }\n[jobs.a]\n\
+         repository = \"main\"\nhosts = [\"*\"]\nbefore = \"true\"\nrecord = { x = \"true\" }\n[jobs.a.sources]\n\
+         files = { kind = \"path\", paths = [\"/etc/hostname\"], exclude = [\"*.x\"], after = \"true\" }\n\
+         dump = { kind = \"command\", file = \"d\", command = \"echo d\" }\n\
+         gone = { kind = \"path\", paths = [\"/none\"] }\n",
+    );
+    std::fs::set_permissions(config, std::fs::Permissions::from_mode(0o600)).unwrap();
+    look(&["run", "--config", "strongroom.toml", "--dry-run"]);
     assert!(wrong.is_empty(), "docs/JSON.md: {wrong:#?}");
-    for name in ["init", "backup", "file", "progress", "snapshot", "entry", "diff", "share", "record", "head", "error"]
+    for name in
+        ["init", "backup", "file", "progress", "snapshot", "entry", "diff", "share", "record", "head", "error", "job"]
     {
         assert!(seen.contains(name), "{name}: {seen:?}");
     }

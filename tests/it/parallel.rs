@@ -224,7 +224,7 @@ impl Frame for Noted {
     }
 }
 
-/// DSS-2, MYDB-7: what is done before and after a source frames its own dumps. A source is begun when it can be saved: the
+/// MYDB-7: what is done before and after a source frames its own dumps. A source is begun when it can be saved: the
 /// third one is not stopped for the time that others take.
 #[test]
 fn what_is_done_around_a_source_frames_its_dumps_and_no_others() {

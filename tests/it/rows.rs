@@ -441,7 +441,7 @@ fn what_is_to_be_read_first_is_read_before_all_else() {
     let out = tempfile::tempdir().unwrap();
     bench.restore(&bench.latest(&bench.open()), out.path(), Some(&root));
     fs::remove_dir_all(root.join("z/skip")).unwrap();
-    let restored = out.path().join("couch");
+    let restored = out.path().to_owned();
     assert_eq!(fs::read_to_string(restored.join("a/data.couch")).unwrap(), "newer data");
     let of = |root: &Path| files(root).into_keys().collect::<Vec<_>>();
     assert_eq!(of(&restored), of(&root));

@@ -74,14 +74,14 @@ impl Source for Dumps {
         _repository: &Arc<Repository>,
         observer: &dyn Observer,
     ) -> Result<ForeseenContent, BackupError> {
-        let stream = |dump: &Box<dyn Dump>| ForeseenStream {
+        let stream = |dump: Box<dyn Dump>| ForeseenStream {
             file: dump.file().to_owned(),
             member: dump.member().map(str::to_owned),
             refused: dump.refused().map(str::to_owned),
         };
         Ok(match (self.list)(observer) {
             Ok(dumps) if dumps.is_empty() => ForeseenContent::Failure("there is nothing to save".to_owned()),
-            Ok(dumps) => ForeseenContent::Streams(dumps.iter().map(stream).collect()),
+            Ok(dumps) => ForeseenContent::Streams(dumps.into_iter().map(stream).collect()),
             Err(why) => ForeseenContent::Failure(why),
         })
     }

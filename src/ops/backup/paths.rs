@@ -58,10 +58,10 @@ impl Source for PathsSource {
             return Ok(());
         }
         let read_all = options.read_all || writer.common().read_all;
-        // With counters of their own: what the user is told about the rules comes from the backup itself.
         let together = writer.together();
         // Of several at a time, no total would be right.
         let counts = together.is_one_by_one() && observer.wants_total();
+        // With counters of their own: what the user is told about the rules comes from the backup itself.
         let counting = if counts { exclude_rules(options)? } else { None };
         let over = AtomicBool::new(false);
         let alarm = writer.alarm;
