@@ -2,6 +2,7 @@
 //! brings back what it saved.
 
 mod commcare;
+mod compressed;
 mod datahub;
 mod dss;
 mod dss_tree;
@@ -258,4 +259,19 @@ fn every_recipe_of_the_guide_is_run() {
     let section = guide.split("\n## Recipes\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let headings: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("### ")).collect();
     assert_eq!(headings, ["DataHub", "Dataiku DSS with Govern", "MyDB", "CommCare", "IDP"]);
+    let tests = ["datahub", "dss", "mydb", "commcare", "idp"].map(|team| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/recipes/{team}.rs"));
+        fs::read_to_string(file).unwrap()
+    });
+    for (heading, test) in headings.iter().zip(tests) {
+        assert!(test.contains(&format!("Site::new(\"{heading}\"")), "no test runs the recipe {heading}");
+        // The configuration is installed by each test; the other blocks are named by it.
+        for language in ["sh", "sql", "ini"] {
+            let count = blocks(&format!("### {heading}")).iter().filter(|(found, _)| found == language).count();
+            for number in 0..count {
+                let named = format!("block(\"{language}\", {number})");
+                assert!(test.contains(&named), "{heading}: no test takes the block {number} of {language}");
+            }
+        }
+    }
 }
