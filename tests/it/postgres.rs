@@ -140,7 +140,9 @@ fn every_database_of_a_server_is_saved_with_the_roles() {
     let (described, (file, roles)) = (stream(&snapshots[0]), content(&bench, &snapshots[0]));
     assert_eq!((described.format.as_str(), file.as_str()), ("globals", "globals.sql"));
     let roles = String::from_utf8(roles).unwrap();
-    assert!(roles.contains("CREATE ROLE \"o'neil\";") && roles.contains("SCRAM-SHA-256$"), "{roles}");
+    // Servers before 14 have another default.
+    let has_password = ["SCRAM-SHA-256$", "PASSWORD 'md5"].iter().any(|hash| roles.contains(hash));
+    assert!(roles.contains("CREATE ROLE \"o'neil\";") && has_password, "{roles}");
     let described = stream(plain);
     assert!(described.tool.as_ref().unwrap().starts_with("pg_dump (PostgreSQL) "));
     assert_eq!(described.server.as_deref(), Some(server.sql("postgres", "show server_version").as_str()));
@@ -256,7 +258,10 @@ COPY public.nothing FROM stdin;
 fn rows_are_counted_in_every_format() {
     let (server, bench) = (Postgres::start(), Bench::new());
     // Text that stands for code within a dollar quote of plpgsql is not checked when it is dumped.
-    server.database("app", &format!("set check_function_bodies = off; {TABLES}"));
+    let knows_atomic = server.sql("postgres", "select current_setting('server_version_num')::int >= 140000") == "t";
+    let tables: String =
+        TABLES.lines().filter(|line| knows_atomic || !line.contains("begin atomic")).collect::<Vec<_>>().join("\n");
+    server.database("app", &format!("set check_function_bodies = off; {tables}"));
     let scratch = tempfile::tempdir().unwrap();
     let with = |format, counting| PostgresOptions {
         databases: vec!["app".to_owned()],

@@ -31,16 +31,15 @@ const PIPE_LEN: usize = 128 << 10;
 
 /// Options of `restore` for base backups.
 #[derive(Args, Default)]
-#[command(next_help_heading = "Base backups of PostgreSQL")]
 pub struct BaseBackupArguments {
     /// Put the tablespace that was in OLD into NEW; `\=` stands for `=` in a path [default: DIR.tablespaces/OID]
-    #[arg(long, value_name = "OLD=NEW")]
+    #[arg(long, value_name = "OLD=NEW", help_heading = "Base backups of PostgreSQL")]
     pub tablespace_mapping: Vec<String>,
     /// Restore the tar file as it is; verify nothing
-    #[arg(long, conflicts_with = "tablespace_mapping")]
+    #[arg(long, conflicts_with = "tablespace_mapping", help_heading = "Base backups of PostgreSQL")]
     pub no_unpack: bool,
     /// The directory of pg_verifybackup, of the major version of the backup
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Base backups of PostgreSQL")]
     pub bin: Option<PathBuf>,
 }
 

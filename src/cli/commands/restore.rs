@@ -44,7 +44,7 @@ Examples:
   strongroom restore 3fa9c1:/etc/passwd --target /tmp           one file
   strongroom restore latest:/data/dss --in-place --stop 'dss stop' --start 'dss start'
   strongroom restore latest:shop.sql --to-command 'psql shop'
-  strongroom restore latest --target /srv/pg/data --tablespace-mapping /srv/fast=/mnt/fast    a base backup";
+  strongroom restore latest --target /srv/pg/data --tablespace-mapping /srv/fast=/mnt/fast";
 
 /// What is done with files that are in the target already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

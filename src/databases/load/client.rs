@@ -89,7 +89,11 @@ pub(super) fn run(
     }
     match fed {
         Err(Feed::Failed(what)) => Err(Failure::Because(what)),
-        _ if !status.success() => Err(fail(if said.is_empty() { format!("it failed: {status}") } else { said })),
+        _ if !status.success() => Err(fail(if without_statement(&said).is_empty() {
+            format!("it failed: {status}")
+        } else {
+            without_statement(&said).to_owned()
+        })),
         Err(Feed::Left) if reads == Reads::All => Err(fail("it ended before it had read all of the dump".to_owned())),
         _ => match answer.len() > ANSWER_LEN_MAX {
             true => Err(fail("its answer is too long".to_owned())),
@@ -145,6 +149,14 @@ fn read_all(from: Option<impl Read>, len_max: usize) -> Vec<u8> {
     all
 }
 
+/// What stands around a statement that a client of MariaDB repeats before it says what is wrong.
+const REPEATED: &str = "--------------\n";
+
+/// The last words of a client without the statement that failed: rows of a table, or the hash of a password.
+fn without_statement(said: &str) -> &str {
+    said.rsplit_once(REPEATED).map_or(said, |(_, behind)| behind).trim()
+}
+
 /// The last words, as text.
 fn read_last(from: Option<impl Read>) -> String {
     let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
@@ -179,6 +191,18 @@ mod tests {
         let mut long = |out: &mut dyn Write| out.write_all(&[0; 3_000_000]).map_err(|_| Feed::Left);
         assert!(fed("head -c 1", Reads::All, &mut long).is_err());
         assert!(fed("head -c 1", Reads::Enough, &mut long).is_ok());
+    }
+
+    /// Errors showed the hashes of passwords, and rows: clients of MariaDB repeat the statement that fails.
+    #[test]
+    fn a_statement_that_failed_is_not_repeated() {
+        let line = "cat >/dev/null; printf '%s\\n' -------------- \"CREATE USER a AS 0x2441\" -------------- '' \
+                    'ERROR 1064 (42000) at line 4: wrong' >&2; exit 1";
+        let Err(Failure::Because(text)) = fed(line, Reads::Enough, &mut |_| Ok(())) else { panic!("it failed") };
+        assert_eq!(text, "client: ERROR 1064 (42000) at line 4: wrong");
+        // Of a long one, only the end is there.
+        assert_eq!(without_statement("'x')\n--------------\n\nERROR 1: no"), "ERROR 1: no");
+        assert_eq!(without_statement("psql: no"), "psql: no");
     }
 
     /// A client that commits at the end of its input would make half a dump a database.

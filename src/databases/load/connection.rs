@@ -115,6 +115,13 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Whether it is over a socket of this machine.
+    pub(super) fn is_socket(&self) -> bool {
+        self.words.iter().any(|(key, _)| key == "socket")
+    }
+}
+
 fn of_words(text: &str) -> Result<Vec<(String, String)>, BadConnection> {
     let bad = |what: &str| BadConnection(format!("invalid --to: {what}; expected words such as host=NAME user=NAME"));
     let mut words = Vec::new();

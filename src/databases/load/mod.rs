@@ -221,6 +221,7 @@ fn said<T>(done: Result<T, Failure>) -> Result<Result<T, String>, LoadError> {
 /// Plans what is done with a dump of users.
 fn users_of(server: &mut MySql<'_>, item: &Item, stream: &Stream<'_>) -> Result<UsersPlan, Failure> {
     item.check_whole(server.options.force)?;
+    check_kind(item.stream.server.as_deref().unwrap_or_default(), &server.version)?;
     server.learn_users()?;
     let mut dump = Vec::new();
     let mut filter = SandboxFilter::new(&mut dump);
@@ -230,6 +231,18 @@ fn users_of(server: &mut MySql<'_>, item: &Item, stream: &Stream<'_>) -> Result<
     })?;
     filter.finish().map_err(|e| Failure::Because(e.to_string()))?;
     Ok(users::plan(&dump, &server.users, &server.user, server.options.alter_roles)?)
+}
+
+/// Refuses users of MySQL for MariaDB and the other way round: the statements differ, and so do the hashes of passwords.
+fn check_kind(saved: &str, server: &str) -> Result<(), Failure> {
+    let kind = |version: &str| if version.to_ascii_lowercase().contains("mariadb") { "MariaDB" } else { "MySQL" };
+    match (kind(saved), kind(server)) {
+        (from, to) if from == to || saved.is_empty() => Ok(()),
+        (from, to) => Err(Failure::Because(format!(
+            "users and grants of {from} cannot be loaded into {to}, whose statements are others: make the users by hand; \
+             --no-globals leaves them out"
+        ))),
+    }
 }
 
 /// Runs every statement; an error of any is an error of all.
@@ -260,4 +273,23 @@ fn command(item: &Item, stream: Stream<'_>, options: &LoadOptions, observer: &dy
     source.launcher = options.tools.launcher.clone();
     run(&source, Reads::All, observer, &mut |input| stream.write_to(input, observer))?;
     Ok(Done { notes: vec!["its command was run; what it did is not compared".to_owned()], ..Done::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_go_to_a_server_of_their_kind_alone() {
+        let error = |saved: &str, server: &str| match check_kind(saved, server) {
+            Err(Failure::Because(text)) => Some(text),
+            _ => None,
+        };
+        assert_eq!(error("9.7.4-2", "8.0.36"), None);
+        assert_eq!(error("10.11.19-MariaDB-0+deb12u1", "11.8.9-MariaDB-0+deb13u1 from Debian"), None);
+        assert_eq!(error("", "8.0.36"), None);
+        let text = error("9.7.4-2", "10.11.19-MariaDB").unwrap();
+        assert!(text.contains("of MySQL") && text.contains("into MariaDB") && text.contains("--no-globals"), "{text}");
+        assert!(error("10.5.23-MariaDB", "9.7.4").unwrap().contains("of MariaDB"));
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::checksums::checksums;
 use super::count::Counter;
+use super::generated::refusal;
 use super::privileges::hidden;
 use super::server::{DumpTool, Server, literal, quoted};
 use super::{Count, KIND};
@@ -132,6 +133,7 @@ impl Dump for DatabaseDump {
     fn open(&mut self, stop: &dyn Fn() -> bool) -> Result<Origin, String> {
         self.counter = Counter::default();
         self.facts = Some(facts(&self.server, &self.name, &self.tables)?);
+        refusal(&self.server, &self.tool, &self.name, &self.tables)?;
         if self.count == Count::Checksums {
             self.before = checksums(&self.server, &self.name, &self.table_names(), stop)?;
         }

@@ -7,6 +7,7 @@
 mod checksums;
 pub mod count;
 mod dump;
+mod generated;
 mod grants;
 mod privileges;
 mod server;
@@ -21,6 +22,7 @@ use crate::primitives::component::component;
 use crate::primitives::progress::{Observer, Severity};
 
 use dump::DatabaseDump;
+use generated::refusal;
 use grants::GrantsDump;
 pub use server::Connection;
 use server::Server;
@@ -85,12 +87,14 @@ pub fn check(options: &MysqlOptions) -> Vec<String> {
         Ok(server) => (server, Vec::new()),
         Err(e) => return vec![e],
     };
-    problems.extend(server.dump_tool().err());
+    let tool = server.dump_tool().map_err(|e| problems.push(e)).ok();
     match wanted(options, &server) {
         Ok(wanted) => {
             for database in wanted {
                 let found = dump::facts(&server, &database.name, &database.tables);
                 problems.extend(found.err());
+                let refused = tool.as_ref().map(|tool| refusal(&server, tool, &database.name, &database.tables));
+                problems.extend(refused.and_then(Result::err));
             }
         }
         Err(e) => problems.push(e),

@@ -23,6 +23,9 @@ const PASSWORD: &str = "MYSQL_PWD";
 /// Where the tools look for option files of the user: they would win over what the configuration says.
 const HOME: (&str, &str) = ("HOME", "/nonexistent");
 
+/// An option for sockets; tools that do not know it go on.
+const SOCKET_NEEDS_NO_CERTIFICATE: &str = "--loose-ssl-verify-server-cert=0";
+
 /// How a server is reached, and the tools that do so.
 #[derive(Default)]
 pub struct Connection {
@@ -77,9 +80,10 @@ impl Connection {
                         `password_env`, `password_command` or `password_credential`"
                 .to_owned());
         }
-        let (client, _) = first_of(&tools, &CLIENTS)?;
-        let mut server =
-            Server { tools, client, arguments: self.arguments(), version: String::new(), is_mariadb: false };
+        let (client, said) = first_of(&tools, &CLIENTS)?;
+        let mut arguments = self.arguments();
+        arguments.extend(self.of_socket(&said));
+        let mut server = Server { tools, client, arguments, version: String::new(), is_mariadb: false };
         let said = server.ask("select version(), @@version_comment")?;
         let [version, comment] = said.first().map(Vec::as_slice).unwrap_or_default() else {
             return Err(format!("{client}: the server did not say what it is"));
@@ -87,6 +91,12 @@ impl Connection {
         server.is_mariadb = [version, comment].iter().any(|text| text.to_ascii_lowercase().contains("mariadb"));
         server.version.clone_from(version);
         Ok(server)
+    }
+
+    /// Clients of MariaDB 11.4 and newer want certificates, also where nothing but a socket of this machine is between.
+    fn of_socket(&self, client_version: &str) -> Option<OsString> {
+        let is_socket = self.host.as_ref().is_some_and(|host| host.starts_with('/'));
+        (is_socket && is_of_mariadb(client_version)).then(|| SOCKET_NEEDS_NO_CERTIFICATE.into())
     }
 
     fn arguments(&self) -> Vec<OsString> {
@@ -162,6 +172,11 @@ impl Server {
 }
 
 impl DumpTool {
+    /// Whether it is MariaDB's.
+    pub(super) fn is_mariadb(&self) -> bool {
+        is_of_mariadb(&self.version)
+    }
+
     /// Options of each dump: consistent, and the same each night if nothing changes. What an option file of the machine
     /// could say otherwise is said here.
     fn options(&self, server: &Server) -> Vec<&'static str> {
@@ -187,6 +202,11 @@ impl DumpTool {
         }
         options
     }
+}
+
+/// Whether a tool that says this of its version is MariaDB's.
+fn is_of_mariadb(said: &str) -> bool {
+    said.contains("MariaDB")
 }
 
 fn client_options() -> Vec<OsString> {
@@ -274,6 +294,23 @@ mod tests {
         let expected =
             ["--defaults-extra-file=/etc/my login.cnf", "--socket=/run/sock", "--port=3307", "--user=backup"];
         assert_eq!(connection.arguments(), expected);
+    }
+
+    /// The client of MariaDB 11.8 refused the socket of a server without TLS: "SSL is required".
+    #[test]
+    fn a_socket_needs_no_certificate() {
+        let at = |host: &str| Connection { host: Some(host.to_owned()), ..Connection::default() };
+        let (maria, oracle) = (
+            "mariadb from 11.8.9-MariaDB, client 15.2 for debian-linux-gnu (x86_64)",
+            "mysql  Ver 9.7.4-2 for Linux on x86_64 ((Debian))",
+        );
+        assert!(at("/run/sock").of_socket(maria).is_some());
+        assert_eq!(at("db.example.org").of_socket(maria), None);
+        assert_eq!(at("/run/sock").of_socket(oracle), None);
+        let tool = |version: &str| DumpTool { name: "mysqldump", version: version.to_owned(), help: String::new() };
+        assert!(tool("mysqldump  Ver 10.19 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)").is_mariadb());
+        assert!(tool("mariadb-dump from 11.8.9-MariaDB, client 10.20 for debian-linux-gnu (x86_64)").is_mariadb());
+        assert!(!tool("mysqldump  Ver 9.7.4-2 for Linux on x86_64 ((Debian))").is_mariadb());
     }
 
     /// What differs between Oracle's tool and MariaDB's, and between their servers.

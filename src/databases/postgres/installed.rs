@@ -64,15 +64,18 @@ fn versions_in(dir: &str, prefix: &str) -> Vec<(Major, PathBuf)> {
     found.collect()
 }
 
-/// The directory of the first tools that are not older than the server, and what `tool` there says of its version. An
+/// The directory of the oldest tools that are not older than the server, and what `tool` there says of its version. An
 /// error names what there is.
+///
+/// What newer ones write cannot always be loaded into the server again: its own `pg_restore` does not read their archives,
+/// and that of version 17 makes settings that older servers do not know.
 pub(super) fn choose(
     tools: &Tools,
     tool: &str,
     server: Major,
     version: &str,
 ) -> Result<(Option<PathBuf>, String), String> {
-    let mut found = Vec::new();
+    let (mut found, mut fits) = (Vec::new(), Vec::new());
     for bin in places(tools) {
         let place = Tools { bin: bin.clone(), ..tools.clone() };
         let shown = bin.as_ref().map_or_else(|| "PATH".to_owned(), |bin| bin.display().to_string());
@@ -84,9 +87,13 @@ pub(super) fn choose(
             }
         };
         match Major::of_tool(&said) {
-            Some(major) if major >= server => return Ok((bin, said)),
+            Some(major) if major >= server => fits.push((major, bin, said)),
             _ => found.push(format!("{shown}: {said}")),
         }
+    }
+    // Of several that are alike, the first.
+    if let Some((_, bin, said)) = fits.into_iter().min_by_key(|(major, ..)| *major) {
+        return Ok((bin, said));
     }
     found.dedup();
     Err(format!(
@@ -109,6 +116,27 @@ mod tests {
         assert!(of("pg_dump (PostgreSQL) 9.6.24") < of("pg_dump (PostgreSQL) 10.1"));
         assert_eq!(Major::of_number(90624).to_string(), "9.6");
         assert!(Major::of_tool("pg_dump: command not found").is_none() && Major::of_text("common").is_none());
+    }
+
+    /// With tools of several versions, a dump was written by the newest, and its own server could not load it.
+    #[test]
+    fn the_tools_of_the_server_s_version_come_before_newer_ones() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let script = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        script("pg_config", &format!("echo {}", folder.path().join("17").display()));
+        std::fs::create_dir(folder.path().join("17")).unwrap();
+        script("17/pg_dump", "echo 'pg_dump (PostgreSQL) 17.12 (Debian 17.12-0+deb13u1)'");
+        script("pg_dump", "echo 'pg_dump (PostgreSQL) 16.2'");
+        let env = vec![("PATH".into(), format!("{}:/usr/bin:/bin", folder.path().display()).into())];
+        let tools = Tools { env, ..Tools::default() };
+        let chosen = |number| choose(&tools, "pg_dump", Major::of_number(number), "x").unwrap().0;
+        assert_eq!(chosen(160_002), None, "the one on the PATH");
+        assert_eq!(chosen(170_000), Some(folder.path().join("17")));
     }
 
     #[test]

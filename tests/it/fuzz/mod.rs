@@ -1,6 +1,7 @@
 //! What the fuzz targets check, with a fixed number of inputs for each: golden objects, changed here and there, and random
 //! bytes. `cargo fuzz run` looks further, guided by what is reached.
 
+mod base_backup;
 mod checkpoint;
 mod config;
 mod count_mysql;
@@ -98,6 +99,11 @@ fn inputs_like(golden: &[Vec<u8>], count: usize, len_max: usize, check: fn(&[u8]
 
 mod targets {
     use super::inputs;
+
+    #[test]
+    fn base_backup() {
+        super::inputs_like(&[super::base_backup::sample()], 300, 8192, super::base_backup::check);
+    }
 
     #[test]
     fn checkpoint() {

@@ -21,6 +21,8 @@ pub(crate) struct MySql<'a> {
     client: &'static str,
     /// Whether the client knows MariaDB's sandbox.
     pub knows_sandbox: bool,
+    /// Whether the client wants certificates where it need not: that of MariaDB 11.4 does, also over a socket.
+    wants_certificate: bool,
     /// Who is connected: user and host.
     pub user: (String, String),
     /// All users, with their hosts.
@@ -47,8 +49,9 @@ impl<'a> MySql<'a> {
         }
         let Some((client, help)) = found else { return Err(Failure::Because(why)) };
         let knows_sandbox = help.contains("--sandbox");
+        let wants_certificate = options.to.is_socket() && help.contains("ssl-verify-server-cert");
         let (user, users, version) = Default::default();
-        let mut server = Self { options, observer, client, knows_sandbox, user, users, version };
+        let mut server = Self { options, observer, client, knows_sandbox, wants_certificate, user, users, version };
         let answer = server.ask("select hex(current_user()); select version();")?;
         let mut lines = answer.lines();
         let user = lines.next().and_then(of_hex).unwrap_or_default();
@@ -62,6 +65,9 @@ impl<'a> MySql<'a> {
         let mut arguments = self.options.to.client_options().map_err(|e| Failure::Because(e.to_string()))?;
         let fixed = ["--batch", "--skip-column-names", "--binary-mode", "--default-character-set=utf8mb4"];
         arguments.extend(fixed.iter().map(OsString::from));
+        if self.wants_certificate {
+            arguments.push("--ssl-verify-server-cert=0".into());
+        }
         if let Some(name) = database {
             // An option, so that no name is taken for one.
             arguments.push(format!("--database={name}").into());

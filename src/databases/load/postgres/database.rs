@@ -175,21 +175,7 @@ impl Load<'_> {
         let (stream, server) = (&self.item.stream, self.server);
         let (wrote, tool) = (stream.tool.as_deref().and_then(major), server.pg_restore);
         if stream.format != "plain" {
-            if let Some(wrote) = wrote.filter(|wrote| *wrote > tool) {
-                let text = format!(
-                    "pg_restore {tool} cannot read dumps of pg_dump {wrote}: install the client tools of \
-                                    PostgreSQL {wrote}, or name their directory with --bin"
-                );
-                return Err(Failure::Because(text));
-            }
-            if tool >= 17 && server.major() < 17 {
-                let text = format!(
-                    "pg_restore {tool} sets transaction_timeout, which the server of version {} does not \
-                                    know: use the client tools of PostgreSQL 16 or older (--bin)",
-                    server.major()
-                );
-                return Err(Failure::Because(text));
-            }
+            tools_fit(wrote, tool, server.major()).map_err(Failure::Because)?;
         }
         if let Some(saved) = stream.server.as_deref().and_then(major).filter(|saved| *saved > server.major()) {
             notes.push(format!(
@@ -646,9 +632,51 @@ fn with_suffix(name: &str, suffix: &str) -> String {
     format!("{}{suffix}", &name[..len])
 }
 
+/// The first version whose `pg_restore` makes a setting, `transaction_timeout`, that older servers do not know.
+const SETS_TRANSACTION_TIMEOUT: u32 = 17;
+
+/// Refuses a `pg_restore` that cannot read what `pg_dump` of the version `wrote` has written, or that the server does not
+/// understand.
+fn tools_fit(wrote: Option<u32>, tool: u32, server: u32) -> Result<(), String> {
+    let sets = |version: u32| version >= SETS_TRANSACTION_TIMEOUT && server < SETS_TRANSACTION_TIMEOUT;
+    match wrote {
+        Some(wrote) if sets(wrote) => Err(format!(
+            "pg_dump {wrote} wrote it: older versions of pg_restore cannot read it, and this one sets transaction_timeout, \
+             which the server of version {server} does not know; load it by hand: pg_restore -f - DUMP | \
+             sed '1,50{{/^SET transaction_timeout = 0;$/d}}' | psql -X -v ON_ERROR_STOP=1 -d NAME"
+        )),
+        Some(wrote) if wrote > tool => Err(format!(
+            "pg_restore {tool} cannot read dumps of pg_dump {wrote}: install the client tools of PostgreSQL {wrote}, or \
+             name their directory with --bin"
+        )),
+        _ if sets(tool) => Err(format!(
+            "pg_restore {tool} sets transaction_timeout, which the server of version {server} does not know: use the \
+             client tools of PostgreSQL 16 or older (--bin)"
+        )),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Errors sent the user from one version of the tools to the other and back.
+    #[test]
+    fn tools_that_do_not_fit_are_refused_with_what_to_do() {
+        let error = |wrote, tool, server| tools_fit(Some(wrote), tool, server).unwrap_err();
+        assert!(tools_fit(Some(15), 16, 15).is_ok() && tools_fit(Some(15), 17, 17).is_ok());
+        assert!(tools_fit(None, 15, 15).is_ok() && tools_fit(Some(13), 15, 18).is_ok());
+        assert!(error(16, 15, 15).contains("install the client tools of PostgreSQL 16"));
+        assert!(error(15, 17, 15).contains("use the client tools of PostgreSQL 16 or older"));
+        for tool in [15, 17, 18] {
+            let text = error(17, tool, 15);
+            assert!(
+                text.contains("by hand") && text.contains("sed '1,50{/^SET transaction_timeout = 0;$/d}'"),
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn settings_are_said_as_pg_dump_says_them() {
