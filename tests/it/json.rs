@@ -44,6 +44,18 @@ fn deeper(value: &Value, names: &mut BTreeSet<String>) {
     }
 }
 
+/// A job with all that a dry run tells.
+fn configure(sr: &Strongroom) {
+    let config = sr.write("strongroom.toml", JOB);
+    std::fs::set_permissions(config, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+const JOB: &str = "version = 1\n[repositories]\nmain = { url = \"repo\", password_env = \"STRONGROOM_PASSPHRASE\" }\n[jobs.a]\n\
+         repository = \"main\"\nhosts = [\"*\"]\nbefore = \"true\"\nrecord = { x = \"true\" }\n[jobs.a.sources]\n\
+         files = { kind = \"path\", paths = [\"/etc/hostname\"], exclude = [\"*.x\"], after = \"true\" }\n\
+         dump = { kind = \"command\", file = \"d\", command = \"echo d\" }\n\
+         gone = { kind = \"path\", paths = [\"/none\"] }\n";
+
 #[test]
 fn the_page_names_every_type_and_field() {
     let sr = Strongroom { folder: tempfile::tempdir().unwrap() };
@@ -104,15 +116,7 @@ fn the_page_names_every_type_and_field() {
     look(&["unlock"]);
     look(&["restore", "ffffffff", "--target", "nowhere"]);
     look(&["backup", "--nonsense"]);
-    let config = sr.write(
-        "strongroom.toml",
-        "version = 1\n[repositories]\nmain = { url = \"repo\", password_env = \"STRONGROOM_PASSPHRASE\" }\n[jobs.a]\n\
-         repository = \"main\"\nhosts = [\"*\"]\nbefore = \"true\"\nrecord = { x = \"true\" }\n[jobs.a.sources]\n\
-         files = { kind = \"path\", paths = [\"/etc/hostname\"], exclude = [\"*.x\"], after = \"true\" }\n\
-         dump = { kind = \"command\", file = \"d\", command = \"echo d\" }\n\
-         gone = { kind = \"path\", paths = [\"/none\"] }\n",
-    );
-    std::fs::set_permissions(config, std::fs::Permissions::from_mode(0o600)).unwrap();
+    configure(&sr);
     look(&["run", "--config", "strongroom.toml", "--dry-run"]);
     assert!(wrong.is_empty(), "docs/JSON.md: {wrong:#?}");
     for name in
