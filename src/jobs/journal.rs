@@ -8,6 +8,7 @@
 //! <state>/jobs/<job>.lock      locked by the process that runs the job
 //! ```
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -250,6 +251,7 @@ fn ends_with_a_line(file: &File) -> io::Result<bool> {
 /// The runs that these lines tell of, oldest first.
 pub fn runs(events: Vec<Event>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
+    let mut planned: HashMap<String, Vec<String>> = HashMap::new();
     let find = |runs: &mut Vec<Run>, run: &str| runs.iter().rposition(|known| known.run == run);
     for event in events {
         match event {
@@ -269,7 +271,8 @@ pub fn runs(events: Vec<Event>) -> Vec<Run> {
             }),
             Event::Sources { run, sources } => {
                 if let Some(at) = find(&mut runs, &run) {
-                    runs[at].unfinished = sources;
+                    runs[at].unfinished.clone_from(&sources);
+                    planned.insert(run, sources);
                 }
             }
             Event::Source { run, source, outcome, snapshot, error, bytes, bytes_stored, time_ms } => {
@@ -295,7 +298,21 @@ pub fn runs(events: Vec<Event>) -> Vec<Run> {
             }
         }
     }
+    for run in &mut runs {
+        if let Some(planned) = planned.get(&run.run) {
+            // Those that were saved at the same time ended in any order.
+            run.sources.sort_by_cached_key(|source| place(planned, &source.source));
+        }
+    }
     runs
+}
+
+/// Which of the planned sources a path is, or lies below; the last place if it is none.
+fn place(planned: &[String], path: &str) -> usize {
+    let holds =
+        |name: &&String| path.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let longest = planned.iter().filter(holds).max_by_key(|name| name.len());
+    longest.and_then(|name| planned.iter().position(|known| known == name)).unwrap_or(usize::MAX)
 }
 
 /// The slot for which a job is owed a run: `latest_ms`, its last one, unless a run for it or for a later one began, or the

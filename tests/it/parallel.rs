@@ -199,7 +199,8 @@ fn what_two_dumps_bring_at_the_same_time_is_stored_once() {
     assert_eq!(report.outcome, Outcome::Complete);
     let sum = |of: fn(&SourceReport) -> u64| report.sources.iter().map(of).sum::<u64>() as f64 / LEN as f64;
     let (new, stored) = (sum(|s| s.figures.bytes_new), sum(|s| s.figures.bytes_stored));
-    assert!((1.0..1.02).contains(&new) && (1.0..1.02).contains(&stored), "{new} {stored}");
+    // Packs are padded by an eighth at the most.
+    assert!((1.0..1.001).contains(&new) && (1.0..1.13).contains(&stored), "{new} {stored}");
     for snapshot in bench.open().snapshots().unwrap() {
         let folder = tempfile::tempdir().unwrap();
         bench.restore(&snapshot, folder.path(), None);
