@@ -16,7 +16,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "use `strongroom forget ID` to remove a snapshot, and `strongroom prune` to free its space",
     ),
     (&["info", "status", "du", "usage"], "use `strongroom stats`; `strongroom snapshots` lists the snapshots"),
-    (&["history", "audit"], "use `strongroom log`"),
+    (&["history"], "use `strongroom log`"),
     (&["list", "snapshot", "archives"], "use `strongroom snapshots`; `strongroom ls SNAPSHOT` lists the files of one"),
     (&["browse"], "use `strongroom ls SNAPSHOT`"),
     (

@@ -111,7 +111,7 @@ const RUNS: &str = "
 2026-11-02 01:30:00  mydb  Daily  complete  0.00 s  4 complete
 2026-11-02 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
 2026-11-02 14:00:00  mydb  User  complete  0.00 s  4 complete
-2026-11-02 15:00:00  mydb  Daily  complete  0.00 s  mydb/crm
+2026-11-02 15:00:00  mydb/crm  Daily  complete  0.00 s  mydb/crm
 2026-11-03 01:30:00  mydb  Daily  complete  0.00 s  4 complete
 2026-11-03 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
 2026-11-04 01:30:00  mydb  Daily  crashed
