@@ -114,7 +114,7 @@ const RUNS: &str = "
 2026-11-02 15:00:00  mydb/crm  Daily  complete  0.00 s  mydb/crm
 2026-11-03 01:30:00  mydb  Daily  complete  0.00 s  4 complete
 2026-11-03 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
-2026-11-04 01:30:00  mydb  Daily  crashed
+2026-11-04 01:30:00  mydb  Daily  crashed  mydb/crm (not finished), mydb/shop (not finished), mydb/wiki (not finished), mydb/site
 2026-11-04 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
 2026-11-05 01:30:00  mydb  Daily  warnings  0.00 s  mydb/crm (warnings: mydb/crm has 800 bytes, 40 % of its usual 2000: that is less than min_ratio = 0.5 allows), mydb/s...
 2026-11-05 06:15:00  dss  Daily  complete  0.00 s  dss/data, dss/govern
@@ -328,7 +328,11 @@ fn shown_later(machine: &Machine) {
 job  mydb (Daily)
 outcome  crashed
 began  2026-11-04 01:30:00 (America/Los_Angeles)
-due  2026-11-04 01:30:00 (America/Los_Angeles)",
+due  2026-11-04 01:30:00 (America/Los_Angeles)
+source  mydb/site: complete
+source  mydb/crm: not finished
+source  mydb/shop: not finished
+source  mydb/wiki: not finished",
     );
     assert_lines(
         &show_run(machine, "2026-11-05 01:30", "mydb", Exit::Command(0)),
