@@ -165,3 +165,29 @@ fn the_log_tells_the_runs_of_all_machines() {
     assert_eq!(text.lines().count(), 4, "{text}");
     assert!(text.lines().next().unwrap().contains("HOST"), "{text}");
 }
+
+/// MYDB-12: a job whose list cannot be had saves nothing; the owner of the repository sees that, too.
+#[test]
+fn a_job_that_could_not_begin_is_in_the_log() {
+    let sr = configured();
+    let list = "[jobs.fleet]\nhosts = [\"a\"]\nschedule = \"every 1h\"\ngrace = \"12h\"\n\
+                for_each = { command = \"exit 3\", with = { kind = \"path\" } }\n";
+    let config = sr.read("strongroom.toml") + list;
+    fs::write(sr.at("strongroom.toml"), config).unwrap();
+    on(&sr, "a", 1, &["run", "fleet"]);
+    let json = sr.expect(0, &["runs", "--all-hosts", "--json"]);
+    let run: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    let word = |key: &str| run[key].as_str().unwrap_or_default().to_owned();
+    assert_eq!((word("host"), word("job"), word("outcome")), ("a".to_owned(), "fleet".to_owned(), "failed".to_owned()));
+    assert!(word("error").contains("exit status: 3"), "{json}");
+    let failed = row("a", "fleet", "failed", "critical");
+    assert_eq!(states(&on(&sr, "keeper", 2, &["audit", "--all-hosts", "fleet", "--json"])), [failed.clone()]);
+    assert_eq!(states(&on(&sr, "a", 2, &["audit", "fleet", "--json"])), [failed]);
+    // With a list, it is well, and so is the source that the list names.
+    let list = format!("\"printf 'name,paths\\\\nx,{}\\\\n'\"", sr.at("site").display());
+    let config = sr.read("strongroom.toml").replace("\"exit 3\"", &list);
+    fs::write(sr.at("strongroom.toml"), config).unwrap();
+    on(&sr, "a", 0, &["run", "fleet"]);
+    let json = on(&sr, "keeper", 0, &["audit", "--all-hosts", "fleet", "--json"]);
+    assert_eq!(states(&json), [row("a", "fleet", "good", "good"), row("a", "fleet/x", "good", "good")], "{json}");
+}

@@ -64,7 +64,7 @@ impl Running<'_> {
         problems.iter().for_each(|text| inner.progress.finding(Severity::Error, text));
         let hooks = RunHooks { session: &inner, texts: &texts, job, job_type: &self.job_type, run: self.run };
         let save = || self.save(&hooks, &settings, &repository, records);
-        let (report, failed_hooks) = hooks.around(&repository, self.argv, save)?;
+        let (report, failed_hooks) = hooks.around(&repository, self.argv, self.planned, save)?;
         problems.extend(failed_hooks);
         if self.hold {
             let not_held = inner.with(&repository, |repository| Ok(hold_all(repository, &report, true)))?;

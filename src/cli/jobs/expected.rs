@@ -39,6 +39,13 @@ pub(in crate::cli) fn expected(
     let since_ms = changed_ms(config).filter(|changed| *changed <= now_ms);
     let mut all = Vec::new();
     for job in config.jobs.iter().filter(|job| job.is_enabled()) {
+        if job.table.get("for_each").is_some() {
+            let list = Source { name: job.name.clone(), table: Table::default() };
+            for host in hosts(&job.table, &job.name, machines, &this, attempts) {
+                let of_list = of_source(session, config, job, &list, &job.name)?;
+                all.push(Expected { host, since_ms, kind: "for_each".to_owned(), ..of_list });
+            }
+        }
         for source in sources(job, attempts) {
             let path = format!("{}/{}", job.family, source.name);
             for host in hosts(&source.table, &path, machines, &this, attempts) {
@@ -65,10 +72,15 @@ fn sources(job: &Job, attempts: &[Attempt]) -> Vec<Source> {
     let hosts: BTreeSet<&str> = of_job().map(|attempt| attempt.host.as_str()).collect();
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for host in hosts {
-        let of_host = || of_job().filter(|attempt| attempt.host == host && !attempt.alone);
-        let last = of_host().map(|attempt| attempt.begun_ms).max();
-        let of_last = of_host().filter(|attempt| Some(attempt.begun_ms) == last);
-        names.extend(of_last.filter_map(|attempt| attempt.source.strip_prefix(job.family.as_str())?.strip_prefix('/')));
+        // The newest run whose list was had.
+        let of_host = || {
+            let of_host = of_job().filter(|attempt| attempt.host == host && !attempt.alone);
+            of_host.filter_map(|attempt| {
+                Some((attempt.begun_ms, attempt.source.strip_prefix(job.family.as_str())?.strip_prefix('/')?))
+            })
+        };
+        let last = of_host().map(|(begun_ms, _)| begun_ms).max();
+        names.extend(of_host().filter(|(begun_ms, _)| Some(*begun_ms) == last).map(|(_, name)| name));
     }
     for name in names {
         if !job.sources.iter().any(|known| known.name == name) {

@@ -22,7 +22,7 @@ use crate::ops::backup::{BackupReport, Job as BackupJob, Source as BackupSource,
 use crate::primitives::progress::{Observer, Severity};
 use crate::repository::Repository;
 
-use super::plan::host;
+use super::plan::{Planned, host};
 use super::texts::Texts;
 
 /// How long a hook may take if nothing is said.
@@ -60,35 +60,43 @@ impl RunHooks<'_> {
         &self,
         repository: &Arc<Repository>,
         argv: &str,
+        planned: &Planned<'_>,
         save: impl FnOnce() -> Result<BackupReport>,
     ) -> Result<(BackupReport, Vec<String>)> {
         let observer = &self.session.progress;
-        let Some(mut frame) = self.frame(&self.job.table, None)? else { return Ok((save()?, Vec::new())) };
-        let done = frame.enter(observer).map_err(CliError::from).and_then(|()| save());
-        let ending = match &done {
-            Ok(report) => Ending::of(&report.sources, None),
-            Err(CliError::Backup(e)) => Ending::of(&[], Some(stopped_by(e))),
-            Err(e) => Ending::of(&[], Some((How::Failed, error_text(e)))),
+        let (done, problems) = match self.frame(&self.job.table, None)? {
+            Some(mut frame) => {
+                let done = frame.enter(observer).map_err(CliError::from).and_then(|()| save());
+                let ending = match &done {
+                    Ok(report) => Ending::of(&report.sources, None),
+                    Err(CliError::Backup(e)) => Ending::of(&[], Some(stopped_by(e))),
+                    Err(e) => Ending::of(&[], Some((How::Failed, error_text(e)))),
+                };
+                let problems = frame.leave(observer, ending);
+                problems.iter().for_each(|problem| observer.finding(Severity::Error, problem));
+                (done, problems)
+            }
+            None => (save(), Vec::new()),
         };
-        let problems = frame.leave(observer, ending);
-        problems.iter().for_each(|problem| observer.finding(Severity::Error, problem));
-        if let Err(e @ CliError::Hook(_)) = &done
-            && let Err(e) =
-                failed_run(repository, self.texts.host, argv, (&self.saved(), self.names()), mask(&error_text(e)))
-        {
-            let text = format!("the failure was not written to the repository's log: {}", error_text(&e));
-            observer.finding(Severity::Warning, &text);
+        if let Err(e) = &done {
+            self.tell_failure(repository, argv, planned, e);
         }
         Ok((done?, problems))
     }
 
-    fn saved(&self) -> BackupJob {
+    /// Writes into the repository's log why nothing was begun: its owner sees no journal of this machine. A backup that
+    /// was begun has written that itself.
+    fn tell_failure(&self, repository: &Arc<Repository>, argv: &str, planned: &Planned<'_>, error: &CliError) {
+        if matches!(error, CliError::Backup(_) | CliError::Interrupted) {
+            return;
+        }
         let (name, job_type) = (self.job.name.clone(), self.job_type.to_owned());
-        BackupJob { name, job_type, notes: None, records: Vec::new(), alone: false }
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.job.sources.iter().map(|source| format!("{}/{}", self.job.family, source.name)).collect()
+        let job = BackupJob { name, job_type, notes: None, records: Vec::new(), alone: planned.alone };
+        let why = mask(&error_text(error));
+        if let Err(e) = failed_run(repository, self.texts.host, argv, (&job, planned.names()), why) {
+            let text = format!("the failure was not written to the repository's log: {}", error_text(&e));
+            self.session.progress.finding(Severity::Warning, &text);
+        }
     }
 
     /// The source between its own hooks.

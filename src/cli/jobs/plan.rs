@@ -20,6 +20,13 @@ pub(in crate::cli) struct Planned<'c> {
 }
 
 impl Planned<'_> {
+    /// What its sources are called in the repository, as far as no command lists them.
+    pub(in crate::cli) fn names(&self) -> Vec<String> {
+        let lines = if let Lines::Named(names) = &self.lines { names.as_slice() } else { &[] };
+        let names = self.sources.iter().map(|source| &source.name).chain(lines);
+        names.map(|name| format!("{}/{name}", self.job.family)).collect()
+    }
+
     /// The sources that were named; none if that was the whole job.
     pub(in crate::cli) fn asked_for(&self) -> Vec<String> {
         let lines: &[String] = if let Lines::Named(lines) = &self.lines { lines } else { &[] };

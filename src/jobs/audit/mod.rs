@@ -43,7 +43,8 @@ pub fn audit(expected: &[Expected], attempts: &[Attempt], now_ms: i64) -> Vec<St
         })
         .collect();
     for ((host, source), all) in &by_source {
-        if !expected.iter().any(|e| e.host == *host && e.source == *source) {
+        let is_job = all.iter().all(|attempt| attempt.job.as_deref() == Some(*source));
+        if !is_job && !expected.iter().any(|e| e.host == *host && e.source == *source) {
             statuses.extend(unconfigured(all, now_ms));
         }
     }

@@ -49,7 +49,8 @@ pub struct SourceResult {
 }
 
 impl RunFacts {
-    /// An attempt for each source that it was to save. Members count for their source: it is as good as the worst of them.
+    /// An attempt for each source that it was to save, and one for the job itself, which has its name: that one is good if
+    /// its sources became known. Members count for their source: it is as good as the worst of them.
     pub fn attempts(&self) -> Vec<Attempt> {
         let mut results: BTreeMap<String, Vec<&SourceResult>> = BTreeMap::new();
         for name in self.planned.iter().chain(&self.unfinished) {
@@ -58,7 +59,12 @@ impl RunFacts {
         for result in &self.results {
             results.entry(self.source_of(&result.path)).or_default().push(result);
         }
-        results.into_iter().map(|(source, results)| self.attempt(source, &results)).collect()
+        let of_job = self.job.clone().map(|job| match results.is_empty() {
+            true => Attempt { ending: self.ending, error: self.error.clone(), ..self.attempt(job, &[]) },
+            false => Attempt { ending: Ending::Complete, error: None, ..self.attempt(job, &[]) },
+        });
+        let of_sources = results.into_iter().map(|(source, results)| self.attempt(source, &results));
+        of_job.into_iter().chain(of_sources).collect()
     }
 
     /// The source of a path: the longest planned one that it is or lies below; else what its first two parts name.
@@ -129,7 +135,18 @@ mod tests {
     }
 
     fn told(facts: &RunFacts) -> Vec<(String, Ending, Option<String>, u64)> {
-        facts.attempts().into_iter().map(|a| (a.source, a.ending, a.error, a.bytes)).collect()
+        let attempts = facts.attempts().into_iter().skip(1);
+        attempts.map(|a| (a.source, a.ending, a.error, a.bytes)).collect()
+    }
+
+    #[test]
+    fn a_job_whose_sources_did_not_become_known_has_failed_itself() {
+        let mut run = facts(Ending::Failed, &[], Vec::new());
+        let of_job = |run: &RunFacts| run.attempts().into_iter().map(|a| (a.source, a.ending)).next().unwrap();
+        assert_eq!(of_job(&run), ("idp".to_owned(), Ending::Complete));
+        run.planned.clear();
+        assert_eq!(of_job(&run), ("idp".to_owned(), Ending::Failed));
+        assert_eq!(run.attempts().len(), 1);
     }
 
     #[test]
