@@ -181,7 +181,10 @@ fn a_job_that_could_not_begin_is_in_the_log() {
     assert_eq!((word("host"), word("job"), word("outcome")), ("a".to_owned(), "fleet".to_owned(), "failed".to_owned()));
     assert!(word("error").contains("exit status: 3"), "{json}");
     let failed = row("a", "fleet", "failed", "critical");
-    assert_eq!(states(&on(&sr, "keeper", 2, &["audit", "--all-hosts", "fleet", "--json"])), [failed.clone()]);
+    assert_eq!(
+        states(&on(&sr, "keeper", 2, &["audit", "--all-hosts", "fleet", "--json"])),
+        std::slice::from_ref(&failed)
+    );
     assert_eq!(states(&on(&sr, "a", 2, &["audit", "fleet", "--json"])), [failed]);
     // With a list, it is well, and so is the source that the list names.
     let list = format!("\"printf 'name,paths\\\\nx,{}\\\\n'\"", sr.at("site").display());
