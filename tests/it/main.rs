@@ -42,6 +42,7 @@ mod mysql;
 mod nightly;
 mod nightly_job;
 mod nonces;
+mod notify;
 mod one_machine;
 mod parallel;
 mod patterns_git;

@@ -11,10 +11,11 @@ use super::super::exit::Exit;
 use super::super::output::text::{Side, age, duration, escape, pluralize, shortened_to, size};
 use super::super::settings::places;
 use super::super::time::{heading, rfc3339, show};
-use super::run::journal_failed;
 use crate::cli::config_file::{ConfigFileArgument, load};
 use crate::cli::jobs::attempts::{of_journal, of_log};
 use crate::cli::jobs::expected::{Machines, expected};
+use crate::cli::jobs::journal::journal_failed;
+use crate::cli::jobs::notify::Notifier;
 use crate::cli::jobs::repository::reading;
 use crate::cli::settings::Settings;
 use crate::jobs::audit::{Attempt, Level, State, Status, audit};
@@ -145,9 +146,12 @@ pub(crate) fn run(session: &Session, arguments: &AuditArguments) -> Result<Exit>
     })
 }
 
-/// Tells in one line whether all is well.
+/// Tells in one line whether all is well, and writes the files of `[notify]`.
 pub(crate) fn freshness(session: &Session, arguments: &AuditArguments) -> Result<Exit> {
     or_unknown(session, statuses(session, arguments), |statuses| {
+        if arguments.jobs.is_empty() && arguments.hosts.is_empty() {
+            Notifier { session, config: &load(session, &arguments.file)? }.files(statuses);
+        }
         let now_ms = session.env.system.now_ms();
         match session.global.json {
             true => session.print_object(serde_json::json!({
@@ -213,6 +217,13 @@ pub(in crate::cli) fn statuses(session: &Session, arguments: &AuditArguments) ->
         Some(name) => Err(CliError::Usage(format!("there is no job `{name}` in the configuration"))),
         None => Ok(statuses),
     }
+}
+
+/// How the sources of this machine stand, by its journal.
+pub(in crate::cli) fn statuses_here(session: &Session, config: &Config) -> Result<Vec<Status>> {
+    let attempts = of_this(session, config)?;
+    let expected = expected(session, config, Machines::This, &attempts)?;
+    Ok(audit(&expected, &attempts, session.env.system.now_ms()))
 }
 
 fn of_this(session: &Session, config: &Config) -> Result<Vec<Attempt>> {

@@ -9,7 +9,7 @@ use super::super::exit::Exit;
 use super::super::output::text::{Side, duration, escape, shortened};
 use super::super::settings::places;
 use super::super::time::{heading, rfc3339, show};
-use super::run::journal_failed;
+use crate::cli::jobs::journal::{journal_failed, outcome};
 use crate::cli::jobs::logged::{RunOfHost, run_of_host};
 use crate::jobs::journal::{Journal, Run, RunSource};
 use crate::ops::runs::logged_runs;
@@ -138,16 +138,6 @@ fn of_log(session: &Session) -> Result<Runs> {
     let logged = session.with_repository(|repository| Ok(logged_runs(repository)?))?;
     let known = logged.iter().map(run_of_host).map(|RunOfHost { host, run, outcome }| (Some(host), run, outcome));
     Ok(known.collect())
-}
-
-/// How a run ended. One that has no end is going on if a process has its job, and it is the newest of the job.
-pub(in crate::cli) fn outcome(journal: &Journal, run: &Run, runs: &[Run]) -> Result<String> {
-    if let Some(outcome) = &run.outcome {
-        return Ok(outcome.clone());
-    }
-    let is_newest = runs.iter().rfind(|known| known.job == run.job).is_some_and(|newest| newest.run == run.run);
-    let is_running = is_newest && journal.is_locked(&run.job).map_err(journal_failed)?;
-    Ok(if is_running { "running" } else { "crashed" }.to_owned())
 }
 
 fn row(session: &Session, run: &Run, outcome: String) -> Vec<String> {

@@ -21,9 +21,10 @@ use super::super::output::text::{count, duration, escape, pluralize, size};
 use super::super::settings::places;
 use super::super::time::{rfc3339, show, zone_name};
 use super::super::values;
-use super::run::journal_failed;
-use super::runs::{outcome as run_outcome, run_json};
+
+use super::runs::run_json;
 use super::snapshots::SnapshotJson;
+use crate::cli::jobs::journal::{journal_failed, outcome as run_outcome};
 
 /// Options of `show`.
 #[derive(Args)]

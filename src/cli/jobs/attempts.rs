@@ -1,7 +1,5 @@
 //! What was tried: of this machine by its journal, of all machines by the repository's log.
 
-use crate::cli::commands::run::journal_failed;
-use crate::cli::commands::runs::outcome as word_of;
 use crate::cli::context::Session;
 use crate::cli::error::Result;
 use crate::cli::output::json::outcome;
@@ -11,6 +9,7 @@ use crate::jobs::config::Config;
 use crate::jobs::journal::{Journal, Run, RunSource};
 use crate::ops::runs::{LoggedEnd, LoggedRun};
 
+use super::journal::{journal_failed, outcome as word_of};
 use super::plan::host;
 
 /// The attempts of this machine, as its journal tells them.

@@ -15,7 +15,7 @@ use super::plan::{Lines, check_supported, host, plan};
 use super::repository::{Stronger, repository_of};
 use super::sqlite::sqlite_options;
 use super::texts::Texts;
-use super::{for_each, postgres};
+use super::{for_each, notify, postgres};
 
 /// What stands in the way of the jobs of this machine: each repository is opened, each path looked for, each server asked.
 /// Nothing is saved.
@@ -23,6 +23,7 @@ pub(in crate::cli) fn tried(session: &Session, config: &Config) -> Result<Vec<St
     let (env, host) = (session.env, host(session.env));
     let mut problems = Vec::new();
     let mut opened = BTreeSet::new();
+    problems.extend(notify::check(session, config)?);
     for planned in plan(config, &[], &host)? {
         let job = planned.job;
         let texts = Texts { env, host: &host, job: &job.name };

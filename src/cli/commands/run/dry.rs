@@ -24,7 +24,8 @@ use crate::jobs::journal::{Event, Journal, runs};
 use crate::ops::backup::{Foreseen, ForeseenContent, ForeseenStream, foresee};
 use crate::primitives::progress::{Observer, Severity};
 
-use super::{RunArguments, journal_failed, slot_owed, state};
+use super::{RunArguments, slot_owed, state};
+use crate::cli::jobs::journal::journal_failed;
 
 /// `type: "job"`: what a run of a job would do.
 #[derive(Debug, Serialize)]

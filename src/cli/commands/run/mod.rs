@@ -16,6 +16,7 @@ use crate::primitives::ids::SetId;
 use crate::primitives::progress::{Observer, Severity};
 use crate::primitives::system::random;
 
+use crate::cli::commands::audit::statuses_here;
 use crate::cli::commands::backup::CompressionArgument;
 use crate::cli::config_file::{ConfigFileArgument, load, open_log};
 use crate::cli::context::Session;
@@ -26,7 +27,9 @@ use crate::cli::hints::with_hint;
 use crate::cli::jobs::execute::Running;
 use crate::cli::jobs::follow::JournalFollower;
 use crate::cli::jobs::hooks::pay_before_run;
+use crate::cli::jobs::journal::journal_failed;
 use crate::cli::jobs::limits::usual_lengths;
+use crate::cli::jobs::notify::{Moment, Notifier};
 use crate::cli::jobs::plan::{Planned, check_supported, host, plan, zone_of};
 use crate::cli::output::json::outcome;
 use crate::cli::redact::mask;
@@ -106,15 +109,16 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Re
             worst = done;
         }
     }
+    let notifier = Notifier { session, config: &config };
+    if notifier.is_needed() {
+        notifier.tell_passed_over();
+        notifier.files(&statuses_here(session, &config)?);
+    }
     Ok(worst)
 }
 
 fn state(session: &Session) -> Result<PathBuf> {
     Ok(places(session.global, session.env)?.state)
-}
-
-pub(in crate::cli) fn journal_failed(source: std::io::Error) -> CliError {
-    CliError::OsSystem { action: "use the journal of jobs in the state folder", source }
 }
 
 /// When a job is due.
@@ -183,6 +187,8 @@ impl Runner<'_> {
         let (time_ms, alone) = (now_ms(), planned.asked_for());
         let begun = Event::Begun { run: run.clone(), job: name, job_type: of_type, time_ms, slot_ms, alone };
         self.journal.append(&begun).map_err(journal_failed)?;
+        let notifier = Notifier { session, config: self.config };
+        notifier.job(job, &Moment::Start);
         let usual = usual_lengths(&self.journal.runs().map_err(journal_failed)?);
         let follower = Arc::new(JournalFollower::new(self.journal.clone(), run.clone(), session.env.system.clone()));
         let running = Running {
@@ -198,14 +204,16 @@ impl Runner<'_> {
             follower: follower.clone(),
         };
         let done = running.run();
-        let (outcome, error) = match &done {
+        let (outcome_word, error) = match &done {
             Ok((report, _, problems)) => {
                 let whole = report.outcome.max(if problems.is_empty() { Outcome::Complete } else { Outcome::Warnings });
                 (outcome(whole).to_owned(), problems.first().map(|problem| mask(problem)))
             }
             Err(e) => ("failed".to_owned(), Some(mask(&error_text(e)))),
         };
-        let ended = self.journal.append(&Event::Ended { run, outcome, time_ms: now_ms(), error });
+        let how = outcome_word.clone();
+        let ended = self.journal.append(&Event::Ended { run, outcome: outcome_word, time_ms: now_ms(), error });
+        notifier.job(job, &Moment::End(&how));
         let written = follower.result().and(ended).map_err(journal_failed);
         let (_, exit, _) = done?;
         written.map(|()| exit)
