@@ -54,6 +54,9 @@ fn dumps(options: PostgresOptions, observer: &dyn Observer) -> Result<Vec<Box<dy
     }
     let selected = select(server.databases()?, &options, &server.facts.user);
     selected.notes.iter().for_each(|text| note(text));
+    if selected.databases.len() > 1 {
+        note(&format!("each of the {} databases is dumped at a moment of its own", selected.databases.len()));
+    }
     let names = selected.databases.iter().map(|database| database.name.as_str());
     let globals = globals_name(names.chain(selected.refused.iter().map(|(name, _)| name.as_str())));
     let options = Arc::new(options);
