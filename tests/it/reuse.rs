@@ -77,18 +77,19 @@ fn holes_come_back_where_they_were_whatever_stands_there() {
     let sr = Strongroom::init();
     fs::create_dir(sr.at("d")).unwrap();
     let file = File::create(sr.at("d/big")).unwrap();
-    let parts = [(4_000_000u64, noise(3_000_000)), (20_000_000, noise(2_500_000))];
+    let parts = [(4_000_000u64, noise(3_000_000)), (20_000_000, noise(6_000_000))];
     parts.iter().for_each(|(at, part)| file.write_all_at(part, *at).unwrap());
     file.set_len(30_000_000).unwrap();
     let (as_it_was, on_disk) = (fs::read(sr.at("d/big")).unwrap(), sparse_blocks(sr.at("d/big")));
     sr.expect(0, &["backup", "d"]);
     // Holes are of whole blocks.
-    assert!((5_500_000..5_520_000).contains(&over(&sr, &[])));
+    assert!((9_000_000..9_020_000).contains(&over(&sr, &[])));
     // Bytes in the holes, and behind the end, which must not stay.
     let filled = noise(31_000_000);
     sr.write("d/big", &filled);
     File::options().write(true).open(sr.at("d/big")).unwrap().write_all_at(&parts[1].1, parts[1].0).unwrap();
-    assert!((1..=2_520_000).contains(&over(&sr, &[])));
+    // Of the second part at least what shares no frame with the first.
+    assert!((1..=6_020_000).contains(&over(&sr, &[])));
     assert!(fs::read(sr.at("d/big")).unwrap() == as_it_was);
     assert!(sparse_blocks(sr.at("d/big")) <= on_disk, "{on_disk}");
 }
@@ -188,7 +189,8 @@ fn a_file_that_is_written_to_while_it_is_read_leaves_no_wrong_byte_in_the_new_on
     });
     let report = report.unwrap();
     assert_eq!((report.problems, report.files), (Vec::new(), 1));
-    assert!((1..LEN as u64).contains(&report.reused), "{}", report.reused);
+    // All that was read before it was written to; perhaps that was all.
+    assert!((1..=LEN as u64).contains(&report.reused), "{}", report.reused);
     assert!(fs::read(&big).unwrap() == bytes);
     // One that is cut short meanwhile.
     let old = File::options().write(true).open(&big).unwrap();
