@@ -39,6 +39,8 @@ pub struct LoggedRun {
     pub end: LoggedEnd,
     /// What was found.
     pub findings: Vec<String>,
+    /// Whether its end says what came of each source: else sources with several members may lack some.
+    pub is_told: bool,
     /// What came of its sources: of those with a snapshot as the snapshot says, of others as the run says.
     pub sources: Vec<SourceOutcome>,
 }
@@ -79,8 +81,18 @@ fn take(
             let RunDescription { host, command, set, findings, .. } = described;
             let id = RunId(number);
             let (end, sources) = (LoggedEnd::Open, Vec::new());
-            let run =
-                LoggedRun { id, host, command, set, began_ms: record.time_ms, ended_ms: None, end, findings, sources };
+            let run = LoggedRun {
+                id,
+                host,
+                command,
+                set,
+                began_ms: record.time_ms,
+                ended_ms: None,
+                end,
+                findings,
+                sources,
+                is_told: false,
+            };
             runs.insert(id, run);
         }
         Operation::Publish { run, snapshots, .. } => {
@@ -92,6 +104,7 @@ fn take(
             (run.end, run.ended_ms) = (LoggedEnd::Ended(*outcome), Some(record.time_ms));
             if let Ok(described) = description::open::<RunDescription>(description, |e| repository.keys.secret(e)) {
                 run.findings = described.findings;
+                run.is_told = described.sources.is_some();
                 complete(run, described.sources.unwrap_or_default());
             }
         }

@@ -117,12 +117,31 @@ fn what_cannot_be_found_out_has_a_code_of_its_own() {
     let text = on(&sr, "a", 3, &["audit", "nothing"]);
     assert!(text.contains("there is no job `nothing`"), "{text}");
     on(&sr, "a", 3, &["freshness", "--nonsense"]);
+    // A name that is misspelt must not look like all is well.
+    let text = on(&sr, "nowhere", 3, &["freshness"]);
+    assert!(text.contains("no source is expected on this machine, nowhere"), "{text}");
+    on(&sr, "a", 3, &["freshness", "--of-host", "nowhere"]);
+    on(&sr, "a", 3, &["audit", "web/nothing"]);
     on(&sr, "a", 0, &["freshness", "--help"]);
     fs::rename(sr.at("repo"), sr.at("away")).unwrap();
     let text = on(&sr, "a", 3, &["freshness", "--all-hosts"]);
     assert!(text.contains("error: "), "{text}");
     fs::remove_file(sr.at("strongroom.toml")).unwrap();
     on(&sr, "a", 3, &["freshness"]);
+}
+
+/// What was forgotten is no good copy, whatever the log tells of the night.
+#[test]
+fn a_copy_that_is_gone_is_no_success() {
+    let sr = configured();
+    sr.write("dump", "create table t;\n");
+    on(&sr, "a", 0, &["run", "web"]);
+    on(&sr, "keeper", 0, &["freshness", "--of-host", "a", "web"]);
+    let json = sr.expect(0, &["snapshots", "--json", "--source", "web/dump"]);
+    let id = serde_json::from_str::<Value>(json.lines().next().unwrap()).unwrap()["id"].as_str().unwrap().to_owned();
+    sr.expect(0, &["forget", "--member", &id]);
+    let text = on(&sr, "keeper", 2, &["audit", "--of-host", "a", "web", "-q"]);
+    assert!(text.starts_with("Failed web/dump on a: ") && text.contains("its snapshot was forgotten"), "{text}");
 }
 
 /// MYDB-6: the owner reads from the log what every machine ran, also runs that failed before they saved anything.

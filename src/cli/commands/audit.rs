@@ -16,6 +16,7 @@ use crate::cli::jobs::attempts::{of_journal, of_log};
 use crate::cli::jobs::expected::{Machines, expected};
 use crate::cli::jobs::journal::journal_failed;
 use crate::cli::jobs::notify::Notifier;
+use crate::cli::jobs::plan::host;
 use crate::cli::jobs::repository::reading;
 use crate::cli::settings::Settings;
 use crate::jobs::audit::{Attempt, Level, State, Status, audit};
@@ -134,7 +135,7 @@ impl StatusJson {
 
 /// Tells how each source stands.
 pub(crate) fn run(session: &Session, arguments: &AuditArguments) -> Result<Exit> {
-    or_unknown(session, statuses(session, arguments), |statuses| {
+    or_unknown(session, statuses(session, arguments), |_, statuses| {
         let now_ms = session.env.system.now_ms();
         if session.global.json {
             for status in statuses {
@@ -148,9 +149,9 @@ pub(crate) fn run(session: &Session, arguments: &AuditArguments) -> Result<Exit>
 
 /// Tells in one line whether all is well, and writes the files of `[notify]`.
 pub(crate) fn freshness(session: &Session, arguments: &AuditArguments) -> Result<Exit> {
-    or_unknown(session, statuses(session, arguments), |statuses| {
+    or_unknown(session, statuses(session, arguments), |config, statuses| {
         if arguments.jobs.is_empty() && arguments.hosts.is_empty() {
-            Notifier { session, config: &load(session, &arguments.file)? }.files(statuses);
+            Notifier { session, config }.files(statuses);
         }
         let now_ms = session.env.system.now_ms();
         match session.global.json {
@@ -169,11 +170,11 @@ pub(crate) fn freshness(session: &Session, arguments: &AuditArguments) -> Result
 /// What cannot be found out is told with a code of its own: a check that fails must never look like one that is well.
 fn or_unknown(
     session: &Session,
-    statuses: Result<Vec<Status>>,
-    tell: impl FnOnce(&[Status]) -> Result<()>,
+    statuses: Result<(Config, Vec<Status>)>,
+    tell: impl FnOnce(&Config, &[Status]) -> Result<()>,
 ) -> Result<Exit> {
-    let told = statuses.and_then(|statuses| {
-        tell(&statuses)?;
+    let told = statuses.and_then(|(config, statuses)| {
+        tell(&config, &statuses)?;
         Ok(worst(&statuses))
     });
     match told {
@@ -190,8 +191,8 @@ fn worst(statuses: &[Status]) -> Level {
     statuses.iter().map(|status| status.level).max().unwrap_or(Level::Good)
 }
 
-/// How the sources that are meant stand.
-pub(in crate::cli) fn statuses(session: &Session, arguments: &AuditArguments) -> Result<Vec<Status>> {
+/// How the sources that are meant stand; there is at least one: that nothing is expected must not look like all is well.
+fn statuses(session: &Session, arguments: &AuditArguments) -> Result<(Config, Vec<Status>)> {
     let config = load(session, &arguments.file)?;
     let is_of_all = arguments.all_hosts || !arguments.hosts.is_empty();
     let machines = if is_of_all { Machines::All } else { Machines::This };
@@ -213,10 +214,20 @@ pub(in crate::cli) fn statuses(session: &Session, arguments: &AuditArguments) ->
         let job = name.split('/').next().unwrap_or(name);
         !known.contains(job) && config.job(job).is_none()
     });
-    match unknown {
-        Some(name) => Err(CliError::Usage(format!("there is no job `{name}` in the configuration"))),
-        None => Ok(statuses),
+    if let Some(name) = unknown {
+        return Err(CliError::Usage(format!("there is no job `{name}` in the configuration")));
     }
+    if statuses.is_empty() {
+        let place = match (&arguments.hosts[..], is_of_all) {
+            ([], false) => format!(" on this machine, {}", host(session.env)),
+            ([], true) => String::new(),
+            (hosts, _) => format!(" on {}", hosts.join(", ")),
+        };
+        let which =
+            if arguments.jobs.is_empty() { String::new() } else { format!(" of {}", arguments.jobs.join(", ")) };
+        return Err(CliError::Usage(format!("no source{which} is expected{place}, and none was saved")));
+    }
+    Ok((config, statuses))
 }
 
 /// How the sources of this machine stand, by its journal.
@@ -238,16 +249,13 @@ fn of_repositories(session: &Session, config: &Config) -> Result<Vec<Attempt>> {
         let inner = Session::new(&global, session.env);
         let repository = Settings::find(&global, session.env, false)?.open(&global, session.env)?;
         let runs = inner.with(&repository, |repository| Ok(logged_runs(repository)?))?;
-        attempts.extend(of_log(&runs));
+        attempts.extend(of_log(&runs, &repository.state().snapshots));
     }
     Ok(attempts)
 }
 
 /// What is wrong comes first, and then the table of all.
 fn print(session: &Session, statuses: &[Status], now_ms: i64) -> Result<()> {
-    if statuses.is_empty() {
-        return session.print("no source is expected on this machine, and none was saved");
-    }
     let wrong: Vec<&Status> = statuses.iter().filter(|status| status.level > Level::Good).collect();
     for status in &wrong {
         session.print(&told(session, status, now_ms))?;
@@ -359,10 +367,7 @@ fn summary(statuses: &[Status]) -> String {
     let states: Vec<String> = states.iter().map(|(state, n)| format!("{n} {}", state.word().to_lowercase())).collect();
     let sources = pluralize(statuses.len() as u64, "source", "sources");
     let machines = pluralize(hosts.len() as u64, "machine", "machines");
-    match states.is_empty() {
-        true => "nothing is expected and nothing was saved".to_owned(),
-        false => format!("{sources} on {machines}: {}", states.join(", ")),
-    }
+    format!("{sources} on {machines}: {}", states.join(", "))
 }
 
 fn oldest_age_ms(statuses: &[Status], now_ms: i64) -> Option<i64> {

@@ -1,13 +1,17 @@
 //! What was tried: of this machine by its journal, of all machines by the repository's log.
 
+use std::collections::BTreeMap;
+
 use crate::cli::context::Session;
 use crate::cli::error::Result;
 use crate::cli::output::json::outcome;
 use crate::format::description::{SetDescription, SourceOutcome};
+use crate::format::state::SnapshotState;
 use crate::jobs::audit::{Attempt, Ending, RunFacts, SourceResult};
 use crate::jobs::config::Config;
 use crate::jobs::journal::{Journal, Run, RunSource};
 use crate::ops::runs::{LoggedEnd, LoggedRun};
+use crate::primitives::ids::SnapshotId;
 
 use super::journal::{journal_failed, outcome as word_of};
 use super::plan::host;
@@ -59,16 +63,29 @@ fn facts_of_run(config: &Config, host: &str, run: &Run, ending: Ending) -> RunFa
 }
 
 /// The attempts of all machines, as the log of a repository tells them. What was saved to be loaded back is none.
-pub(in crate::cli) fn of_log(runs: &[LoggedRun]) -> Vec<Attempt> {
+/// `snapshots` are those that are there now: what was forgotten or lost is no good copy.
+pub(in crate::cli) fn of_log(runs: &[LoggedRun], snapshots: &BTreeMap<SnapshotId, SnapshotState>) -> Vec<Attempt> {
     let is_backup = |run: &&LoggedRun| !run.set.as_ref().is_some_and(SetDescription::is_pre_restore);
-    runs.iter().filter(is_backup).flat_map(|run| facts_of_log(run).attempts()).collect()
+    runs.iter().filter(is_backup).flat_map(|run| facts_of_log(run, snapshots).attempts()).collect()
 }
 
-fn facts_of_log(run: &LoggedRun) -> RunFacts {
+/// Why a snapshot that was published is no good copy now.
+fn lost(source: &SourceOutcome, snapshots: &BTreeMap<SnapshotId, SnapshotState>) -> Option<&'static str> {
+    match snapshots.get(&source.snapshot?) {
+        None => Some("its snapshot was forgotten"),
+        Some(snapshot) if snapshot.damaged => Some("its snapshot is damaged: `strongroom verify` says what it lacks"),
+        Some(_) => None,
+    }
+}
+
+fn facts_of_log(run: &LoggedRun, snapshots: &BTreeMap<SnapshotId, SnapshotState>) -> RunFacts {
     let result = |source: &SourceOutcome| SourceResult {
         path: source.path.clone(),
-        ending: Ending::of_word(outcome(source.outcome)),
-        error: source.error.clone(),
+        ending: match lost(source, snapshots) {
+            Some(_) => Ending::Failed,
+            None => Ending::of_word(outcome(source.outcome)),
+        },
+        error: lost(source, snapshots).map(str::to_owned).or(source.error.clone()),
         snapshot: source.snapshot.map(|id| id.to_string()),
         bytes: source.bytes,
         bytes_stored: source.bytes_stored,
@@ -79,6 +96,10 @@ fn facts_of_log(run: &LoggedRun) -> RunFacts {
         LoggedEnd::Closed => Ending::Crashed,
     };
     let set = run.set.as_ref();
+    let planned = set.map(|set| set.sources.clone()).unwrap_or_default();
+    // Of a source that is one snapshot, that is all; others may have more members than were published.
+    let is_whole = |name: &&String| run.is_told || run.sources.iter().any(|source| source.path == **name);
+    let unfinished = planned.iter().filter(|name| !is_whole(name)).cloned().collect();
     RunFacts {
         host: run.host.clone(),
         job: set.and_then(|set| set.job.clone()),
@@ -88,8 +109,8 @@ fn facts_of_log(run: &LoggedRun) -> RunFacts {
         ended_ms: run.ended_ms,
         ending,
         error: run.findings.first().cloned(),
-        planned: set.map(|set| set.sources.clone()).unwrap_or_default(),
-        unfinished: Vec::new(),
+        planned,
+        unfinished,
         results: run.sources.iter().map(result).collect(),
     }
 }

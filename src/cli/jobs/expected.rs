@@ -137,9 +137,12 @@ fn of_source(session: &Session, config: &Config, job: &Job, source: &Source, pat
     })
 }
 
-/// How long a run of a job may take: its sources come one after the other. `None` if one of them has no limit.
+/// How long a run of a job may take: its sources come one after the other. `None` if one of them has no limit, or has
+/// databases, for the time-out counts for each of them by itself.
 fn longest_ms(job: &Job) -> Result<Option<i64>> {
-    if job.table.get("for_each").is_some() {
+    let has_members =
+        |source: &Source| matches!(source.table.text("kind"), Some("postgres" | "mysql" | "mariadb" | "sqlite"));
+    if job.table.get("for_each").is_some() || job.sources.iter().any(has_members) {
         return Ok(None);
     }
     let mut sum = i64::try_from(timeout_ms(&job.table)?.saturating_mul(3)).unwrap_or(i64::MAX);

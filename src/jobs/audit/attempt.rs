@@ -70,9 +70,4 @@ impl Attempt {
     pub fn is_of(&self, job: &str, job_type: &str) -> bool {
         self.job.as_deref() == Some(job) && self.job_type.as_deref() == Some(job_type)
     }
-
-    /// Whether it goes on for longer than its time-outs allow.
-    pub fn is_beyond(&self, timeout_ms: Option<i64>, now_ms: i64) -> bool {
-        timeout_ms.is_some_and(|timeout| now_ms > self.begun_ms.saturating_add(timeout))
-    }
 }

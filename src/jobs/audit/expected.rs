@@ -30,7 +30,8 @@ pub struct Expected {
     pub grace_ms: i64,
     /// How long a run of it may take, in milliseconds; `None`: there is no limit.
     pub timeout_ms: Option<i64>,
-    /// Since when it is expected, in milliseconds since the epoch: slots before count for nothing. `None`: for ever.
+    /// Since when it may be expected, in milliseconds since the epoch: if it was never tried, slots before count for
+    /// nothing. `None`: for ever.
     pub since_ms: Option<i64>,
 }
 

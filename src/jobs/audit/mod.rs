@@ -20,6 +20,8 @@ pub use status::{Level, State, Status};
 
 use std::collections::BTreeMap;
 
+use crate::jobs::schedule::Schedule;
+
 /// So many of the last good ones make up what is usual; of fewer than the second figure nothing is concluded.
 const GOOD_ONES: usize = 7;
 const GOOD_ONES_LEAST: usize = 3;
@@ -57,14 +59,21 @@ fn judge(expected: &Expected, attempts: &[&Attempt], now_ms: i64) -> Status {
     // Failures of runs that somebody made by hand with another type are his own business.
     let own = |attempt: &&&Attempt| attempt.ending.is_good() || attempt.is_of(&expected.job, &expected.job_type);
     let last = attempts.iter().rfind(own);
-    let deadline = Deadline::of(expected, success.map(|attempt| attempt.begun_ms), now_ms);
+    let tried_ms = attempts.first().map(|attempt| attempt.begun_ms);
+    let deadline = Deadline::of(expected, success.map(|attempt| attempt.begun_ms), tried_ms, now_ms);
+    let is_older =
+        |attempt: &Attempt| deadline.is_missed && deadline.slot_ms.is_some_and(|slot| attempt.begun_ms < slot);
     let state = match last {
         None if expected.schedule.is_none() => State::Unscheduled,
         None => State::Never,
         Some(last) => match last.ending {
-            Ending::Running if !last.is_beyond(expected.timeout_ms, now_ms) => State::Running,
-            Ending::Running => State::Overdue,
-            _ if deadline.is_missed && last.begun_ms < deadline.slot_ms.unwrap_or(i64::MAX) => State::Overdue,
+            // Without time-outs, a run that nobody ended would go on for ever: it does until the next slot is over.
+            Ending::Running => match expected.timeout_ms {
+                Some(timeout) if now_ms <= last.begun_ms.saturating_add(timeout) => State::Running,
+                None if !is_older(last) => State::Running,
+                _ => State::Overdue,
+            },
+            _ if is_older(last) => State::Overdue,
             Ending::Complete | Ending::Warnings if expected.schedule.is_none() => State::Unscheduled,
             Ending::Complete => State::Good,
             Ending::Warnings => State::Warnings,
@@ -74,8 +83,10 @@ fn judge(expected: &Expected, attempts: &[&Attempt], now_ms: i64) -> Status {
         },
     };
     let level = match state {
-        // Nothing is asked of it yet, or by any schedule.
-        State::Never if !deadline.is_missed => Level::Good,
+        // No schedule asks for it.
+        State::Never if expected.schedule == Some(Schedule::Manual) => Level::Good,
+        // Its first slot is not over.
+        State::Never if !deadline.is_missed => Level::Warning,
         state => state.level(),
     };
     Status {

@@ -88,6 +88,9 @@ impl RunFacts {
             (Ending::Running | Ending::Crashed, _) if is_unfinished || worst.is_none() => {
                 (self.ending, self.error.clone())
             }
+            // It ended before this source did: what it saved of it is not all.
+            (_, Some(_)) if is_unfinished && some_saved => (Ending::Partial, self.error.clone()),
+            (_, Some(_)) if is_unfinished => (Ending::Failed, self.error.clone()),
             (_, Some(worst)) if worst.ending == Ending::Failed && some_saved => (Ending::Partial, worst.error.clone()),
             (_, Some(worst)) => (worst.ending, worst.error.clone()),
             (_, None) => (Ending::Failed, self.error.clone()),
@@ -181,7 +184,12 @@ mod tests {
             assert_eq!(told(&run)[1], ("idp/gen3".to_owned(), is, why.clone(), 0));
         }
         // One member of a source is done, and the others are not.
-        let run = facts(Ending::Crashed, &["idp/gen3"], vec![result("idp/gen3/fence", Ending::Complete)]);
-        assert_eq!(told(&run)[1].1, Ending::Crashed);
+        let one = || vec![result("idp/gen3/fence", Ending::Complete)];
+        assert_eq!(told(&facts(Ending::Crashed, &["idp/gen3"], one()))[1].1, Ending::Crashed);
+        // The run was interrupted then.
+        assert_eq!(
+            told(&facts(Ending::Failed, &["idp/gen3"], one()))[1],
+            ("idp/gen3".to_owned(), Ending::Partial, why, 10)
+        );
     }
 }

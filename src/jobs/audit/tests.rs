@@ -141,8 +141,10 @@ fn a_run_goes_on_until_its_time_outs_and_is_overdue_then() {
     let attempts = [daily("2026-11-03T02:00", Ending::Complete), daily("2026-11-04T02:00", Ending::Running)];
     assert_eq!(state(&job, &attempts, "2026-11-04T08:00"), (State::Running, Level::Good));
     assert_eq!(state(&job, &attempts, "2026-11-04T08:01"), (State::Overdue, Level::Critical));
+    // Without time-outs it goes on until the next night is over: the machine may be dead.
     let patient = Expected { timeout_ms: None, ..job };
-    assert_eq!(state(&patient, &attempts, "2026-11-06T08:00").0, State::Running);
+    assert_eq!(state(&patient, &attempts, "2026-11-05T03:59").0, State::Running);
+    assert_eq!(state(&patient, &attempts, "2026-11-05T04:00"), (State::Overdue, Level::Critical));
 }
 
 /// MYDB-16: what a user runs beside the nightly job hides no failure and makes none; a good copy of his counts.
@@ -164,7 +166,7 @@ fn a_source_that_was_never_saved_is_an_alarm_after_its_first_slot() {
     let job = expected("commcare", "daily 02:00");
     assert_eq!(state(&job, &[], "2026-11-04T12:00"), (State::Never, Level::Critical));
     let new = Expected { since_ms: Some(at("2026-11-04T10:00")), ..job.clone() };
-    assert_eq!(state(&new, &[], "2026-11-05T03:59"), (State::Never, Level::Good));
+    assert_eq!(state(&new, &[], "2026-11-05T03:59"), (State::Never, Level::Warning));
     assert_eq!(state(&new, &[], "2026-11-05T04:00"), (State::Never, Level::Critical));
     let failed = [daily("2026-11-05T02:00", Ending::Failed)];
     assert_eq!(state(&new, &failed, "2026-11-05T02:30"), (State::Failed, Level::Critical));
@@ -172,6 +174,16 @@ fn a_source_that_was_never_saved_is_an_alarm_after_its_first_slot() {
     assert_eq!(state(&manual, &[], "2026-11-05T04:00"), (State::Never, Level::Good));
     let manual_failed = [daily("2026-11-05T02:00", Ending::Failed)];
     assert_eq!(state(&manual, &manual_failed, "2027-11-05T04:00"), (State::Failed, Level::Critical));
+}
+
+/// A configuration that is written anew every hour must not hide that nothing was saved.
+#[test]
+fn a_changed_configuration_excuses_only_what_was_never_tried() {
+    let job = Expected { since_ms: Some(at("2026-11-05T03:30")), ..expected("commcare", "daily 02:00") };
+    for ending in [Ending::Complete, Ending::Failed] {
+        let old = [daily("2026-11-03T02:00", ending)];
+        assert_eq!(state(&job, &old, "2026-11-05T04:00"), (State::Overdue, Level::Critical));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::audit::{Level, State, Status};
+use crate::jobs::audit::{State, Status};
 
 /// Why somebody is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ fn occasion(status: &Status, known: Option<&Told>) -> Option<(Occasion, i64)> {
         State::Partial => (Occasion::Partial, begun),
         State::Warnings => (Occasion::Warnings, begun),
         State::Overdue => (Occasion::Overdue, missed),
-        State::Never if status.level > Level::Good => (Occasion::Overdue, missed),
+        State::Never if status.missed_ms.is_some() => (Occasion::Overdue, missed),
         // A source without a schedule is told of as others are when it is saved, or not.
         State::Good | State::Unscheduled if status.success_ms.is_some() && status.error.is_none() => match known {
             Some(Told { occasion: Occasion::Success | Occasion::Recovery, about_ms }) if *about_ms == begun => {
@@ -171,9 +171,9 @@ mod tests {
         assert_eq!(told(&at(State::Overdue, Some(10)), &mut memory), []);
         assert_eq!(told(&at(State::Overdue, Some(20)), &mut memory), [Occasion::Overdue]);
         assert_eq!(told(&at(State::Good, None), &mut memory), [Occasion::Recovery]);
-        let never = |level| [Status { level, missed_ms: Some(30), ..status("db2", "shop/db", State::Never) }];
-        assert_eq!(told(&never(Level::Good), &mut memory), []);
-        assert_eq!(told(&never(Level::Critical), &mut memory), [Occasion::Overdue]);
+        let never = |missed_ms| [Status { missed_ms, ..status("db2", "shop/db", State::Never) }];
+        assert_eq!(told(&never(None), &mut memory), [], "its first slot is not over");
+        assert_eq!(told(&never(Some(30)), &mut memory), [Occasion::Overdue]);
     }
 
     /// What is not wanted is remembered all the same: a recovery from it is told to who wants that.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::jobs::audit::{Level, State, Status};
+use crate::jobs::audit::{State, Status};
 
 /// One metric of all sources.
 struct Metric {
@@ -40,7 +40,7 @@ const METRICS: [Metric; 7] = [
         name: "strongroom_overdue",
         help: "1 if nothing was saved when it was due.",
         value: |status| {
-            let is_never = status.state == State::Never && status.level > Level::Good;
+            let is_never = status.state == State::Never && status.missed_ms.is_some();
             Some(f64::from(u8::from(status.state == State::Overdue || is_never)))
         },
     },
@@ -88,7 +88,8 @@ mod tests {
     /// MYDB-12: a source that never succeeded is 0, and is not absent.
     #[test]
     fn a_source_that_never_succeeded_is_zero() {
-        let never = Status { begun_ms: None, duration_ms: None, ..status("b", "shop/\"x\"", State::Never) };
+        let never =
+            Status { begun_ms: None, duration_ms: None, missed_ms: Some(2), ..status("b", "shop/\"x\"", State::Never) };
         let text = metrics(&[status("a", "shop/db", State::Good), never], 7_500);
         for line in [
             "strongroom_last_success_timestamp_seconds{host=\"a\",job=\"shop\",source=\"shop/db\"} 0.001",

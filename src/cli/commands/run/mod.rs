@@ -91,34 +91,54 @@ pub(crate) fn run(session: &Session, arguments: &RunArguments, argv: &str) -> Re
     }
     let runner =
         Runner { session, config: &config, journal: Journal::open(&state(session)?).map_err(journal_failed)?, argv };
-    let mut worst = if pay_before_run(session)? { Exit::Done } else { Exit::Problems };
-    for planned in &planned {
-        if arguments.due && runner.owed(planned.job)?.is_none() {
-            continue;
-        }
-        let done = match runner.run(planned, arguments) {
-            Ok(exit) => exit,
-            // A job that fails stops no other; whoever interrupts one means all.
-            Err(e) if Exit::of(&e) != Exit::Interrupted => {
-                session.progress.finding(Severity::Error, &format!("job {}: {}", planned.job.name, with_hint(&e)));
-                Exit::Failed
-            }
-            Err(e) => return Err(e),
-        };
-        if done != Exit::Done && (worst == Exit::Done || done == Exit::Failed) {
-            worst = done;
-        }
-    }
-    let notifier = Notifier { session, config: &config };
+    let done = runner.run_all(&planned, arguments);
+    tell_files(session, &config);
+    done
+}
+
+/// Writes the files of `[notify]`, whatever became of the jobs. What cannot be told fails none of them.
+fn tell_files(session: &Session, config: &Config) {
+    let notifier = Notifier { session, config };
     if notifier.is_needed() {
         notifier.tell_passed_over();
-        notifier.files(&statuses_here(session, &config)?);
+        match statuses_here(session, config) {
+            Ok(statuses) => notifier.files(&statuses),
+            Err(e) => {
+                let text = format!("the files of [notify] were not written: {}", error_text(&e));
+                session.progress.finding(Severity::Note, &text);
+            }
+        }
     }
-    Ok(worst)
 }
 
 fn state(session: &Session) -> Result<PathBuf> {
     Ok(places(session.global, session.env)?.state)
+}
+
+impl Runner<'_> {
+    /// Runs the jobs, one after the other.
+    fn run_all(&self, planned: &[Planned<'_>], arguments: &RunArguments) -> Result<Exit> {
+        let session = self.session;
+        let mut worst = if pay_before_run(session)? { Exit::Done } else { Exit::Problems };
+        for planned in planned {
+            if arguments.due && self.owed(planned.job)?.is_none() {
+                continue;
+            }
+            let done = match self.run(planned, arguments) {
+                Ok(exit) => exit,
+                // A job that fails stops no other; whoever interrupts one means all.
+                Err(e) if Exit::of(&e) != Exit::Interrupted => {
+                    session.progress.finding(Severity::Error, &format!("job {}: {}", planned.job.name, with_hint(&e)));
+                    Exit::Failed
+                }
+                Err(e) => return Err(e),
+            };
+            if done != Exit::Done && (worst == Exit::Done || done == Exit::Failed) {
+                worst = done;
+            }
+        }
+        Ok(worst)
+    }
 }
 
 /// When a job is due.
